@@ -1,0 +1,1 @@
+"""Training: data-set readers, the training loop, tasks, recipes, evaluation."""

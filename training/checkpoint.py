@@ -1,0 +1,63 @@
+"""Checkpoints without pickle: tensors in safetensors, the rest as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsearch.errors import DataError
+
+
+def save(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    """Write weights, optimiser moments, the weight average, random state and `state` atomically."""
+    from safetensors.torch import save_file
+
+    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+    tensors["random.torch"] = torch.get_rng_state()
+    partial = path.with_name(path.name + ".partial")
+    contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    save_file(contiguous, partial, metadata={"state": json.dumps(state)})
+    os.replace(partial, path)
+
+
+def load(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Restore what `save` wrote; returns the weight average and the state.
+
+    Raises DataError where the file is damaged or of another network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            state = json.loads((file.metadata() or {})["state"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise DataError(f"{path} is not a readable checkpoint: {error}", "start the training anew") from error
+    try:
+        module.load_state_dict(_below(tensors, "module."))
+    except RuntimeError as error:
+        raise DataError(f"{path} is of another network: {error}", "use the recipe it was made with") from error
+    if optimizer is not None:
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, "optimizer.").items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["random.torch"])
+    return _below(tensors, "average."), state
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,136 @@
+"""A finished model against a prepared caption set, end to end: encoded pictures in, metrics out.
+
+Shapes: I pictures, M captions, D word-vector size.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.prepare.store import SPLITS, open_prepared, read_encoded
+from vsearch.errors import DataError
+from vsearch.generate import Caption
+from vsearch.image.transform import to_pixels
+from vsearch.metrics.caption import bleu, cider, rouge_l
+from vsearch.metrics.retrieval import evaluate_retrieval
+from vsearch.models.joint import JointModel
+from vsearch.text.phrase import PhraseSpace
+from vsearch.text.tokenise import tokenise
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared caption set: I encoded pictures with their names and tokenised captions."""
+
+    names: list[str]
+    encoded: list[bytes]
+    captions: list[list[list[str]]]
+
+
+def read_split(path: Path, split: str) -> Split:
+    """Raises DataError where the file has no picture of that split."""
+    if split not in SPLITS:
+        raise DataError(f"no split {split!r}", f"splits: {', '.join(SPLITS)}")
+    with open_prepared(path, "captions") as file:
+        rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index(split))
+        encoded, names = read_encoded(file), file["pictures/name"].asstr()[:]
+        owner, texts = file["captions/picture"][:], file["captions/text"].asstr()[:]
+    if not len(rows):
+        raise DataError(f"{path} has no picture in the split {split!r}", "prepare the data set again")
+    groups: dict[int, list[list[str]]] = {int(i): [] for i in rows}
+    for picture, text in zip(owner, texts, strict=True):
+        if int(picture) in groups:
+            groups[int(picture)].append(str(text).split())
+    return Split([str(names[i]) for i in rows], [encoded[i] for i in rows], list(groups.values()))
+
+
+def pixels_of(encoded: list[bytes], side: int) -> NDArray[np.uint8]:
+    """Encoded pictures -> (B, S, S, 3)."""
+    out = []
+    for piece in encoded:
+        with Image.open(io.BytesIO(piece)) as file:
+            out.append(to_pixels(file.convert("RGB"), side))
+    return np.stack(out)
+
+
+def describe(
+    model: JointModel,
+    split: Split,
+    captions: bool,
+    beam: int | None = None,
+    batch: int = 50,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], list[Caption]]:
+    """Vectors (I, D) of a split's pictures and, where wanted, the best caption of each."""
+    vectors: list[NDArray[np.float32]] = []
+    found: list[Caption] = []
+    for start in range(0, len(split.encoded), batch):
+        pixels = pixels_of(split.encoded[start : start + batch], model.config.preprocess.side)
+        out = model.describe(torch.from_numpy(pixels).permute(0, 3, 1, 2), captions=captions, beam=beam)
+        vectors.append(out.vectors)
+        found += [best[0] for best in out.captions or []]
+        if progress:
+            progress(start + len(pixels), len(split.encoded))
+    return np.concatenate(vectors), found
+
+
+def retrieval(vectors: NDArray[np.float32], split: Split, space: PhraseSpace) -> dict[str, float]:
+    """Every caption against every picture: recall at 1, 5 and 10 in percent, both ways, and median ranks."""
+    targets = np.concatenate([space.vectors_of(group) for group in split.captions])  # (M, D)
+    owner = np.repeat(np.arange(len(split.captions)), [len(group) for group in split.captions])
+    return evaluate_retrieval(targets @ vectors.T, owner)
+
+
+def captioning(model: JointModel, split: Split, found: list[Caption]) -> dict[str, float]:
+    """BLEU-1 to 4, CIDEr and ROUGE-L in percent, and how varied the captions are."""
+    hypotheses = [tokenise(model.text(caption)) for caption in found]
+    scores = {**bleu(split.captions, hypotheses), "cider": cider(split.captions, hypotheses)}
+    scores["rouge_l"] = rouge_l(split.captions, hypotheses)
+    scores["vocabulary"] = float(len({word for words in hypotheses for word in words}))
+    scores["distinct"] = 100 * len({tuple(words) for words in hypotheses}) / len(hypotheses)
+    return scores
+
+
+def words_top(
+    vectors: NDArray[np.float32], split: Split, space: PhraseSpace, words: list[str], k: int = 5
+) -> dict[str, tuple[int, list[str]]]:
+    """For each word: how many of the k nearest pictures have it, or its plural, in a caption, and their names."""
+    answers = {}
+    for word in words:
+        order = np.argsort(-(vectors @ space.vector([word])), kind="stable")[:k]
+        fits = sum(any({word, word + "s"} & set(c) for c in split.captions[i]) for i in order)
+        answers[word] = (fits, [split.names[i] for i in order])
+    return answers
+
+
+def evaluate(
+    model: JointModel,
+    space: PhraseSpace,
+    data: Path,
+    split: str,
+    beams: tuple[int, ...] = (5,),
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """All metrics of one split as a flat table; captions once a beam size, `bleu4_beam5` and so on."""
+    pictures = read_split(data, split)
+    vectors, _ = describe(model, pictures, captions=False)
+    table = retrieval(vectors, pictures, space)
+    for beam in beams if model.decoder is not None else ():
+        _, found = describe(model, pictures, captions=True, beam=beam, progress=progress)
+        table |= {f"{name}_beam{beam}": value for name, value in captioning(model, pictures, found).items()}
+    return table
+
+
+def as_json(table: dict[str, float]) -> str:
+    return json.dumps({k: round(v, 3) for k, v in table.items()}, indent=2)

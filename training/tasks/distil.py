@@ -1,0 +1,167 @@
+"""An encoder from random initialisation, taught by a pretrained network and by class labels.
+
+Losses: 1 - cosine between a linear map of the pooled features and the teacher's centred pooled features (hints as in
+FitNets, Romero et al. 2015), Kullback-Leibler divergence to the teacher's softened classes (Hinton et al. 2015, section
+2), and cross-entropy on the labels where a picture has one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.augment import augment
+from training.loop import Group, Loss
+from training.prefetch import prefetch
+from training.prepare.store import open_prepared, read_encoded
+from vsearch.config import EncoderConfig, PreprocessConfig
+from vsearch.models.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """The `[task]` table. `sides`, `sizes` and `photos` have one entry a phase; `phases` says after which share of the
+    epochs each begins: pictures' side in pixels, pictures per epoch, share of them that are photos without a label."""
+
+    phases: tuple[float, ...] = (0.0,)
+    sides: tuple[int, ...] = (64,)
+    photos: tuple[float, ...] = (0.5,)
+    epoch_pictures: int = 20_000
+    batch: int = 128
+    temperature: float = 2.0
+    feature_weight: float = 2.0
+    class_weight: float = 1.0
+    label_weight: float = 0.3
+    held_out: int = 1_000  # photos' views kept for evaluation
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor  # (B, 3, S, S) float32
+    pool: Tensor  # (B, C)
+    logits: Tensor  # (B, K)
+    label: Tensor  # (B,), -1: none
+
+
+class Student(nn.Module):
+    """An encoder with one linear head a loss."""
+
+    def __init__(self, encoder: Encoder, teacher_channels: int, teacher_classes: int, labels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.to_pool = nn.Linear(encoder.channels, teacher_channels)
+        self.to_class = nn.Linear(encoder.channels, teacher_classes)
+        self.to_label = nn.Linear(encoder.channels, max(1, labels))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, pool = self.encoder(images)
+        return self.to_pool(pool), self.to_class(pool), self.to_label(pool)
+
+
+class DistilTask:
+    """`data` is a prepared file of kind "distil"."""
+
+    monitor = ""
+
+    def __init__(
+        self,
+        config: DistilConfig,
+        encoder: EncoderConfig,
+        preprocess: PreprocessConfig,
+        data: Path,
+        epochs: int,
+        device: torch.device,
+    ) -> None:
+        self.config, self.preprocess, self.epochs, self.device = config, preprocess, epochs, device
+        with open_prepared(data, "distil") as file:
+            encoded, self.label = read_encoded(file), file["labels/class"][:].astype(np.int64)
+            pool, self.logits = file["teacher/pool"][:], file["teacher/logits"][:]
+        self.pool = pool.astype(np.float32) - pool.mean(0, dtype=np.float32)
+        self.pictures = _decode_all(encoded)
+        self.labelled, photos = np.flatnonzero(self.label >= 0), np.flatnonzero(self.label < 0)
+        self.photos, self.held_out = photos[: -config.held_out], photos[-config.held_out :]
+        labels = int(self.label.max(initial=-1)) + 1
+        student = Student(Encoder(encoder), self.pool.shape[1], self.logits.shape[1], labels)
+        self.module = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def groups(self) -> list[Group]:
+        return [Group(list(self.module.parameters()))]
+
+    def steps(self, epoch: int) -> int:
+        return self.config.epoch_pictures // self.config.batch
+
+    def phase(self, epoch: int) -> int:
+        return max(i for i, begin in enumerate(self.config.phases) if begin <= epoch / self.epochs)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+        phase = self.phase(epoch)
+        side, share = self.config.sides[phase], self.config.photos[phase]
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        photos = round(self.config.batch * share) if len(self.labelled) else self.config.batch
+
+        def draw() -> Iterator[Batch]:
+            for _ in range(self.steps(epoch)):
+                rows = [rng.choice(self.photos, photos, replace=False)] if photos else []
+                rows += [rng.choice(self.labelled, self.config.batch - photos, replace=False)]
+                yield self.batch([r for r in rows if len(r)], side, rng)
+
+        return prefetch(draw())
+
+    def batch(self, rows: list[NDArray[np.int64]], side: int, rng: np.random.Generator | None) -> Batch:
+        """Rows of one source share one size; without `rng` nothing is augmented."""
+        parts = [augment(np.stack([self.pictures[i] for i in r]), side, self.preprocess, rng) for r in rows]
+        flat = np.concatenate(rows)
+        return Batch(
+            torch.cat(parts),
+            torch.from_numpy(self.pool[flat]),
+            torch.from_numpy(self.logits[flat].astype(np.float32)),
+            torch.from_numpy(self.label[flat]),
+        )
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        label, t = batch.label.to(self.device), self.config.temperature
+        images = batch.images.to(self.device, memory_format=torch.channels_last)
+        pool, classes, labels = (x.float() for x in self.module(images))
+        target = F.log_softmax(batch.logits.to(self.device) / t, 1)
+        divergence = F.kl_div(F.log_softmax(classes / t, 1), target, log_target=True, reduction="batchmean")
+        losses = {
+            "feature": 1 - F.cosine_similarity(pool, batch.pool.to(self.device)).mean(),
+            "class": divergence * t * t,
+        }
+        if bool((label >= 0).any()):
+            losses["label"] = F.cross_entropy(labels[label >= 0], label[label >= 0], label_smoothing=0.1)
+        return losses
+
+    def loss(self, batch: Batch) -> Loss:
+        c, parts = self.config, self.losses(batch)
+        weights = {"feature": c.feature_weight, "class": c.class_weight, "label": c.label_weight}
+        return Loss(torch.stack([weights[k] * v for k, v in parts.items()]).sum(), len(batch.label), parts)
+
+    def evaluate(self) -> dict[str, float]:
+        """The losses on views of held-out photos, unaugmented, at the last phase's side."""
+        sums: dict[str, float] = {}
+        chunks = np.array_split(self.held_out, max(1, len(self.held_out) // self.config.batch))
+        for rows in chunks:
+            parts = self.losses(self.batch([rows], self.config.sides[-1], None))
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(rows)
+        return {f"held_out_{name}": value / len(self.held_out) for name, value in sums.items()}
+
+
+def _decode_all(encoded: list[bytes]) -> list[NDArray[np.uint8]]:
+    def decode(piece: bytes) -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(piece)) as file:
+            return np.asarray(file.convert("RGB"))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(decode, encoded, chunksize=256))

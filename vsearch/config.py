@@ -1,0 +1,141 @@
+"""What a model is made of, as frozen dataclasses; an unknown key or a value of the wrong type is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, Union
+
+from vsearch.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """Pictures are squashed to `side` x `side` pixels, then normalised per channel (range 0 to 1)."""
+
+    side: int = 160
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A torchvision backbone by name."""
+
+    name: str = "resnet18"
+
+
+@dataclass(frozen=True)
+class DeviseConfig:
+    """The head from pooled features to a unit vector of `dim` in word-vector space."""
+
+    hidden: int = 1024
+    dropout: float = 0.2
+    dim: int = 200
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A caption decoder and how it is searched."""
+
+    kind: str = "soft"  # soft | adaptive | rnn | lstm | gru
+    embed: int = 300
+    hidden: int = 512
+    attention: int = 512
+    scoring: str = "additive"  # additive | dot
+    dropout: float = 0.5
+    gate: bool = True
+    max_len: int = 20
+    beam: int = 5
+    length_power: float = 0.7
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    """The word vectors beside the model: file name, its sha256, dimensions."""
+
+    file: str = "words.bin"
+    sha256: str = ""
+    dim: int = 200
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model; `identity` is empty until the model is saved."""
+
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    devise: DeviseConfig | None = None
+    decoder: DecoderConfig | None = None
+    words: WordsConfig | None = None
+    identity: str = ""
+    format: int = 1
+
+
+def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
+    """Build the dataclass `cls` from a mapping, nested dataclasses included.
+
+    Raises ConfigError naming the key that is unknown, missing or of the wrong type.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where or cls.__name__} must be a table of settings, not {mapping!r}")
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(f"unknown setting {_join(where, key)!r}", f"known here: {', '.join(known)}")
+    values = {key: _convert(hints[key], value, _join(where, key)) for key, value in mapping.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where or cls.__name__}: {error}") from None
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """The inverse of `from_dict`: plain tables, lists, strings and numbers, fit for JSON."""
+    table: dict[str, Any] = {}
+    for f in dataclasses.fields(instance):
+        value = getattr(instance, f.name)
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        table[f.name] = list(value) if isinstance(value, tuple) else value
+    return table
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`, without guessing: only int to float and list to tuple are converted."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(a for a in args if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type[Any], hint), value, where)
+    if origin is tuple:
+        items = list(value) if isinstance(value, list | tuple) else None
+        variadic = len(args) == 2 and args[1] is Ellipsis
+        if items is None or (not variadic and len(items) != len(args)):
+            size = "" if variadic else f"{len(args)} "
+            raise ConfigError(f"{where} must be a list of {size}values, not {value!r}")
+        kinds = [args[0]] * len(items) if variadic else args
+        return tuple(_convert(a, v, where) for a, v in zip(kinds, items, strict=True))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table, not {value!r}")
+        return {k: _convert(args[1], v, _join(where, k)) for k, v in value.items()}
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, not {value!r}")
+    return value

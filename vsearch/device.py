@@ -1,0 +1,64 @@
+"""Where tensors live and in which precision they are multiplied."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from vsearch.errors import VsearchError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve(name: str = "auto") -> torch.device:
+    """The device called auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
+
+    Raises VsearchError where it is not there.
+    """
+    import torch
+
+    if name == "auto":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(found)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise VsearchError(f"unknown device {name!r}", "use auto, cpu, cuda, cuda:N or mps") from None
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise VsearchError(f"device {name!r} is not on this machine", "use --device auto or --device cpu")
+    return device
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 natively, faster than float32."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManager[Any]:
+    """bfloat16 autocast where the device is fast at it, else float32 unchanged."""
+    import torch
+
+    if enabled and fast_bf16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's and torch's global generators; NumPy's are made where they are used, from seeds of their own."""
+    import random
+
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)

@@ -1,0 +1,1 @@
+"""The parts of the joint model, as torch modules."""

@@ -1,0 +1,108 @@
+"""A torchvision backbone cut before its pool: picture to grid of cells and pooled vector.
+
+Shapes: B batch, S side in pixels, N grid cells, C channels.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from vsearch.config import EncoderConfig
+from vsearch.errors import ConfigError
+from vsearch.models.vision import torchvision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BACKBONES = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d",
+    "wide_resnet50_2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b1",
+    "efficientnet_b2", "efficientnet_b3", "inception_v3", "vgg16", "vgg16_bn",
+)  # fmt: skip
+
+
+class Encoder(nn.Module):
+    """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and pool (B, C), the mean cell.
+
+    `stages` run in order and are what `fine_tune` opens: of a ResNet, stage 0 is the stem and 1 to 4 are its blocks.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        if config.name not in BACKBONES:
+            raise ConfigError(f"unknown encoder {config.name!r}", f"known: {', '.join(BACKBONES)}")
+        self.config = config
+        self.stages = _stages(config.name)
+        self.channels = _channels(self.stages)
+        self._trained_from: int | None = 0
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = images
+        for stage in self.stages:
+            x = stage(x)  # (B, C, H, W)
+        grid = x.flatten(2).transpose(1, 2)  # (B, N, C)
+        return grid, grid.mean(1)  # (B, C)
+
+    def fine_tune(self, from_block: int | None) -> None:
+        """Train stages `from_block` and later only (S0 opens 2 to 4); None freezes all, 0 trains all.
+
+        Frozen stages stay in evaluation mode whatever `train()` says, so their batch-norm statistics do not move.
+        """
+        self._trained_from = from_block
+        for i, stage in enumerate(self.stages):
+            stage.requires_grad_(from_block is not None and i >= from_block)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Encoder:
+        super().train(mode)
+        for i, stage in enumerate(self.stages):
+            if self._trained_from is None or i < self._trained_from:
+                stage.eval()
+        return self
+
+    def load_backbone(self, state: Mapping[str, Tensor]) -> None:
+        """Load the state dict of the whole torchvision network; its classifier is left out.
+
+        Raises RuntimeError naming missing keys where the dict is of another network.
+        """
+        whole = _network(self.config.name)
+        whole.load_state_dict(state)
+        self.stages.load_state_dict(_split(self.config.name, whole).state_dict())
+
+
+def _network(name: str) -> nn.Module:
+    models = torchvision().models
+    extra = {"aux_logits": True, "init_weights": True} if name == "inception_v3" else {}
+    return cast(nn.Module, getattr(models, name)(weights=None, **extra))
+
+
+def _stages(name: str) -> nn.ModuleList:
+    return _split(name, _network(name))
+
+
+def _split(name: str, net: nn.Module) -> nn.ModuleList:
+    """The backbone as five stages; each later one halves the resolution at least once."""
+    if "resne" in name:
+        n = cast("dict[str, nn.Module]", dict(net.named_children()))
+        stem = nn.Sequential(n["conv1"], n["bn1"], n["relu"], n["maxpool"])
+        return nn.ModuleList([stem, n["layer1"], n["layer2"], n["layer3"], n["layer4"]])
+    if name == "inception_v3":
+        layers = [m for key, m in net.named_children() if key not in {"AuxLogits", "avgpool", "dropout", "fc"}]
+    else:
+        layers = list(cast(nn.Sequential, net.features).children())
+    cuts = [round(i * len(layers) / 5) for i in range(6)]
+    return nn.ModuleList([nn.Sequential(*layers[a:b]) for a, b in pairwise(cuts)])
+
+
+def _channels(stages: nn.ModuleList) -> int:
+    with torch.no_grad():
+        x = torch.zeros(1, 3, 96, 96)
+        for stage in stages:
+            training = stage.training
+            x = stage.eval()(x)
+            stage.train(training)
+    return x.shape[1]
