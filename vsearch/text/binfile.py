@@ -1,0 +1,108 @@
+"""The layout of a fastText .bin, read without fastText: what a file holds, where, and whether it is whole.
+
+fastText itself checks two numbers at the start and then trusts every size it reads, so a truncated file is loaded in
+silence or ends the process. Little endian throughout, as fastText 0.9.2 writes it (args.cc, dictionary.cc, ...):
+
+    int32 magic, int32 version
+    int32 dim ws epoch minCount neg wordNgrams loss model bucket minn maxn lrUpdateRate, float64 t
+    int32 size nwords nlabels, int64 ntokens pruned
+    size x (word, one zero byte, int64 count, int8 type); pruned x (int32, int32), none where pruned is -1
+    bool quantised; the input matrix: nwords + bucket rows of dim
+    bool quantised output; the output matrix, which only training and prediction need
+
+A plain matrix is int64 rows, int64 columns and float32 values. A quantised one is bool norms apart, int64 rows, int64
+columns, int32 codes, one byte a code, and the table of values the codes stand for (productquantizer.cc): int32
+dim parts width last, then 256 x dim float32; where norms are apart, one byte a row and a table of one part follow.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsearch.errors import WordsError
+
+MAGIC, VERSION = 793712314, 12
+HEADER = struct.Struct("<2i12id")
+LOSS_FIELD, LOSS_SOFTMAX = 2 + 6, 3
+COUNTS = struct.Struct("<3i2q")
+SHAPE = struct.Struct("<2q")
+CODES = struct.Struct("<?2qi")
+TABLE = struct.Struct("<4i")
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a .bin stand, in bytes from its start."""
+
+    dim: int
+    bucket: int
+    words: int  # entries of the dictionary, "</s>" included
+    dictionary: int
+    matrix: int  # the byte that says whether the input matrix is quantised
+    quantised: bool
+    output: int  # the byte that says whether the output matrix is quantised
+    output_rows: int
+    end: int
+
+    @property
+    def values(self) -> int:
+        """Where the float32 values of a plain input matrix start."""
+        return self.matrix + 1 + SHAPE.size
+
+
+def read_layout(path: Path) -> Layout:
+    """Walk through a fastText .bin from end to end.
+
+    WordsError when it is missing, not a fastText .bin of version 12, or shorter or longer than its own sizes say.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _walk(data, path)
+    except OSError as error:
+        raise WordsError(f"cannot read the word vectors {path}: {error.strerror}") from None
+    except (ValueError, struct.error):  # an empty file cannot be mapped; a read past the end
+        raise WordsError(f"{path} is not a fastText .bin, or is cut short", "fetch or train it again") from None
+
+
+def _walk(data: mmap.mmap, path: Path) -> Layout:
+    header = HEADER.unpack_from(data, 0)
+    if header[:2] != (MAGIC, VERSION):
+        raise WordsError(f"{path} is not a fastText .bin (version {VERSION})", "give a .bin of fastText 0.2 or later")
+    dim, bucket = header[2], header[2 + 8]
+    size, words, _, _, pruned = COUNTS.unpack_from(data, HEADER.size)
+    at = HEADER.size + COUNTS.size
+    for _ in range(size):
+        zero = data.find(b"\0", at)
+        if zero < 0:
+            raise ValueError("dictionary")
+        at = zero + 1 + 8 + 1
+    at += 8 * max(pruned, 0)
+    matrix, (at, rows, quantised) = at, _skip_matrix(data, at, dim)
+    output, (at, output_rows, _) = at, _skip_matrix(data, at, dim)
+    expected = pruned if pruned >= 0 else bucket
+    if at != len(data) or not 0 < words <= size or rows != words + expected or dim < 1:
+        raise WordsError(f"{path} is damaged: its parts do not fit together", "fetch or train it again")
+    return Layout(dim, bucket, words, HEADER.size, matrix, quantised, output, output_rows, at)
+
+
+def _skip_matrix(data: mmap.mmap, at: int, dim: int) -> tuple[int, int, bool]:
+    """The byte after the matrix at `at`, its rows, and whether it is quantised."""
+    quantised = bool(data[at : at + 1][0]) if at < len(data) else False
+    at += 1
+    if not quantised:
+        rows, columns = SHAPE.unpack_from(data, at)
+        at += SHAPE.size + 4 * rows * columns
+    else:
+        norms, rows, columns, codes = CODES.unpack_from(data, at)
+        at += CODES.size + codes
+        at += TABLE.size + 4 * LEVELS * TABLE.unpack_from(data, at)[0]
+        if norms:
+            at += rows
+            at += TABLE.size + 4 * LEVELS * TABLE.unpack_from(data, at)[0]
+    if columns != dim or rows < 0 or at > len(data):
+        raise ValueError("matrix")
+    return at, rows, quantised
