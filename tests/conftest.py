@@ -1,0 +1,113 @@
+"""Shared by all tests: no network, small pictures drawn on the spot, and a model that costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from index.library import Library
+
+sys.path.insert(0, str(Path(__file__).parent))  # processes started by tests import `conftest` too
+
+
+def _local(address: Any) -> bool:
+    if not isinstance(address, tuple):  # a Unix socket's path
+        return True
+    host = str(address[0])
+    try:
+        return host in ("", "localhost") or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Any connection to an address outside this machine, and any look-up of its name, raises."""
+
+    def guard(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+        def guarded(*args: Any, **named: Any) -> Any:
+            address = args[at]
+            if not _local((address, 0) if isinstance(address, str) else address):
+                raise RuntimeError(f"a test reached for the network: {address}")
+            return function(*args, **named)
+
+        return guarded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guard(socket.socket.connect, 1))
+        patch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex, 1))
+        patch.setattr(socket, "getaddrinfo", guard(socket.getaddrinfo, 0))
+        yield
+
+
+def draw(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A small RGB picture of coloured shapes, another one for every seed."""
+    rng = np.random.default_rng(seed)
+    width, height = size
+    image = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
+    pen = ImageDraw.Draw(image)
+    for _ in range(4):
+        left, top = int(rng.integers(0, width)), int(rng.integers(0, height))
+        right, bottom = left + int(rng.integers(4, width)), top + int(rng.integers(4, height))
+        pen.rectangle((left, top, right, bottom), fill=tuple(rng.integers(0, 256, 3).tolist()))
+    return image
+
+
+def draw_folder(folder: Path, count: int, *, first: int = 0) -> list[Path]:
+    """`count` PNG files 000.png, 001.png, ... whose pixels all differ; returns their paths in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:03d}.png" for number in range(first, first + count)]
+    for number, path in enumerate(paths, first):
+        draw(number).save(path)
+    return paths
+
+
+class FakeDescriber:
+    """A model in place of the real one: the vector is the centred 2 x 2 thumbnail, the caption a digest of the pixels.
+
+    `seen` counts the pictures that went through it.
+    """
+
+    def __init__(self, identity: str = "fake-model-1", side: int = 16, captions: bool = True) -> None:
+        self.identity = identity
+        self.side = side
+        self.dim = 13
+        self.captions = captions
+        self.seen = 0
+
+    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+        assert pixels.dtype == np.uint8 and pixels.shape[1:] == (self.side, self.side, 3)
+        self.seen += len(pixels)
+        half = self.side // 2
+        cells = pixels.reshape(len(pixels), 2, half, 2, half, 3).mean(axis=(2, 4)).reshape(len(pixels), 12)  # (B, 12)
+        vectors = np.concatenate([cells / 127.5 - 1.0, np.full((len(pixels), 1), 0.1)], axis=1)  # (B, 13)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        texts = [self.caption_of(row) for row in pixels] if captions else None
+        return vectors.astype(np.float32), texts
+
+    @staticmethod
+    def caption_of(pixels: NDArray[np.uint8]) -> str:
+        """The caption it gives to pixels (S, S, 3)."""
+        return f"picture {hashlib.sha256(pixels.tobytes()).hexdigest()[:8]}"
+
+
+@pytest.fixture
+def describer() -> FakeDescriber:
+    return FakeDescriber()
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    """An empty library in the test's own folder."""
+    with Library.open(tmp_path / "library.sqlite3", create=True) as opened:
+        yield opened

@@ -1,0 +1,189 @@
+"""From a path to an upright RGB picture: the only place that opens picture files."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from vsearch.errors import PictureError
+
+MAX_PIXELS = 200_000_000  # 200 megapixels are the largest sensors of telephones; an RGB copy takes 600 MB
+BIG_PIXELS = 30_000_000  # pictures above this are decoded one at a time, so that memory stays bounded
+
+VERSION = f"1, Pillow {PIL.__version__}"  # what a file failed to decode with; another version may succeed
+
+SUFFIXES: frozenset[str] = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
+    + (".heic", ".heif", ".hif", ".avif")
+)
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")  # no EPS, PSD, ...: less to attack
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_UNDEFINED_RANGE = ("I", "F")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_big = threading.Lock()
+_heif = threading.Lock()
+_heif_ready = False
+
+# Loaded here, because Pillow would look for them by loading all of its plugins, and not safely in threads.
+for _plugin in ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif"):
+    importlib.import_module(f"PIL.{_plugin}ImagePlugin")
+
+# Pillow's own cap (a warning at 89 megapixels, an error at twice that) is replaced by ours. `catch_warnings` is not
+# safe in threads, so the filters are set once: a bomb is an error, other complaints about damaged metadata are noise.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def decode(
+    path: str | os.PathLike[str] | BinaryIO, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """The picture in a file (or an open binary file): RGB, 8 bit, turned upright, the first frame, white behind glass.
+
+    `at_least`: both sides may come out smaller than the file's, but not below this many pixels (JPEG only, where it
+    makes decoding several times faster); None decodes in full. `max_pixels` is checked before any pixel is decoded.
+
+    Raises PictureError with a short reason, whatever is wrong with the file.
+    """
+    try:
+        if isinstance(path, str | os.PathLike):
+            with Path(path).open("rb") as file:
+                return _decode(file, at_least, max_pixels)
+        return _decode(path, at_least, max_pixels)
+    except PictureError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(f"too large (over {max_pixels / 1e6:g} megapixels)") from None
+    except MemoryError:
+        raise PictureError("too large for the memory") from None
+    except Exception as error:  # Pillow's plugins raise nearly every kind of error on damaged files
+        raise PictureError(_reason(error)) from error
+
+
+def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Image:
+    head = file.read(16)
+    if not head:
+        raise PictureError("the file is empty")
+    formats: tuple[str, ...] = _FORMATS
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _register_heif()
+        formats = ("HEIF", "AVIF")
+    with Image.open(file, formats=formats) as image:
+        width, height = image.size
+        if width * height > min(max_pixels, MAX_PIXELS):
+            raise PictureError(f"too large ({width} x {height} pixels)")
+        if at_least is not None and image.format in ("JPEG", "MPO"):
+            image.draft(image.mode, (at_least, at_least))
+        if image.size[0] * image.size[1] > BIG_PIXELS:
+            with _big:
+                return _upright(image)
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = _orientation(image)
+    picture = _rgb(image)
+    return picture.transpose(turn) if turn is not None else picture
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the picture upright; damaged EXIF data turns nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF is parsed leniently: the pixels are good
+        return None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """An RGB copy of a loaded picture of any mode."""
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if mode.startswith("I;16"):
+        return _grey(np.asarray(image).astype(np.float32) / 257.0)
+    if mode in _UNDEFINED_RANGE:
+        return _grey(_to_byte_range(np.asarray(image).astype(np.float64), mode == "F"))
+    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        glass = image.convert("RGBA")
+        white = Image.new("RGBA", glass.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, glass).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey(values: NDArray[np.floating]) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _to_byte_range(values: NDArray[np.float64], shares: bool) -> NDArray[np.float64]:
+    """32-bit grey values carry no range: take the usual one they fit, else stretch them.
+
+    The usual ones are 0..1 (only if the values are `shares`, stored as floating point), 0..255 and 0..65535.
+    """
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if low >= 0 and high <= 1 and shares:
+        return values * 255.0
+    if low >= 0 and high <= 255:
+        return values
+    if low >= 0 and high <= 65535:
+        return values / 257.0
+    return (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+
+
+def _register_heif() -> None:
+    """Teach Pillow HEIC, the first time such a file is met: the import costs 60 ms."""
+    global _heif_ready
+    with _heif:
+        if not _heif_ready:
+            try:
+                import pillow_heif
+            except ImportError:
+                raise PictureError("HEIC needs the package pillow-heif") from None
+            pillow_heif.register_heif_opener()
+            _heif_ready = True
+
+
+def _reason(error: Exception) -> str:
+    """One short line, without paths and object addresses."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a picture"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture of a known format"
+    text = " ".join(str(error).split())
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "truncated"
+    if isinstance(error, OSError) and error.errno is not None:
+        return (error.strerror or "cannot be read").lower()
+    return f"damaged ({text[:80]})" if text else f"damaged ({type(error).__name__})"
+
+
+def decode_bytes(data: bytes, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """`decode` of a file's content that is already in memory."""
+    return decode(io.BytesIO(data), at_least=at_least, max_pixels=max_pixels)

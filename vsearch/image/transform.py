@@ -1,0 +1,45 @@
+"""The only resize and the only normalisation: training, indexing and search see pictures through these two.
+
+Shapes: B batch, S side of the square the encoder takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vsearch.config import PreprocessConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def to_pixels(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """An RGB picture squashed to a square, whatever its shape: uint8 (S, S, 3), 0 to 255, a fresh array.
+
+    Bilinear with antialiasing over the whole support (Pillow's), so that shrinking does not alias.
+    """
+    if image.mode != "RGB":
+        raise ValueError(f"to_pixels takes an RGB picture, not {image.mode}")
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.array(image, dtype=np.uint8)  # (S, S, 3)
+
+
+def normalise(pixels: Tensor, config: PreprocessConfig) -> Tensor:
+    """uint8 (B, 3, S, S), 0 to 255 -> float32 (B, 3, S, S): scaled to 0..1, less the mean, over the deviation.
+
+    Runs where `pixels` are. Raises ValueError for another dtype or shape.
+    """
+    import torch
+
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ValueError(f"normalise takes uint8 (B, 3, S, S), not {pixels.dtype} {tuple(pixels.shape)}")
+    scale = [1.0 / (255.0 * deviation) for deviation in config.std]
+    shift = [-mean / deviation for mean, deviation in zip(config.mean, config.std, strict=True)]
+    factor = torch.tensor(scale, device=pixels.device).view(1, 3, 1, 1)
+    offset = torch.tensor(shift, device=pixels.device).view(1, 3, 1, 1)
+    return pixels.to(torch.float32) * factor + offset  # (B, 3, S, S)
