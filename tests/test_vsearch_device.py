@@ -1,0 +1,59 @@
+"""Devices, precision and seeds."""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from vsearch import device
+from vsearch.errors import VsearchError
+
+
+def test_cpu_is_always_there() -> None:
+    assert device.resolve("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_auto_takes_the_first_accelerator(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: int, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert device.resolve("auto").type == expected
+
+
+def test_numbered_cuda_device_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.resolve("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(VsearchError, match="cuda:2") as caught:
+        device.resolve("cuda:2")
+    assert "--device" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "xla", "cuda:x"])
+def test_unknown_devices_are_refused(name: str) -> None:
+    with pytest.raises(VsearchError) as caught:
+        device.resolve(name)
+    assert caught.value.hint
+
+
+def test_autocast_is_bfloat16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert device.fast_bf16(cpu) is native
+        with device.autocast(cpu):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if native else torch.float32)
+    assert isinstance(device.autocast(cpu, enabled=False), nullcontext)
+
+
+def test_seed_reaches_both_generators() -> None:
+    drawn = []
+    for _ in range(2):
+        device.seed_everything(2**32 + 5)
+        drawn.append((random.random(), float(torch.rand(1))))
+    assert drawn[0] == drawn[1]

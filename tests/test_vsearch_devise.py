@@ -1,0 +1,76 @@
+"""The DeViSE head, and its losses by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vsearch.config import DeviseConfig
+from vsearch.models.devise import Contrastive, DeviseHead, contrastive_loss, cosine_loss, hinge_rank_loss
+
+X, Y = [1.0, 0.0], [0.0, 1.0]
+DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
+
+
+def test_head_gives_unit_vectors_and_trains_whole() -> None:
+    torch.manual_seed(0)
+    head = DeviseHead(DeviseConfig(hidden=8, dropout=0.2, dim=5), 6)
+    out = head(torch.randn(7, 6))
+    assert out.shape == (7, 5) and out.dtype == torch.float32
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(7))
+    torch.autograd.backward(cosine_loss(out, torch.randn(7, 5)))
+    assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+
+
+def test_head_answers_float32_under_autocast() -> None:
+    head = DeviseHead(DeviseConfig(hidden=8, dim=5), 6).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = head(torch.randn(3, 6))
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(3))
+
+
+def test_cosine_loss_by_hand() -> None:
+    """Angles of 0, 90 and 45 degrees, and lengths that must not matter: 1 - (1 + 0 + sqrt 1/2) / 3."""
+    loss = cosine_loss(torch.tensor([X, X, X]), torch.tensor([[3.0, 0.0], Y, [5.0, 5.0]]))
+    assert loss.item() == pytest.approx(1 - (1 + math.sqrt(0.5)) / 3)
+
+
+def test_hinge_rank_loss_by_hand() -> None:
+    """Labels x, y and the diagonal d; margin 0.1, s = sqrt 1/2.
+
+    Picture at x with label x: max(0, .1 - 1 + 0) + max(0, .1 - 1 + s) = 0.
+    Picture at x with label d: max(0, .1 - s + 1) + max(0, .1 - s + 0) = 1.1 - s.
+    """
+    loss = hinge_rank_loss(torch.tensor([X, X]), torch.tensor([0, 2]), torch.tensor([X, Y, DIAGONAL]))
+    assert loss.item() == pytest.approx((1.1 - math.sqrt(0.5)) / 2)
+
+
+def test_hinge_rank_loss_skips_the_right_label() -> None:
+    """With a margin above 2 every wrong label counts: here one of them, 3 - 1 + 0; the right one would add 3."""
+    loss = hinge_rank_loss(torch.tensor([X]), torch.tensor([0]), torch.tensor([X, Y]), margin=3.0)
+    assert loss.item() == pytest.approx(2.0)
+
+
+def test_contrastive_loss_by_hand() -> None:
+    """Pictures x, y against targets x, y at scale 2: each softmax is e^2 / (e^2 + 1), both ways."""
+    loss = contrastive_loss(torch.tensor([X, Y]), torch.tensor([X, Y]), 2.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_contrastive_loss_leaves_out_the_same_group() -> None:
+    """Rows 0 and 1 are one picture's. Row 0 competes with row 2 only: log(1 + e^(0 - 1)); so do 1 and, with two, 2."""
+    vectors = torch.tensor([X, X, Y])
+    loss = contrastive_loss(vectors, vectors, 1.0, group=torch.tensor([7, 7, 8]))
+    assert loss.item() == pytest.approx((2 * math.log(1 + math.exp(-1)) + math.log(1 + 2 * math.exp(-1))) / 3)
+
+
+def test_temperature_is_learned_and_bounded() -> None:
+    contrastive = Contrastive(0.5)
+    assert contrastive.scale.item() == pytest.approx(2.0)
+    torch.autograd.backward(contrastive(torch.tensor([X, Y]), torch.tensor([X, Y])))
+    assert contrastive.log_scale.grad is not None and contrastive.log_scale.grad.item() < 0  # sharper is better here
+    with torch.no_grad():
+        contrastive.log_scale.fill_(50.0)
+    assert contrastive.scale.item() == pytest.approx(100.0)

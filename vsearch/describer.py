@@ -1,0 +1,62 @@
+"""A model as the library of pictures wants it: arrays and text in and out, no tensors, no token ids.
+
+Shapes: B batch, S side of the square the model sees, D word-vector size.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import ModelError
+from vsearch.image.decode import decode
+from vsearch.image.transform import to_pixels
+
+if TYPE_CHECKING:
+    from vsearch.models.joint import JointModel
+
+
+class Describer:
+    """Vectors and captions of pictures; `beam` None takes the model's own number."""
+
+    def __init__(self, model: JointModel, beam: int | None = None) -> None:
+        """Raises ModelError where the model cannot embed pictures."""
+        if model.config.devise is None:
+            raise ModelError("this model places no pictures among words", "use one with a DeViSE head")
+        self.model = model
+        self.beam = beam
+        self.side = model.config.preprocess.side
+        self.dim = model.config.devise.dim
+        self.identity = model.config.identity
+        self.captions = model.decoder is not None
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", beam: int | None = None) -> Describer:
+        from vsearch import modelfolder
+
+        return cls(modelfolder.load(folder, device), beam)
+
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool = True
+    ) -> tuple[NDArray[np.float32], list[str] | None]:
+        """Unit vectors (B, D) of pictures uint8 (B, S, S, 3) and, where wanted and the model can, their captions."""
+        import torch
+
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        found = self.model.describe(images, captions=captions, beam=self.beam)
+        texts = None if found.captions is None else [self.model.text(best[0]) for best in found.captions]
+        return found.vectors, texts
+
+    def embed_file(self, path: str | os.PathLike[str]) -> NDArray[np.float32]:
+        """The unit vector (D,) of the picture in a file; PictureError where it is none."""
+        vectors, _ = self.describe(read_pixels(path, self.side)[None], captions=False)
+        return np.asarray(vectors[0], np.float32)
+
+
+def read_pixels(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
+    """The picture in a file as the model sees it, uint8 (S, S, 3), decoded as the library does; else PictureError."""
+    return to_pixels(decode(path, at_least=2 * side), side)

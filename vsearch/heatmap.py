@@ -1,0 +1,76 @@
+"""Attention over a picture: the picture once for each word of its caption, bright where the decoder looked.
+
+Shapes: T words, N = G * G grid cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Floats = NDArray[np.float32]
+TILE, NARROWEST, LABEL, GAP, COLUMNS = 224, 120, 28, 8, 5  # pixels; tiles in a row
+PAPER, INK, FAINT = (255, 255, 255), (20, 20, 20), (120, 120, 120)
+DARKEST = 0.25  # what is left of the picture where there is no attention
+GLOW = (255, 190, 60)
+
+
+def draw(image: Image.Image, words: Sequence[str], attention: Floats) -> Image.Image:
+    """One sheet: the picture alone, then once for each of the `words` with its row of `attention` (T, N) over it.
+
+    With `attention` (T, N + 1) the last column is a visual sentinel's share, printed beside the word in percent.
+    Raises ValueError where the rows are not as many as the words, or the cells form no square.
+    """
+    maps, sentinel = _split(np.asarray(attention, np.float32), len(words))
+    tile = _fit(image.convert("RGB"))
+    width, height = max(tile.width, NARROWEST) + GAP, tile.height + LABEL + GAP
+    columns = min(COLUMNS, len(words) + 1)
+    rows = math.ceil((len(words) + 1) / columns)
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for i in range(len(words) + 1):
+        x, y = GAP + i % columns * width, GAP + i // columns * height
+        sheet.paste(tile if i == 0 else overlay(tile, maps[i - 1]), (x, y + LABEL))
+        if i == 0:
+            continue
+        pen.text((x, y + 4), words[i - 1], INK, font)
+        if sentinel is not None:
+            text = f"{100 * sentinel[i - 1]:.0f} %"
+            pen.text((x + width - GAP - pen.textlength(text, font), y + 4), text, FAINT, font)
+    return sheet
+
+
+def overlay(image: Image.Image, weights: Floats) -> Image.Image:
+    """`image` with the square map `weights` (G, G), at least 0, smoothly enlarged over it."""
+    peak = float(weights.max())
+    levels = np.zeros_like(weights) if peak <= 0 else weights / peak
+    small = Image.fromarray(np.round(255 * levels).astype(np.uint8))
+    mask = np.asarray(small.resize(image.size, Image.Resampling.BICUBIC), np.float32)[..., None] / 255  # (H, W, 1)
+    pixels = np.asarray(image, np.float32)
+    lit = pixels * (DARKEST + (1 - DARKEST) * mask)
+    lit += 0.25 * mask * (np.asarray(GLOW, np.float32) - lit)
+    return Image.fromarray(np.round(lit).clip(0, 255).astype(np.uint8))
+
+
+def _split(attention: Floats, words: int) -> tuple[Floats, Floats | None]:
+    """Maps (T, G, G) and, where there is one more column than cells, the sentinel's share (T,)."""
+    if attention.ndim != 2 or len(attention) != words:
+        raise ValueError(f"attention {attention.shape} does not have a row for each of {words} words")
+    cells = attention.shape[1]
+    for count in (cells, cells - 1):
+        side = math.isqrt(max(0, count))
+        if side and side * side == count:
+            maps = attention[:, :count].reshape(words, side, side)
+            return maps, attention[:, -1] if count < cells else None
+    raise ValueError(f"{cells} cells form no square")
+
+
+def _fit(image: Image.Image) -> Image.Image:
+    """The picture scaled so that its longer side is one tile."""
+    scale = TILE / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

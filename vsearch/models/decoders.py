@@ -1,0 +1,257 @@
+"""Caption decoders behind one protocol: `start(memory) -> state`, `step(token, state) -> logits, state, attention`.
+
+Shapes: B pictures, R = B * K rows (K hypotheses of each picture, adjacent), N cells, C channels, H hidden, E embedding,
+T steps, V vocabulary, P packed positions (words and end marks of all captions of a batch, time-major).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from vsearch.config import DecoderConfig
+from vsearch.errors import ConfigError
+from vsearch.models.attention import Attention, weighted
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+KINDS = ("soft", "adaptive", *GATES)
+
+
+class State(NamedTuple):
+    """What a decoder carries from step to step. Parts a decoder has no use for have size zero."""
+
+    hidden: Tensor  # (R, H)
+    cell: Tensor  # (R, H)
+    memory: Tensor  # (B, N, C)
+    keys: Tensor  # (B, N, A)
+    image: Tensor  # (B, G) what the whole picture adds to the gates in every step
+
+    def select(self, rows: Tensor, pictures: Tensor | None = None) -> State:
+        """The hypotheses `rows`, of the pictures `pictures` (None: all, in place, without a copy of their memory)."""
+        hidden, cell = self.hidden[rows], self.cell[rows]
+        if pictures is None:
+            return self._replace(hidden=hidden, cell=cell)
+        return State(hidden, cell, self.memory[pictures], self.keys[pictures], self.image[pictures])
+
+
+class Teacher(NamedTuple):
+    """The outcome of teacher forcing, without pads."""
+
+    logits: Tensor  # (P, V)
+    targets: Tensor  # (P,)
+    attention: Tensor | None  # (B, T, N) in the order of the batch, zero after a caption's end
+
+
+class Cell(nn.Module):
+    """An RNN, GRU or LSTM cell whose input part is already multiplied; equal to nn.RNNCell, GRUCell and LSTMCell."""
+
+    def __init__(self, kind: str, hidden: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.recurrent = nn.Linear(hidden, GATES[kind] * hidden)
+
+    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """`inputs` (R, gates * H) -> hidden and cell (R, H); gates in torch's order (i f g o; r z n)."""
+        own = self.recurrent(hidden)
+        if self.kind == "lstm":
+            i, f, g, o = (inputs + own).chunk(4, -1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            return o.sigmoid() * cell.tanh(), cell
+        if self.kind == "gru":
+            (r, z, n), (own_r, own_z, own_n) = inputs.chunk(3, -1), own.chunk(3, -1)
+            new = torch.tanh(n + torch.sigmoid(r + own_r) * own_n)
+            return new + torch.sigmoid(z + own_z) * (hidden - new), cell
+        return torch.tanh(inputs + own), cell
+
+
+class Decoder(nn.Module):
+    """What all decoders share: embedding, output layer, one step, and teacher forcing over packed captions."""
+
+    def __init__(self, config: DecoderConfig, vocabulary: int, gates: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(vocabulary, config.embed)
+        self.input = nn.Linear(config.embed, gates)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.hidden, vocabulary)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        nn.init.uniform_(self.output.weight, -0.1, 0.1)
+        nn.init.zeros_(self.output.bias)
+
+    def start(self, memory: Tensor) -> State:
+        """The state before the first word, one row for each picture of `memory` (B, N, C)."""
+        raise NotImplementedError
+
+    def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        """One step from the gates' input part (R, G): features of the next word (R, H), state, attention (R, N)."""
+        raise NotImplementedError
+
+    def inputs(self, tokens: Tensor) -> Tensor:
+        """Token ids (...,) -> the words' part of the gates (..., G)."""
+        return cast(Tensor, self.input(self.dropout(self.embedding(tokens))))
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        """Feed `token` (R,) -> logits of the next one (R, V), the new state, attention (R, N) or None.
+
+        R is a multiple of the pictures in `state`; rows of one picture are adjacent.
+        """
+        features, state, attention = self.advance(self.inputs(token), state)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 logits are too coarse to rank words by
+            logits = self.output(self.dropout(features.float()))
+        return logits, state, attention
+
+    def forward(
+        self,
+        memory: Tensor,
+        captions: Tensor,
+        lengths: Tensor,
+        rows: Tensor | None = None,
+        sample_probability: float = 0.0,
+    ) -> Teacher:
+        """Teacher forcing: `captions` (M, L) with start and end, `lengths` (M,) counting both, over `memory` (B, N, C).
+
+        `rows` (M,) names the memory row of each caption, so that several captions share one picture; None: M = B and in
+        order. With `sample_probability` an input word after the first is, that often, the decoder's own last guess
+        instead of the caption's word (scheduled sampling, Bengio et al. 2015).
+        """
+        words, targets = _pack(captions[:, :-1], lengths), _pack(captions[:, 1:], lengths)
+        sizes = words.batch_sizes.tolist()
+        order = cast(Tensor, words.sorted_indices)
+        state = self.start(memory)
+        state = state.select(*[order if rows is None else rows[order]] * 2)
+        features: list[Tensor] = []
+        attention: list[Tensor] = []
+        given = torch.split(words.data, sizes)
+        inputs = torch.split(self.inputs(words.data), sizes) if sample_probability == 0 else None
+        for t, size in enumerate(sizes):
+            state = _first(state, size)
+            if inputs is not None:
+                step_inputs = inputs[t]
+            else:
+                step_inputs = self.inputs(self._mix(given[t], features, sample_probability))
+            out, state, weights = self.advance(step_inputs, state)
+            features.append(out)
+            if weights is not None:
+                attention.append(weights)
+        logits = self.output(self.dropout(torch.cat(features)))  # (P, V)
+        return Teacher(logits, targets.data, _unpack(torch.cat(attention), words) if attention else None)
+
+    def _mix(self, given: Tensor, features: list[Tensor], probability: float) -> Tensor:
+        """The words `given` (R,), some replaced by the best guess from the last step's features."""
+        if not features:
+            return given
+        with torch.no_grad():
+            guess = self.output(features[-1][: len(given)]).argmax(-1)
+        return torch.where(torch.rand(given.shape, device=given.device) < probability, guess, given)
+
+
+class PlainDecoder(Decoder):
+    """Show and Tell (Vinyals et al. 2015) with any cell; the picture only sets h0 = c0 = batchnorm(linear(mean))."""
+
+    def __init__(self, config: DecoderConfig, channels: int, vocabulary: int) -> None:
+        super().__init__(config, vocabulary, GATES[config.kind] * config.hidden)
+        self.cell = Cell(config.kind, config.hidden)
+        self.initial = nn.Linear(channels, config.hidden)
+        self.initial_norm = nn.BatchNorm1d(config.hidden)
+
+    def start(self, memory: Tensor) -> State:
+        hidden = self.initial_norm(self.initial(memory.mean(1))).float()  # (B, H)
+        nothing = hidden.new_zeros(len(hidden), 0)
+        return State(hidden, hidden, nothing[:, None], nothing[:, None], nothing)
+
+    def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        hidden, cell = self.cell(inputs, state.hidden, state.cell)
+        return hidden, state._replace(hidden=hidden, cell=cell), None
+
+
+class SoftAttentionDecoder(Decoder):
+    """Show, Attend and Tell (Xu et al. 2015, soft): an LSTM over [embedding; gated context]. Cells are layer-normed."""
+
+    def __init__(self, config: DecoderConfig, channels: int, vocabulary: int) -> None:
+        super().__init__(config, vocabulary, 4 * config.hidden)
+        self.norm = nn.LayerNorm(channels)
+        self.initial = nn.Linear(channels, 2 * config.hidden)
+        self.attention = Attention(channels, config.hidden, config.attention, config.scoring)
+        self.gate = nn.Linear(config.hidden, channels) if config.gate else None
+        self.context = nn.Linear(channels, 4 * config.hidden, bias=False)
+        self.cell = Cell("lstm", config.hidden)
+
+    def start(self, memory: Tensor) -> State:
+        memory = self.norm(memory.float())
+        hidden, cell = self.initial(memory.mean(1)).float().chunk(2, -1)
+        keys = self.attention.keys(memory)  # (B, N, A); under autocast the memory takes its dtype, once for all steps
+        return State(hidden, cell, memory.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0))
+
+    def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        context, weights = self.attention(state.hidden, state.memory, state.keys)
+        if self.gate is not None:
+            context = self.gate(state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
+        hidden, cell = self.cell(inputs + self.context(context), state.hidden, state.cell)
+        return hidden, state._replace(hidden=hidden, cell=cell), weights
+
+
+class AdaptiveDecoder(Decoder):
+    """Adaptive attention with a visual sentinel (Lu et al. 2017, eq. 6 to 13).
+
+    The attention (R, N + 1) is over the cells and, last, the sentinel: how much the word owes to language alone.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: int, vocabulary: int) -> None:
+        size = config.hidden
+        super().__init__(config, vocabulary, 5 * size)  # four gates of the LSTM and the sentinel's
+        self.norm = nn.LayerNorm(channels)
+        self.cells = nn.Linear(channels, size)
+        self.whole = nn.Linear(channels, size)
+        self.image = nn.Linear(size, 5 * size, bias=False)
+        self.initial = nn.Linear(channels, 2 * size)
+        self.cell = Cell("lstm", size)
+        self.sentinel = nn.Linear(size, size, bias=False)
+        self.attention = Attention(size, size, config.attention, config.scoring)
+        self.sentinel_key = nn.Linear(size, config.attention)
+
+    def start(self, memory: Tensor) -> State:
+        memory = self.norm(memory.float())
+        mean = memory.mean(1)
+        hidden, cell = self.initial(mean).float().chunk(2, -1)
+        values = self.cells(self.dropout(memory)).relu()  # (B, N, H)
+        image = self.image(self.dropout(self.whole(mean).relu()))  # (B, 5H)
+        return State(hidden, cell, values, self.attention.keys(values), image)
+
+    def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        size, beams = self.config.hidden, len(inputs) // len(state.image)
+        inputs = (inputs.view(-1, beams, 5 * size) + state.image[:, None]).flatten(0, 1)  # (R, 5H)
+        gate = inputs[:, 4 * size :] + self.sentinel(state.hidden)
+        hidden, cell = self.cell(inputs[:, : 4 * size], state.hidden, state.cell)
+        sentinel = gate.sigmoid() * cell.tanh()  # (R, H)
+        own = self.sentinel_key(self.dropout(sentinel))
+        weights = self.attention.scores(self.dropout(hidden), state.keys, own).softmax(-1)  # (R, N + 1)
+        context = weighted(weights[:, :-1], state.memory) + weights[:, -1:] * sentinel
+        return context + hidden, state._replace(hidden=hidden, cell=cell), weights
+
+
+def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Decoder:
+    """The decoder `config.kind` over cells of `channels`, for a vocabulary of that many words."""
+    if config.kind == "soft":
+        return SoftAttentionDecoder(config, channels, vocabulary)
+    if config.kind == "adaptive":
+        return AdaptiveDecoder(config, channels, vocabulary)
+    if config.kind in GATES:
+        return PlainDecoder(config, channels, vocabulary)
+    raise ConfigError(f"unknown decoder {config.kind!r}", f"known: {', '.join(KINDS)}")
+
+
+def _pack(captions: Tensor, lengths: Tensor) -> PackedSequence:
+    return pack_padded_sequence(captions, (lengths - 1).cpu(), batch_first=True, enforce_sorted=False)
+
+
+def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
+    packed = PackedSequence(data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
+    return pad_packed_sequence(packed, batch_first=True)[0]
+
+
+def _first(state: State, size: int) -> State:
+    """The first `size` rows, one hypothesis for each picture, as views."""
+    return state if len(state.hidden) == size else State(*[part[:size] for part in state])

@@ -1,0 +1,126 @@
+"""The joint model: one look at a picture gives its place among words, and its description.
+
+Shapes: B batch, S side in pixels, C channels, D word-vector size, N grid cells.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vsearch.config import ModelConfig
+from vsearch.device import autocast, fast_bf16
+from vsearch.generate import Caption, beam_search
+from vsearch.image.transform import normalise
+from vsearch.models.decoders import Decoder
+from vsearch.models.devise import DeviseHead
+from vsearch.models.encoder import Encoder
+from vsearch.models.fold import folded
+from vsearch.text.vocab import Vocabulary
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model says of B pictures: unit vectors (B, D), with D = 0 where the model has no DeViSE head, and for each
+    picture its captions, best first; None where none were asked for or the model has no decoder."""
+
+    vectors: NDArray[np.float32]
+    captions: list[list[Caption]] | None
+
+
+class JointModel(nn.Module):
+    """An encoder under a DeViSE head and a caption decoder, either of which may be missing."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        encoder: Encoder,
+        devise: DeviseHead | None,
+        decoder: Decoder | None,
+        vocabulary: Vocabulary | None,
+    ) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.encoder, self.devise, self.decoder = encoder, devise, decoder
+        self._fast: tuple[object, Encoder, Decoder | None] | None = None
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels (B, 3, S, S) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
+
+        Raises ValueError where the model has no DeViSE head.
+        """
+        if self.devise is None:
+            raise ValueError("this model has no DeViSE head")
+        return cast(Tensor, self.devise(self.encoder(normalise(pixels, self.config.preprocess))[1]))
+
+    @torch.inference_mode()
+    def describe(
+        self, pixels: Tensor, *, captions: bool = True, beam: int | None = None, n_best: int = 1
+    ) -> Description:
+        """One pass of the encoder over uint8 pixels (B, 3, S, S) for both heads, the quick way; any device.
+
+        `beam` is the decoder's own where None. Evaluation mode holds for the call, whatever the model's mode is.
+        """
+        training = self.training
+        self.eval()
+        try:
+            return self._describe(pixels, captions, beam, n_best)
+        finally:
+            self.train(training)
+
+    def text(self, caption: Caption) -> str:
+        """The caption as a line of words."""
+        if self.vocabulary is None:
+            raise ValueError("this model has no vocabulary")
+        return " ".join(self.vocabulary.decode(caption.tokens))
+
+    def _describe(self, pixels: Tensor, captions: bool, beam: int | None, n_best: int) -> Description:
+        parameter = next(self.encoder.parameters())
+        encoder, decoder = self._fast_parts()
+        images = normalise(pixels.to(parameter.device), self.config.preprocess)
+        images = images.to(next(encoder.parameters()).dtype, memory_format=torch.channels_last)
+        grid, pool = encoder(images)
+        vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
+        found = None
+        if captions and decoder is not None:
+            c = decoder.config
+            with autocast(parameter.device):
+                memory = grid.to(parameter.dtype)
+                found = beam_search(decoder, memory, beam or c.beam, c.max_len, c.length_power, n_best)
+        return Description(vectors.float().cpu().numpy(), found)
+
+    def _fast_parts(self) -> tuple[Encoder, Decoder | None]:
+        """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
+        tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
+        key = tuple((t.data_ptr(), t._version) for t in tensors)
+        if self._fast is None or self._fast[0] != key:
+            half = fast_bf16(tensors[0].device)
+            with torch.inference_mode(False):
+                self._fast = key, _fast_encoder(self.encoder, half), _fast_decoder(self.decoder, half)
+        return self._fast[1:]
+
+
+def _fast_encoder(encoder: Encoder, half: bool) -> Encoder:
+    """Batch norm folded, channels last, bfloat16 where that is quick."""
+    fast = folded(encoder)
+    if half:
+        fast.bfloat16()
+    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fast
+
+
+def _fast_decoder(decoder: Decoder | None, half: bool) -> Decoder | None:
+    """Matrices in bfloat16, so that autocast need not cast them in every step; the output layer stays exact."""
+    if decoder is None or not half:
+        return decoder
+    fast = copy.deepcopy(decoder).requires_grad_(False)
+    for layer in fast.modules():
+        if isinstance(layer, nn.Linear) and layer is not fast.output:
+            layer.bfloat16()
+    return fast
