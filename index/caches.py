@@ -1,0 +1,82 @@
+"""Keeping the two caches of a library, the array and the graph, in step with it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.arrays import load_arrays, make_arrays, positions
+from index.cachefile import CacheError
+from index.database import beside
+from index.graph import Graph, inspect
+from index.library import Library
+
+GRAPH_FROM = 50_000  # pictures; below, exact search takes a few milliseconds and is always right
+STALE_SHARE = 0.1  # a cache is made anew when more than this share of it is dead or missing
+STALE_ROWS = 1_000  # and more than this many rows: so many are read from the library in 10 ms
+
+
+def graph_path(library: Library) -> Path:
+    """Where the graph of a library lies."""
+    return beside(library.path, ".graph")
+
+
+def load_graph(library: Library) -> Graph:
+    """Read the graph beside a library; raises CacheError if it is missing, damaged, or not made of this library."""
+    graph = Graph.load(graph_path(library))
+    _check(library, graph.facts)
+    return graph
+
+
+def stale(newer: int, dead: int, cached: int) -> bool:
+    """Whether a cache of `cached` rows lacks so many newer ones, or holds so many dead ones, that it is made anew."""
+    return newer + dead > max(STALE_ROWS, STALE_SHARE * cached)
+
+
+def refresh(library: Library, *, graph_from: int = GRAPH_FROM) -> None:
+    """After a build: bring both caches up to date. What cannot be written is left out: search does without."""
+    with library.snapshot():
+        try:
+            arrays = load_arrays(library)
+            if _stale(library, arrays.ids, arrays.last_id):
+                arrays = make_arrays(library)
+        except CacheError:
+            arrays = make_arrays(library)
+        big = library.count() >= graph_from
+        whole = big and _graph_serves(library)
+        if big and not whole and _stale(library, arrays.ids, arrays.last_id, any_change=True):
+            arrays = make_arrays(library)
+    if not big:
+        with contextlib.suppress(OSError):
+            graph_path(library).unlink(missing_ok=True)
+    elif not whole:
+        facts = {"token": arrays.token, "last_id": arrays.last_id}
+        with contextlib.suppress(OSError, RuntimeError):
+            Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(library))
+
+
+def _graph_serves(library: Library) -> bool:
+    try:
+        facts, ids = inspect(graph_path(library))
+        _check(library, facts)
+    except CacheError:
+        return False
+    return not _stale(library, ids, int(facts["last_id"]))
+
+
+def _check(library: Library, facts: dict[str, Any]) -> None:
+    match facts:
+        case {"token": str(token), "last_id": int(last_id), "dim": int(dim)}:
+            if dim == library.dim and last_id <= library.last_id() and library.knows_run(token):
+                return
+    raise CacheError("made of another library")
+
+
+def _stale(library: Library, ids: NDArray[np.int64], last_id: int, *, any_change: bool = False) -> bool:
+    newer = int(library.value("SELECT count(*) FROM pictures WHERE id > ?", (last_id,)))
+    dead = len(positions(ids, library.removed(last_id)))
+    return newer + dead > 0 if any_change else stale(newer, dead, len(ids))

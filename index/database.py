@@ -1,0 +1,168 @@
+"""SQLite as the library uses it: one connection, short transactions, every error a LibraryError with a remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from index.paths import shell
+from vsearch.errors import LibraryError
+
+BUSY_SECONDS = 10.0  # how long to wait for the few milliseconds of another process's transaction
+_CHUNK = 500  # values in one IN (...); SQLite before 3.32 takes 999
+
+
+class Database:
+    """A connection in autocommit mode; `writing` and `snapshot` open the transactions."""
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        with translated(path):
+            self._connection = _connect(path, read_only)
+
+    def close(self) -> None:
+        """Close the file; what was closed cannot be used again."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """Hold the right to build: a second process gets a LibraryError at once. A killed process lets go of it.
+
+        The right is an exclusive lock on an empty SQLite file beside the library, so it works wherever SQLite does.
+        """
+        if self.read_only:
+            raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")
+        with translated(self.path):
+            lock = sqlite3.connect(beside(self.path, ".lock"), timeout=0, isolation_level=None)
+        try:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                if "locked" not in str(error):
+                    raise as_library_error(self.path, error) from error
+                remedy = "wait until it has finished, then run this again"
+                raise LibraryError(f"another build is writing to {self.path}", remedy) from None
+            yield
+        finally:
+            lock.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction: all of it or nothing. May be nested; the outermost commits."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with translated(self.path):
+                self._connection.commit()
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything read inside sees the library at one moment, whatever a build commits meanwhile."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement; returns the id of the row it inserted, if it did."""
+        with translated(self.path):
+            return self._connection.execute(sql, values).lastrowid or 0
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once for each row of values."""
+        with translated(self.path):
+            self._connection.executemany(sql, rows)
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        with translated(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, None if there is no row."""
+        with translated(self.path):
+            row = self._connection.execute(sql, values).fetchone()
+        return row[0] if row else None
+
+    def rows_in(self, sql: str, values: Iterable[int]) -> list[Any]:
+        """All rows of a query whose `{}` stands for a list of any number of integers."""
+        wanted = [int(value) for value in values]
+        rows: list[Any] = []
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            rows += self.rows(sql.format(",".join("?" * len(part))), part)
+        return rows
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A file next to the library that belongs to it."""
+    return path.with_name(path.name + ending)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the file system as LibraryError."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise as_library_error(path, error) from error
+
+
+def as_library_error(path: Path, error: Exception) -> LibraryError:
+    """What an error of SQLite or of the file system means for the user."""
+    code = error.errno if isinstance(error, OSError) else None
+    text = "" if isinstance(error, OSError) else str(error).lower()  # the text of an OSError holds names of files
+    if "locked" in text or "busy" in text:
+        return LibraryError(f"{path} is locked by another process", "wait until it has finished, then run this again")
+    if "readonly" in text or code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return LibraryError(f"{path} cannot be written", "make the file and its folder writable, or use --library")
+    if "full" in text or code in (errno.ENOSPC, errno.EDQUOT):
+        return LibraryError(f"the disk of {path} is full", "free some space, then run this again: it goes on from here")
+    if any(word in text for word in ("malformed", "not a database", "corrupt")):
+        remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(path))}*"
+        return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
+    return LibraryError(f"{path} cannot be used ({error})", "look at the file and its folder, or use --library")
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    uri = "file:" + quote(os.fsencode(path))
+    if not read_only:
+        return _open(uri + "?mode=rwc")
+    try:
+        return _open(uri + "?mode=ro")
+    except sqlite3.OperationalError:
+        # On a read-only disk SQLite cannot make the files that readers of a write-ahead log share. If no log is left,
+        # nobody writes, and the file can be read as it is.
+        if beside(path, "-wal").exists() or not path.exists():
+            raise
+        return _open(uri + "?mode=ro&immutable=1")
+
+
+def _open(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

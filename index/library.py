@@ -1,0 +1,332 @@
+"""The library on disk: one SQLite file, the only truth about which pictures there are and where their vectors lie.
+
+Readers may read while one build writes (write-ahead log). Paths go in and out as `os.fsencode` makes them, so that
+every name that a file system can hold comes back as it was. Every method raises LibraryError where the file fails.
+D is the length of a vector, n a number of pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.database import Database, as_library_error, translated
+from index.paths import below, shell
+from index.schema import FORMAT, SCHEMA, pack, unpack
+from vsearch.errors import LibraryError
+
+
+class Picture(NamedTuple):
+    """A row of the library, without its vector."""
+
+    id: int
+    path: str
+    size: int
+    mtime_ns: int
+    hash: bytes
+    caption: str | None
+
+
+class NewPicture(NamedTuple):
+    """A row to be written; vector float32 (D,)."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    hash: bytes
+    vector: NDArray[np.float32]
+    caption: str | None
+
+
+class Dates(NamedTuple):
+    """What tells whether a file changed since it was indexed."""
+
+    path: str
+    id: int
+    size: int
+    mtime_ns: int
+    captioned: bool
+
+
+def default_path() -> Path:
+    """Where the library lies unless the user says otherwise: in the user's data directory."""
+    import platformdirs
+
+    return platformdirs.user_data_path("vsearch", appauthor=False) / "library.sqlite3"
+
+
+class Library(Database):
+    """An open library; make one with `Library.open`. A context manager that closes it."""
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Library:
+        """Open the library at `path`; `create` makes it, and its folder, if it is not there.
+
+        Raises LibraryError if it is missing, damaged, of another format, or cannot be written (unless `read_only`).
+        """
+        path = Path(path).absolute()
+        if not path.exists():
+            if not create or read_only:
+                raise LibraryError(f"there is no library at {path}", "make one: vsearch build-index FOLDER")
+            with translated(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        library = cls(path, read_only=read_only)
+        try:
+            library._prepare(create)
+        except BaseException:
+            library.close()
+            raise
+        return library
+
+    def _prepare(self, create: bool) -> None:
+        if not self.read_only:
+            self.execute("PRAGMA journal_mode = WAL")
+            self.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last batches, never the file
+        if create and not self.read_only and not self._tables():
+            with self.writing():
+                if not self._tables():  # nobody else made them meanwhile
+                    for statement in SCHEMA:
+                        self.execute(statement)
+                    self.note("format", str(FORMAT))
+        tables = self._tables()
+        if not tables:
+            raise LibraryError(f"there is no library at {self.path}", "make one: vsearch build-index FOLDER")
+        if "meta" not in tables or "pictures" not in tables:
+            raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
+        if self.noted("format") != str(FORMAT):
+            message = f"{self.path} has format {self.noted('format')}, this vsearch reads format {FORMAT}"
+            raise LibraryError(message, "use the vsearch that made it, or name another file with --library")
+
+    def _tables(self) -> set[str]:
+        return {str(row[0]) for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- whose vectors it holds
+
+    @property
+    def identity(self) -> str | None:
+        """The model that made the vectors; None before the first build."""
+        return self.noted("identity")
+
+    @property
+    def dim(self) -> int | None:
+        """D, the length of a vector; None before the first build."""
+        value = self.noted("dim")
+        return int(value) if value is not None else None
+
+    def check_identity(self, identity: str) -> None:
+        """Raises LibraryError if the vectors were made by another model; its hint is the command that re-indexes."""
+        mine = self.identity
+        if mine is not None and mine != identity:
+            message = f"{self.path} was made by another model ({mine[:12]}; this one is {identity[:12]})"
+            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+
+    def adopt(self, identity: str, dim: int) -> None:
+        """Write down, before the first vector, whose they are; raises LibraryError if they are another's already."""
+        self.check_identity(identity)
+        if self.identity is None:
+            with self.writing():
+                self.start_run()
+                self.note("identity", identity)
+                self.note("dim", str(dim))
+        elif self.dim != dim:
+            message = f"{self.path} holds vectors of {self.dim} numbers, the model makes {dim}"
+            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+
+    def clear(self, identity: str, dim: int) -> None:
+        """Forget every picture and begin anew with another model; the folders stay known."""
+        with self.writing():
+            self.start_run()
+            self.execute("DELETE FROM pictures")
+            self.execute("DELETE FROM skipped")
+            self.note("identity", identity)
+            self.note("dim", str(dim))
+
+    def reindex_command(self) -> str:
+        """The shell command that embeds every folder of this library anew."""
+        words = ["vsearch", "build-index", "--reindex"]
+        if self.path != default_path().absolute():
+            words += ["--library", str(self.path)]
+        return " ".join(shell(word) for word in [*words, *self.folders()])
+
+    # ---- reading
+
+    def count(self) -> int:
+        """Pictures in the library."""
+        return int(self.value("SELECT count(*) FROM pictures"))
+
+    def captioned(self) -> int:
+        """Pictures that have a caption."""
+        return int(self.value("SELECT count(*) FROM pictures WHERE caption IS NOT NULL"))
+
+    def last_id(self) -> int:
+        """The highest id ever given, 0 if none."""
+        return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'") or 0)
+
+    def folders(self) -> list[str]:
+        """Every folder that was ever scanned, sorted."""
+        return sorted(os.fsdecode(row[0]) for row in self.rows("SELECT path FROM folders"))
+
+    def mounts(self) -> list[str]:
+        """Folders that were mount points when they were last scanned, sorted."""
+        return sorted(os.fsdecode(row[0]) for row in self.rows("SELECT path FROM mounts"))
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of the files that are no readable pictures, by path."""
+        rows = self.rows("SELECT path, reason FROM skipped ORDER BY path")
+        return [(os.fsdecode(path), reason) for path, reason in rows]
+
+    def skipped_under(self, folder: str) -> list[tuple[str, int, int, str]]:
+        """(path, size, mtime_ns, reason) of the skipped files below a folder."""
+        sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
+        return [(os.fsdecode(row[0]), *row[1:]) for row in self.rows(sql, below(folder))]
+
+    def dates_under(self, folder: str) -> list[Dates]:
+        """The dates of the pictures below a folder, by path."""
+        sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
+        return [Dates(os.fsdecode(row[0]), *row[1:]) for row in self.rows(f"{sql} ORDER BY path", below(folder))]
+
+    def ids_under(self, folder: str) -> NDArray[np.int64]:
+        """Ids of the pictures below a folder: int64 (n,), ascending."""
+        sql = "SELECT id FROM pictures WHERE path >= ? AND path < ? ORDER BY id"
+        return _ids(self.rows(sql, below(folder)))
+
+    def pictures(self, ids: Iterable[int]) -> dict[int, Picture]:
+        """The rows of these ids, by id; ids that are gone are left out."""
+        sql = "SELECT id, path, size, mtime_ns, hash, caption FROM pictures WHERE id IN ({})"
+        return {row[0]: Picture(row[0], os.fsdecode(row[1]), *row[2:]) for row in self.rows_in(sql, ids)}
+
+    def picture(self, path: str) -> Picture | None:
+        """The row of the picture at this path, None if it is not in the library."""
+        id_ = self.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(path),))
+        return self.pictures([id_]).get(id_) if id_ is not None else None
+
+    def by_hash(self, digest: bytes) -> list[Picture]:
+        """The pictures with this content, the oldest first."""
+        rows = self.rows("SELECT id FROM pictures WHERE hash = ?", (digest,))
+        found = self.pictures(row[0] for row in rows)
+        return [found[id_] for id_ in sorted(found)]
+
+    def vectors(self, ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids int64 (n,) ascending and their unit vectors float32 (n, D); ids that are gone are left out."""
+        return self._unpacked(sorted(self.rows_in("SELECT id, vector FROM vectors WHERE id IN ({})", ids)))
+
+    def vectors_after(self, id_: int, limit: int = -1) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids int64 (n,) above `id_`, ascending, and their unit vectors float32 (n, D); at most `limit` of them."""
+        sql = "SELECT id, vector FROM vectors WHERE id > ? ORDER BY id LIMIT ?"
+        return self._unpacked(self.rows(sql, (id_, limit)))
+
+    def removed(self, up_to: int) -> NDArray[np.int64]:
+        """Ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
+        return _ids(self.rows("SELECT id FROM removed WHERE id <= ? ORDER BY id", (up_to,)))
+
+    def run_token(self) -> str:
+        """The token of the last build that changed something, empty if none."""
+        return self.noted("run") or ""
+
+    def knows_run(self, token: str) -> bool:
+        """Whether a cache that names this token was made of this library."""
+        return self.value("SELECT 1 FROM runs WHERE token = ?", (token,)) is not None
+
+    def noted(self, key: str) -> str | None:
+        """A fact kept by `note`, None if it was never noted."""
+        value = self.value("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(value) if value is not None else None
+
+    def _unpacked(self, rows: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        try:
+            return _ids(rows), unpack([row[1] for row in rows], self.dim or 0)
+        except ValueError as error:
+            raise as_library_error(self.path, ValueError(f"malformed: {error}")) from None
+
+    # ---- writing
+
+    def note(self, key: str, value: str) -> None:
+        """Keep a small fact about the library itself."""
+        self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def start_run(self) -> None:
+        """Mark that pictures are about to change: caches made from now on name this run."""
+        token = secrets.token_hex(8)
+        with self.writing():
+            self.execute("INSERT INTO runs VALUES (?)", (token,))
+            self.note("run", token)
+
+    def put(self, new: NewPicture) -> None:
+        """Write a picture under a new id; whatever was known at its path is forgotten."""
+        path = os.fsencode(new.path)
+        with self.writing():
+            self.remove([new.path])
+            id_ = self.execute(
+                "INSERT INTO pictures (path, size, mtime_ns, hash, caption) VALUES (?, ?, ?, ?, ?)",
+                (path, new.size, new.mtime_ns, new.hash, new.caption),
+            )
+            self.execute("INSERT INTO vectors VALUES (?, ?)", (id_, pack(new.vector)))
+
+    def copy(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
+        """Write a second picture with the content of another; False if that other one is gone."""
+        blob = os.fsencode(path)
+        with self.writing():
+            if self.value("SELECT 1 FROM pictures WHERE id = ? AND path != ?", (id_, blob)) is None:
+                return False
+            self.remove([path])
+            sql = "INSERT INTO pictures (path, size, mtime_ns, hash, caption)"
+            sql += " SELECT ?, ?, ?, hash, caption FROM pictures WHERE id = ?"
+            new = self.execute(sql, (blob, size, mtime_ns, id_))
+            self.execute("INSERT INTO vectors SELECT ?, vector FROM vectors WHERE id = ?", (new, id_))
+        return True
+
+    def touch(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
+        """The same picture at a new path or with a new date keeps id, vector, caption; False if it is gone."""
+        blob = os.fsencode(path)
+        with self.writing():
+            if self.value("SELECT 1 FROM pictures WHERE id = ?", (id_,)) is None:
+                return False
+            self.execute("DELETE FROM skipped WHERE path = ?", (blob,))
+            self.execute("DELETE FROM pictures WHERE path = ? AND id != ?", (blob, id_))
+            sql = "UPDATE pictures SET path = ?, size = ?, mtime_ns = ? WHERE id = ?"
+            self.execute(sql, (blob, size, mtime_ns, id_))
+        return True
+
+    def set_caption(self, id_: int, caption: str) -> None:
+        """Write the caption of a picture that is already there."""
+        self.execute("UPDATE pictures SET caption = ? WHERE id = ?", (caption, id_))
+
+    def skip(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
+        """Remember that this file is no readable picture; a picture known at its path is forgotten."""
+        with self.writing():
+            self.remove([path])
+            self.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", (os.fsencode(path), size, mtime_ns, reason))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget the pictures and the skipped files at these paths."""
+        blobs = [(os.fsencode(path),) for path in paths]
+        with self.writing():
+            self.execute_many("DELETE FROM pictures WHERE path = ?", blobs)
+            self.execute_many("DELETE FROM skipped WHERE path = ?", blobs)
+
+    def forget_skipped(self) -> None:
+        """Let every skipped file be tried again."""
+        self.execute("DELETE FROM skipped")
+
+    def set_folders(self, folders: Iterable[str], mounts: Iterable[str]) -> None:
+        """Remember these folders as scanned, and replace the list of mount points."""
+        with self.writing():
+            self.execute_many("INSERT OR IGNORE INTO folders VALUES (?)", [(os.fsencode(path),) for path in folders])
+            self.execute("DELETE FROM mounts")
+            self.execute_many("INSERT OR IGNORE INTO mounts VALUES (?)", [(os.fsencode(path),) for path in mounts])
+
+
+def _ids(rows: list[tuple[int, bytes]]) -> NDArray[np.int64]:
+    return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))

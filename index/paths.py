@@ -1,0 +1,31 @@
+"""Names of files as they travel: into SQLite, onto a shell's command line, before a reader's eyes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The path as the library keeps it: absolute, without `..`, links left as they are."""
+    return os.path.abspath(path)  # Path.absolute keeps the `..`
+
+
+def below(folder: str) -> tuple[bytes, bytes]:
+    """The half-open range of encoded paths that lie below a folder, given as an absolute path."""
+    stem = os.fsencode(folder.rstrip(os.sep) + os.sep)
+    return stem, stem[:-1] + bytes([stem[-1] + 1])
+
+
+def shell(word: str) -> str:
+    """A word as bash and zsh take it; control characters and bytes that are no UTF-8 in the $'...' form."""
+    if word.isprintable():
+        return shlex.quote(word)
+    body = "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\{b:03o}" for b in os.fsencode(word))
+    return f"$'{body}'"
+
+
+def readable(path: str) -> str:
+    """A path as valid text for a page: bytes that are no UTF-8 become U+FFFD, control characters a blank."""
+    text = os.fsencode(path).decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() or letter == "\ufffd" else " " for letter in text)

@@ -1,0 +1,51 @@
+"""The tables of a library, and how a vector lies in one: float16, so that a million of them stay under a gigabyte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+
+# A picture's id stands for one vector for ever: a changed picture gets a new id (AUTOINCREMENT never reuses one), and
+# an id that goes is kept in `removed`. So a cache of vectors by id never lies; it can only miss new rows or hold dead
+# ones. `runs` holds a random token for every build that changed something: a cache names the last one it knew, and a
+# cache whose token is not here was made of another library (or of this one before it was restored from a copy).
+# Vectors have their own table, so that walking over paths and dates does not read them.
+SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE folders (path BLOB PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE mounts (path BLOB PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE pictures (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,"
+    " mtime_ns INTEGER NOT NULL, hash BLOB NOT NULL, caption TEXT)",
+    "CREATE INDEX pictures_hash ON pictures (hash)",
+    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "CREATE TABLE removed (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE skipped (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
+    " reason TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE runs (token TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN"
+    " DELETE FROM vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END",
+)
+
+
+def pack(vector: NDArray[np.float32]) -> bytes:
+    """A vector (D,) as it lies in the library: float16, little-endian."""
+    return vector.astype("<f2").tobytes()
+
+
+def unpack(blobs: Sequence[bytes], dim: int) -> NDArray[np.float32]:
+    """Packed vectors -> float32 (n, D), unit length: every path of search sees exactly these values.
+
+    Raises ValueError where a blob is not of `dim` finite numbers.
+    """
+    if any(len(blob) != 2 * dim for blob in blobs):
+        raise ValueError(f"a vector is not of {dim} numbers")
+    rows = np.frombuffer(b"".join(blobs), dtype="<f2").astype(np.float32).reshape(len(blobs), dim)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    if not np.isfinite(norms).all():
+        raise ValueError("a vector is not finite")
+    rows /= np.maximum(norms, 1e-12)[:, None]
+    return rows  # (n, D)
