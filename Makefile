@@ -1,0 +1,68 @@
+# make demo [PHOTOS=~/Pictures]   install into .venv, index some photos, search them, caption one, write demo/results.html
+# make test                       install what tests need, run every check
+#
+# Needs make, Python 3.11 or 3.12 with venv, and the Python package index. An existing .venv is used as it is.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: demo test lint types layers unit help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Free photos that ship inside the scikit-image wheel: all of them CC0, or in the public domain.
+SAMPLES := astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png hubble_deep_field.jpg rocket.jpg
+PHOTOS ?= demo/photos
+LIBRARY := demo/library
+QUOTED = '$(subst ','\'',$(patsubst ~/%,$(HOME)/%,$(PHOTOS)))'
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "error: no .venv made; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+.venv/.demo-installed: pyproject.toml | $(BIN)/python
+	@echo "installing into .venv (the first time takes minutes)" >&2
+	@$(PIP) install --editable '.[demo]'
+	@touch $@
+
+.venv/.test-installed: pyproject.toml | $(BIN)/python
+	@echo "installing into .venv (the first time takes minutes)" >&2
+	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+demo/photos: .venv/.demo-installed
+	@mkdir -p demo/photos
+	@data=$$($(BIN)/python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("skimage").origin))')/data; \
+	for name in $(SAMPLES); do cp "$$data/$$name" demo/photos/ || exit 1; done
+	@touch $@
+
+demo: .venv/.demo-installed $(if $(filter demo/photos,$(PHOTOS)),demo/photos)
+	@mkdir -p demo
+	$(BIN)/vsearch build-index $(QUOTED) --library $(LIBRARY)
+	$(BIN)/vsearch search "cat" -k 3 --in $(QUOTED) --library $(LIBRARY)
+	$(BIN)/vsearch search "night sky" -k 3 --in $(QUOTED) --library $(LIBRARY)
+	$(BIN)/vsearch search "person -grass" -k 9 --in $(QUOTED) --library $(LIBRARY) --html demo/results.html
+	@photo=$$($(BIN)/vsearch search "person" -k 1 --paths --in $(QUOTED) --library $(LIBRARY)) && test -n "$$photo" && \
+	echo "$(BIN)/vsearch caption \"$$photo\"" && $(BIN)/vsearch caption "$$photo"
+	@echo "the pictures: file://$(CURDIR)/demo/results.html"
+
+test: lint types layers unit
+
+lint: .venv/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.test-installed
+	$(BIN)/mypy
+
+layers: .venv/.test-installed
+	$(BIN)/pytest -q tests/test_layers.py
+
+unit: .venv/.test-installed
+	$(BIN)/pytest -q
+

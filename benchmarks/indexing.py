@@ -1,0 +1,125 @@
+"""Pictures per second of `build-index` beside the bare forward pass of the same network at its best batch size.
+
+    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--json FILE]
+
+PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. Bare passes and builds take turns, so that a
+machine that slows down slows both; medians are compared. The bare pass takes pictures that are decoded already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from index.build import build_index
+from index.library import Library
+from index.scan import scan
+from vsearch.describer import Describer, read_pixels
+from vsearch.modelfolder import bundled
+
+BATCHES = (8, 16, 32, 64, 128)
+
+
+def draw_photos(folder: Path, count: int) -> None:
+    """JPEG photos with as much detail as real ones: noise of several sizes over each other."""
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        photo = np.zeros((480, 640, 3), np.float32)
+        for cells in (4, 16, 64, 160):
+            noise = Image.fromarray(rng.integers(0, 256, (cells * 3 // 4, cells, 3), dtype=np.uint8))
+            photo += np.asarray(noise.resize((640, 480), Image.Resampling.BICUBIC), np.float32) / 4
+        Image.fromarray(photo.astype(np.uint8)).save(folder / f"{n:05}.jpg", quality=90)
+
+
+def take_photos(given: Path | None, folder: Path, count: int) -> list[Path]:
+    """`count` photos in `folder`: links to given ones, or drawn ones."""
+    if given is None:
+        draw_photos(folder, count)
+    else:
+        for n, found in enumerate(scan([given])):
+            if n == count:
+                break
+            path = Path(found.path)
+            (folder / f"{n:05}{path.suffix}").symlink_to(path.resolve())
+    return sorted(folder.iterdir())
+
+
+def bare(describer: Describer, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
+    """Pictures per second through the network alone."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    started = time.perf_counter()
+    for at in range(0, len(images), batch):
+        part = images[at : at + batch]
+        describer.model.describe(part, captions=captions, beam=describer.beam)
+    return len(images) / (time.perf_counter() - started)
+
+
+def build(describer: Describer, photos: Path, count: int, batch: int, captions: bool) -> float:
+    """Pictures per second of a whole build into a new library."""
+    with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "library", create=True) as library:
+        started = time.perf_counter()
+        report = build_index(library, [photos], describer, captions=captions, batch=batch)
+        seconds = time.perf_counter() - started
+    assert report.added == count, report
+    return count / seconds
+
+
+def best_batch(measure: Callable[[int], float], repeats: int = 3) -> int:
+    """The batch size of the highest median; the first round only warms up."""
+    rounds = [{batch: measure(batch) for batch in BATCHES} for _ in range(repeats + 1)][1:]
+    return max(BATCHES, key=lambda batch: statistics.median(r[batch] for r in rounds))
+
+
+def compare(
+    describer: Describer, photos: Path, pixels: NDArray[np.uint8], count: int, repeats: int, captions: bool
+) -> dict[str, float | int | bool]:
+    sample = pixels[: min(len(pixels), 128 if captions else 256)]
+    best = best_batch(lambda batch: bare(describer, sample, batch, captions))
+    build(describer, photos, count, best, captions)  # warms the file cache
+    forward, builds = [], []
+    for _ in range(repeats):
+        forward.append(bare(describer, pixels, best, captions))
+        builds.append(build(describer, photos, count, best, captions))
+    network, whole = statistics.median(forward), statistics.median(builds)
+    return {"captions": captions, "batch": best, "forward": network, "build_index": whole, "ratio": whole / network}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", nargs="?", type=Path)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, help="write the results there")
+    given = parser.parse_args()
+    describer = Describer.load(given.model or bundled(), given.device)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = take_photos(given.photos, Path(folder), given.pictures)
+        size = statistics.median(path.stat().st_size for path in paths)
+        pixels = np.stack([read_pixels(path, describer.side) for path in paths])
+        rows = [
+            compare(describer, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)
+        ]
+    print(f"{len(paths)} photos of {size / 1024:.0f} KB, {torch.get_num_threads()} threads, {given.repeats} repeats")
+    print(f"{'captions':<10}{'batch':>6}{'bare forward':>16}{'build-index':>16}{'ratio':>8}")
+    for row in rows:
+        name = "on" if row["captions"] else "off"
+        rates = f"{row['forward']:>13.1f}/s{row['build_index']:>14.1f}/s"
+        print(f"{name:<10}{row['batch']:>6}{rates:>32}{row['ratio']:>8.2f}")
+    if given.json:
+        given.json.write_text(json.dumps({"pictures": len(paths), "median_bytes": size, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,810 @@
+"""The command line: it parses, calls and prints; nothing else prints or exits. Console script: vsearch = "cli:main".
+
+Results go to stdout, progress and remarks to stderr. A search by words must answer at once, so torch and everything
+else that is slow to import is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from vsearch.errors import VsearchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from index.build import Report
+    from index.library import Library
+    from index.search import Hit
+    from training.loop import Progress
+    from vsearch.generate import Caption
+    from vsearch.models.joint import JointModel
+    from vsearch.text.phrase import PhraseSpace
+
+    Vector = NDArray[np.float32]
+    Reasons = dict[int, list[str]]
+
+DRAWABLE = (".png", ".jpg", ".jpeg", ".webp")
+PATIENCE = 2.0  # seconds before a progress bar appears
+INTERRUPTED = 130  # exit code after Ctrl-C, as a shell gives it
+COMMON = 2.0  # idf of a word in one caption of seven: "a", "in", "the" and the like lie below it
+
+
+class Commands(TyperGroup):
+    """Turns expected errors into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except VsearchError as error:
+            fail(str(error), error.hint)
+        except BrokenPipeError:
+            raise  # whoever read our output has had enough: Typer ends quietly
+        except OSError as error:
+            name = "" if error.filename is None else f": {shown(os.fsdecode(error.filename))}"
+            fail(f"{error.strerror or error}{name}")
+        except KeyboardInterrupt:
+            remark("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+class SearchCommand(TyperCommand):
+    """Takes `-sail` for a word to subtract, not for options -s -a -i -l."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        valued = {o for p in self.params if not getattr(p, "is_flag", True) for o in p.opts}
+        return super().parse_args(ctx, subtracted_last(args, valued))
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search a folder of photos by words, by pictures and by both, and have it described.",
+)
+
+LibraryOption = Annotated[
+    Path | None, typer.Option("--library", metavar="PATH", help="Library of pictures; default: in your data directory.")
+]
+ModelOption = Annotated[Path | None, typer.Option("--model", metavar="FOLDER", help="Model; default: the bundled one.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+BeamOption = Annotated[
+    int | None, typer.Option("--beam", min=1, metavar="N", help="Beams per caption; default: the model's own number.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
+
+
+def main() -> None:
+    """The entry point."""
+    app(prog_name="vsearch")
+
+
+@app.command("build-index")
+def build_index(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of photos.", show_default=False)],
+    library: LibraryOption = None,
+    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")] = True,
+    reindex: Annotated[bool, typer.Option("--reindex", help="Embed every picture anew, as for another model.")] = False,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures the network sees at once.")] = 32,
+    beam: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Beams per caption; default: the model's.")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Embed and describe every picture below some folders, and keep them in the library.
+
+    Running it again only does what changed. Files that are no readable picture are skipped and listed.
+
+    \b
+    Example:
+      vsearch build-index ~/Pictures
+      vsearch build-index ~/Pictures /media/photos --no-captions
+    """
+    from index import build
+    from index.library import Library
+    from vsearch.describer import Describer
+
+    place = library_path(library)
+    describer = Describer.load(model_folder(model), device, beam=beam)
+    with Library.open(place, create=True) as opened, progress_bar("pictures") as progress:
+        if not reindex:
+            check_model(opened, model)
+        report = build.build_index(
+            opened, folders, describer, captions=captions, batch=batch, reindex=reindex, progress=progress
+        )
+    for line in report_lines(report, place):
+        out(line)
+
+
+@app.command(cls=SearchCommand)
+def search(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS", help="What to look for.", show_default=False)
+    ] = None,
+    image: Annotated[Path | None, typer.Option(metavar="PHOTO", help="Look for pictures like this one.")] = None,
+    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")] = 10,
+    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    min_score: Annotated[float | None, typer.Option(metavar="X", help="Only pictures that score X or more.")] = None,
+    as_json: JsonOption = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
+    nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures, too.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Name the dictionary words nearest to each picture.")] = False,
+    library: LibraryOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the pictures nearest to words, to a picture, or to both.
+
+    Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
+    --image together are mixed, half and half.
+
+    \b
+    Example:
+      vsearch search "boat engine"
+      vsearch search "-sail 2*boat" -k 5
+      vsearch search 'street "hot dog"' --html results.html
+      vsearch search snow --image dog.jpg --in ~/Pictures/2024
+      vsearch search beach -0 | xargs -0 cp -t beach/
+    """
+    if as_json and (paths or nul):
+        raise typer.BadParameter("--json and --paths exclude each other")
+    if not words and image is None:
+        raise typer.BadParameter("give words, --image PHOTO, or both")
+    from index import search as searching
+    from index.library import Library
+
+    folder, text = model_folder(model), " ".join(words or [])
+    space = load_words(folder) if text or why else None
+    with Library.open(library_path(library), read_only=True) as opened:
+        check_model(opened, model)
+        vector = query_vector(text, space, image, folder, device)
+        hits = searching.search(opened, vector, count, within=within, min_score=min_score)
+        reasons = why_words(space, opened, hits) if why and space is not None else {}
+        total = opened.count()
+    if html is not None:
+        from index.page import write_page
+
+        write_page(html, text, hits, image=image, why=reasons, total=total)
+    print_hits(hits, reasons, as_json=as_json, paths=paths, nul=nul)
+
+
+@app.command()
+def caption(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)],
+    beam: BeamOption = None,
+    as_json: JsonOption = False,
+    heatmap: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Describe photos in a sentence each.
+
+    With --json also the log-probability and the captions that came next.
+
+    \b
+    Example:
+      vsearch caption dog.jpg
+      vsearch caption dog.jpg --beam 10 --json
+      vsearch caption dog.jpg --heatmap attention.png
+    """
+    if heatmap is not None and len(photos) > 1:
+        raise typer.BadParameter("--heatmap draws one photo at a time")
+    if heatmap is not None and heatmap.suffix.lower() not in DRAWABLE:
+        raise VsearchError(f"cannot draw into {heatmap}", f"name it as one of {', '.join(DRAWABLE)}")
+    from vsearch import modelfolder
+
+    loaded = modelfolder.load(model_folder(model), device)
+    failed, rows = 0, []
+    with progress_bar("photos") as progress:
+        for done, photo in enumerate(photos):
+            progress(done, len(photos))
+            try:
+                best = describe_photo(loaded, photo, beam, heatmap)
+            except VsearchError as error:
+                failed += 1
+                complain(f"{shown_path(photo)}: {error}", error.hint)
+                continue
+            rows.append(caption_row(loaded, photo, best))
+            if not as_json:
+                out(f"{shown_path(photo)}: {rows[-1]['caption']}")
+    if as_json:
+        out(json.dumps(rows, indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
+prepare = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    prepare,
+    name="prepare",
+    help="""Turn a raw data set into the one file that training reads.
+
+    \b
+    Example:
+      vsearch prepare captions data/flickr8k captions.h5 --words my-words
+    """,
+)
+OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
+WordsOption = Annotated[
+    Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
+]
+
+
+@prepare.command("words")
+def prepare_words(
+    corpus: Annotated[Path, typer.Argument(metavar="TEXT", help="A paragraph a line, .txt or .txt.xz.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder to write.")],
+    captions: Annotated[Path, typer.Option(metavar="FOLDER", help="Flickr8k; its training captions join the text.")],
+    dim: Annotated[int, typer.Option(min=2, metavar="D", help="Numbers of a vector.")] = 200,
+    min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
+    bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the text.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="With one, a run is repeatable to the bit.")] = 2,
+) -> None:
+    """Train fastText vectors, and the weights of words in a phrase.
+
+    \b
+    Example:
+      vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k
+    """
+    from training.prepare.captions import read_flickr8k
+    from training.prepare.words import train_words
+
+    texts = [text for photo in read_flickr8k(captions) if photo.split == "train" for text in photo.captions]
+    train_words(corpus, texts, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads)
+    out(shown_path(output))
+
+
+@prepare.command("captions")
+def prepare_captions(
+    source: Annotated[Path, typer.Argument(metavar="FLICKR8K", help="Folder of Flickr8k.")],
+    output: OutputArgument,
+    words: WordsOption,
+    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 5,
+    max_len: Annotated[int, typer.Option(min=1, metavar="N", help="Longer captions are cut.")] = 50,
+) -> None:
+    """Photos with captions: pictures, token ids, phrase vectors.
+
+    \b
+    Example:
+      vsearch prepare captions data/flickr8k captions.h5 --words my-words
+    """
+    from training.prepare import captions
+
+    photos = captions.read_flickr8k(source)
+    with progress_bar("photos") as show:
+        done = captions.prepare_captions(photos, output, load_words(words), min_word_freq, max_len, progress=show)
+    out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
+    for path, reason in done.skipped:
+        out(f"  skipped {shown_path(path)}: {reason}")
+
+
+@prepare.command("labels")
+def prepare_labels(
+    source: Annotated[Path, typer.Argument(metavar="TINY_IMAGENET", help="Folder of the Tiny-ImageNet shards.")],
+    output: OutputArgument,
+    words: WordsOption,
+) -> None:
+    """Pictures with a class each, and the word vectors of the classes.
+
+    \b
+    Example:
+      vsearch prepare labels data/tiny-imagenet labels.h5 --words my-words
+    """
+    from training.prepare import labels
+
+    with progress_bar("pictures") as show:
+        count = labels.prepare_labels(labels.read_tiny_imagenet(source), output, load_words(words), progress=show)
+    out(f"{shown_path(output)}: {count} pictures")
+
+
+@prepare.command("distil")
+def prepare_distil(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    labels: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the Tiny-ImageNet shards.")],
+    teacher: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the network to learn from.")],
+    crops: Annotated[int, typer.Option(min=0, metavar="N", help="Random crops of each photo.")] = 5,
+) -> None:
+    """Views of photos with what a pretrained network says of each, for training an encoder.
+
+    \b
+    Example:
+      vsearch prepare distil data/coco --labels data/tiny-imagenet --teacher data/teacher --output distil.h5
+    """
+    from training.prepare.distil import prepare_distil as run
+    from training.prepare.labels import read_tiny_imagenet
+
+    shards = read_tiny_imagenet(labels)
+    paths = sorted(path for folder in photos for path in folder.rglob("*.jpg"))
+    with progress_bar("views") as show:
+        run(output, paths, shards.train, shards.classes, teacher, crops, progress=show)
+    out(shown_path(output))
+
+
+@prepare.command("features")
+def prepare_features(
+    prepared: Annotated[Path, typer.Argument(metavar="FILE", help="A prepared file of captions or labels.")],
+    output: OutputArgument,
+    grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Keep the cells, too, as captions need.")] = True,
+    views: Annotated[int, typer.Option(min=1, metavar="N", help="Views of each picture: mirrored, cropped.")] = 1,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """What a model's encoder sees in every picture of a prepared file, computed once.
+
+    \b
+    Example:
+      vsearch prepare features captions.h5 features.h5 --views 4
+      vsearch prepare features labels.h5 label-features.h5 --no-grid
+    """
+    from training.prepare.features import write_features
+    from vsearch import modelfolder
+    from vsearch.device import resolve
+
+    loaded = modelfolder.load(model_folder(model), device)
+    preprocess, place = loaded.config.preprocess, resolve(device)
+    with progress_bar("pictures") as show:
+        write_features(loaded.encoder, preprocess, prepared, output, place, grid=grid, views=views, progress=show)
+    out(shown_path(output))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe by name, or a .toml file.")],
+    data: Annotated[Path, typer.Option(metavar="PATH", help="The prepared file; for a bundle, the data folder.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="What is trained goes there.")],
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="A prepared file of labelled pictures.")] = None,
+    label_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of those.")] = None,
+    teacher: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The network a bundle learns from.")] = None,
+    work: Annotated[Path | None, typer.Option(metavar="FOLDER", help="What a bundle makes on its way.")] = None,
+    stage: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run only this stage of a bundle.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train what a recipe says: a part of a model, or (a bundle) a whole model from the raw data.
+
+    A training that was stopped continues where it was.
+
+    \b
+    Example:
+      vsearch train bundled --data data --teacher data/teacher --work runs/bundled --output my-model
+      vsearch train devise --data captions.h5 --features features.h5 --output runs/devise --set loop.epochs=30
+    """
+    from training import recipe as recipes
+
+    overrides = parse_settings(settings or [])
+    bundle_only = {"--teacher": teacher, "--work": work, "--stage": stage}
+    single_only = {"--features": features, "--labels": labels, "--label-features": label_features}
+    is_bundle = recipes.read(recipe).get("kind") == "bundle"
+    for name, value in (single_only if is_bundle else bundle_only).items():
+        if value:
+            raise typer.BadParameter(f"{name} has no use in the recipe {recipe}")
+    with progress_bar("steps") as show:
+        report = training_report(show)
+        if is_bundle:
+            train_bundle(recipe, data, output, teacher, work, stage, device, overrides, report)
+        else:
+            from training.run import Inputs
+            from training.run import train as run
+
+            run(recipe, Inputs(data, features, labels, label_features), output, device, overrides, report)
+    out(shown_path(output))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
+    beam: Annotated[list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated.")] = None,
+    word: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Name its five nearest pictures, too; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure a model on pictures with captions: recall of the search both ways, BLEU, CIDEr and ROUGE-L.
+
+    \b
+    Example:
+      vsearch evaluate captions.h5 --split test --beam 1 --beam 5
+      vsearch evaluate captions.h5 --word dog --word snow --json
+    """
+    from training import evaluate as evaluation
+    from vsearch import modelfolder
+
+    folder = model_folder(model)
+    loaded, space = modelfolder.load(folder, device), load_words(folder)
+    with progress_bar("pictures") as show:
+        table = evaluation.evaluate(loaded, space, data, split, tuple(beam or [5]), show)
+    pictures = evaluation.read_split(data, split)
+    tops = {}
+    if word:
+        vectors, _ = evaluation.describe(loaded, pictures, captions=False)
+        tops = evaluation.words_top(vectors, pictures, space, word)
+    if as_json:
+        named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in tops.items()}
+        out(json.dumps({**table, "words": named}, indent=2))
+        return
+    for name, value in table.items():
+        out(f"{name:<24}{value:10.2f}")
+    for name, (fits, names) in tops.items():
+        out(f"{name:<24}{fits:>7} of {len(names)}  {' '.join(names)}")
+
+
+@app.command()
+def info(library: LibraryOption = None, model: ModelOption = None, device: DeviceOption = "auto") -> None:
+    """Show library, model, device and versions.
+
+    \b
+    Example:
+      vsearch info
+      vsearch info --library /media/photos.library --device cuda
+    """
+    for name, value in [
+        *library_facts(library_path(library)),
+        *model_facts(model_folder(model)),
+        *device_facts(device),
+        *version_facts(),
+    ]:
+        out(f"{name:<12} {value}")
+
+
+# Output
+
+
+def out(text: str, end: str = "\n") -> None:
+    """Print to stdout; a path that is no valid UTF-8 comes out as the bytes it is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+def remark(text: str) -> None:
+    typer.echo(shown(text), err=True)
+
+
+def complain(message: str, hint: str = "") -> None:
+    remark(f"error: {message}; {hint}" if hint else f"error: {message}")
+
+
+def fail(message: str, hint: str = "") -> None:
+    complain(message, hint)
+    raise typer.Exit(1) from None
+
+
+def shown(text: str) -> str:
+    """`text` in one line that is safe on a terminal: control characters and undecodable bytes are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown_path(path: str | Path) -> str:
+    """A path for people: relative where it lies below the current folder."""
+    text = os.fspath(path)
+    here = os.getcwd() + os.sep
+    return shown(text.removeprefix(here))
+
+
+@contextmanager
+def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
+    """A function `show(done, total, note=None)`; the bar appears on stderr once the work has lasted two seconds.
+
+    Without a note, the rate and the time left stand beside the bar.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[note]}"))
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(unit, total=None, note="")
+    started = time.monotonic()
+
+    def show(done: int, total: int | None, note: str | None = None) -> None:
+        seconds = time.monotonic() - started
+        if seconds >= PATIENCE:
+            bar.update(task, completed=done, total=total, note=note or rate_and_rest(done, total, seconds))
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:  # stopping a bar that never started would print an empty line
+            bar.stop()
+
+
+def rate_and_rest(done: int, total: int | None, seconds: float) -> str:
+    rate = f"{done / max(seconds, 1e-9):.1f}/s"
+    return f"{rate}, {clock(seconds / done * (total - done))} left" if done and total else rate
+
+
+def clock(seconds: float) -> str:
+    """3:05 or 1:03:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def report_lines(report: Report, place: Path) -> Iterator[str]:
+    """What `build-index` did, in one line, then every skipped file with its reason."""
+    counts = [("added", report.added), ("updated", report.updated), ("moved", report.moved)]
+    counts += [("captioned", report.captioned), ("unchanged", report.unchanged), ("removed", report.removed)]
+    always = {"added", "unchanged"}
+    told = [f"{n} {name}" for name, n in [*counts, ("skipped", len(report.skipped))] if n or name in always]
+    yield f"{', '.join(told)} in {report.seconds:.1f} s; {report.total} pictures in {shown_path(place)}"
+    for path, reason in report.skipped:
+        yield f"  skipped {shown_path(path)}: {reason}"
+    for path, reason in report.unreadable:
+        yield f"  could not look into {shown_path(path)}: {reason}"
+
+
+def print_hits(hits: Sequence[Hit], reasons: Reasons, *, as_json: bool, paths: bool, nul: bool) -> None:
+    if paths or nul:
+        for hit in hits:
+            out(hit.path, "\0" if nul else "\n")
+    elif as_json:
+        out(json.dumps([hit_row(hit, reasons) for hit in hits], indent=2))
+    else:
+        for hit in hits:
+            out(f"{hit.score:6.3f}  {shown_path(hit.path)}")
+            if hit.caption:
+                out(f"        {shown(hit.caption)}")
+            if hit.id in reasons:
+                out(f"        near: {', '.join(reasons[hit.id])}")
+    if not hits:
+        remark("no picture fits")
+
+
+def hit_row(hit: Hit, reasons: Reasons) -> dict[str, Any]:
+    row = {"path": hit.path, "score": round(hit.score, 4), "caption": hit.caption}
+    return {**row, "why": reasons[hit.id]} if hit.id in reasons else row
+
+
+# Search
+
+
+def subtracted_last(args: Sequence[str], valued: set[str]) -> list[str]:
+    """`args` with the words of the query that start with a minus moved behind `--`, where no option is looked for.
+
+    `valued` are the options that take a value: what follows them stays.
+    """
+    kept: list[str] = []
+    moved: list[str] = []
+    for n, arg in enumerate(args):
+        if arg == "--":
+            moved += args[n + 1 :]
+            break
+        is_option = not arg.startswith("-") or arg.startswith("--") or re.fullmatch(r"-h|-0?(k\d*)?", arg)
+        is_value = bool(kept) and kept[-1] in valued
+        (kept if is_option or is_value else moved).append(arg)
+    return [*kept, "--", *moved] if moved else kept
+
+
+def check_model(library: Library, given: Path | None) -> None:
+    """LibraryError, with the command that re-indexes, where the library was made by another model."""
+    from vsearch.errors import LibraryError
+
+    try:
+        library.check_identity(identity_of(model_folder(given)))
+    except LibraryError as error:
+        model = "" if given is None else f" --model {shlex.quote(os.fspath(given))}"
+        raise LibraryError(str(error), error.hint + model) from None
+
+
+def load_words(folder: Path) -> PhraseSpace:
+    from vsearch.text.phrase import PhraseSpace
+
+    return PhraseSpace.load(folder)
+
+
+def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folder: Path, device: str) -> Vector:
+    """The unit vector to look for: of the words, of the picture, or the sum of both."""
+    import numpy as np
+
+    parts: list[Vector] = []
+    if text and space is not None:
+        from vsearch.text.phrase import parse
+
+        query = space.query(parse(text))
+        if query.unknown:
+            remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
+        parts.append(query.vector)
+    if image is not None:
+        from vsearch.describer import Describer
+
+        parts.append(Describer.load(folder, device).embed_file(image))
+    vector = np.sum(parts, axis=0)
+    length = float(np.linalg.norm(vector))
+    if length < 1e-6:
+        raise VsearchError("words and picture cancel each other out", "leave one of them away")
+    return np.asarray(vector / length, np.float32)
+
+
+def why_words(space: PhraseSpace, library: Library, hits: Sequence[Hit], k: int = 5) -> Reasons:
+    """The `k` telling words nearest to each hit, by its id."""
+    import numpy as np
+
+    words = telling_words(space)
+    table = space.vectors_of([word] for word in words)  # (W, D), in the space where the pictures are
+    ids, vectors = library.vectors([hit.id for hit in hits])
+    orders = [np.argsort(-(table @ vector), kind="stable")[:k] for vector in vectors]
+    return {int(id_): [words[i] for i in order] for id_, order in zip(ids, orders, strict=True)}
+
+
+def telling_words(space: PhraseSpace) -> list[str]:
+    """The words of the training captions that are neither in most of them nor too rare to be sure of."""
+    known = (word for word in space.idf if word in space.vectors)
+    usual = max(space.idf.values(), default=0.0)
+    return sorted(word for word in known if COMMON < space.idf[word] < usual) or sorted(space.idf)
+
+
+# Captions
+
+
+def describe_photo(model: JointModel, photo: Path, beam: int | None, heatmap: Path | None) -> list[Caption]:
+    """The captions of one photo, best first; draws the heat-map where one is wanted."""
+    import torch
+
+    from vsearch.describer import read_pixels
+    from vsearch.errors import ModelError
+
+    pixels = torch.from_numpy(read_pixels(photo, model.config.preprocess.side)).permute(2, 0, 1)[None]
+    width = beam if beam is not None else model.config.decoder.beam if model.config.decoder else 1
+    captions = model.describe(pixels, beam=width, n_best=width).captions
+    if captions is None:
+        raise ModelError("this model describes nothing", "use a model with a caption decoder")
+    if heatmap is not None:
+        draw_heatmap(model, photo, captions[0][0], heatmap)
+    return captions[0]
+
+
+def draw_heatmap(model: JointModel, photo: Path, best: Caption, file: Path) -> None:
+    from vsearch import heatmap
+    from vsearch.errors import ModelError
+    from vsearch.image.decode import decode
+
+    if best.attention is None:
+        raise ModelError("this model has no attention to draw", "use a model with a soft or adaptive decoder")
+    words = model.text(best).split()
+    heatmap.draw(decode(photo), words, best.attention).save(file)
+
+
+def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> dict[str, Any]:
+    rows = [{"caption": model.text(c), "log_probability": round(c.log_probability, 4)} for c in captions]
+    return {"path": os.fspath(photo), **rows[0], "runner_ups": rows[1:]}
+
+
+# Training
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    for setting in settings:
+        if "=" not in setting:
+            raise typer.BadParameter(f"--set takes KEY=VALUE, not {setting!r}")
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+
+
+def training_report(show: Callable[..., None]) -> Callable[[Progress], None]:
+    """Shows where a training stands in the progress bar."""
+
+    def report(p: Progress) -> None:
+        numbers = f"loss {p.loss:.4f}, lr {p.lr:.1e}, {p.items_per_second:.0f}/s, {clock(p.left)} left"
+        show(p.step + 1, p.steps, f"of epoch {p.epoch}/{p.epochs}: {numbers}")
+
+    return report
+
+
+def train_bundle(
+    recipe: str,
+    data: Path,
+    output: Path,
+    teacher: Path | None,
+    work: Path | None,
+    stages: list[str] | None,
+    device: str,
+    overrides: dict[str, str],
+    report: Callable[[Progress], None],
+) -> None:
+    from training.bundle import STAGES, Folders, make
+
+    if teacher is None or work is None:
+        raise typer.BadParameter("a bundle also needs --teacher and --work")
+    make(recipe, Folders(data, teacher, work, output), device, tuple(stages or STAGES), overrides, remark, report)
+
+
+# Places and facts
+
+
+def library_path(given: Path | None) -> Path:
+    from index.library import default_path
+
+    return given if given is not None else default_path()
+
+
+def model_folder(given: Path | None) -> Path:
+    from vsearch.modelfolder import bundled
+
+    return given if given is not None else bundled()
+
+
+def identity_of(folder: Path) -> str:
+    from vsearch.modelfolder import read_config
+
+    return read_config(folder).identity
+
+
+def library_facts(place: Path) -> Iterator[tuple[str, str]]:
+    from index.library import Library
+
+    if not place.exists():
+        yield "library", f"{shown_path(place)} (none yet: run `vsearch build-index FOLDER`)"
+        return
+    with Library.open(place, read_only=True) as library:
+        yield "library", f"{shown_path(place)}, {library.count()} pictures"
+
+
+def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
+    from vsearch.modelfolder import read_config
+
+    config = read_config(folder)
+    yield "model", f"{shown_path(folder)}, identity {config.identity[:12]}"
+    yield "encoder", f"{config.encoder.name}, pictures of {config.preprocess.side} x {config.preprocess.side}"
+    if config.words is not None:
+        yield "words", f"{config.words.file}, {config.words.dim} dimensions"
+    if config.decoder is not None:
+        yield "captions", f"{config.decoder.kind} decoder, beam {config.decoder.beam}"
+
+
+def device_facts(name: str) -> Iterator[tuple[str, str]]:
+    import torch
+
+    from vsearch.device import fast_bf16, resolve
+
+    device = resolve(name)
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    yield "device", f"{device}, {kind}, {'bfloat16' if fast_bf16(device) else 'float32'}"
+
+
+def version_facts() -> Iterator[tuple[str, str]]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    import vsearch
+
+    yield "vsearch", vsearch.__version__
+    yield "python", platform.python_version()
+    for package in ("torch", "torchvision", "fasttext-wheel", "nmslib", "numpy", "pillow"):
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"
+
+
+if __name__ == "__main__":
+    main()

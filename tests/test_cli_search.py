@@ -1,0 +1,262 @@
+"""`vsearch search`: what it prints, what it refuses, and what it must not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import cli
+import tiny_model
+
+Run = Callable[..., "Outcome"]
+RUNNER = CliRunner()
+
+
+class Outcome:
+    """Exit code, stdout (bytes and text) and stderr of one call."""
+
+    def __init__(self, *arguments: str | os.PathLike[str]) -> None:
+        result = RUNNER.invoke(cli.app, [os.fspath(a) for a in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self.code, self.bytes, self.err = result.exit_code, result.stdout_bytes, result.stderr
+        self.out = self.bytes.decode("utf-8", "surrogateescape")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tiny_model.draw_pictures(tmp_path_factory.mktemp("photos"))
+    (folder / "deep").mkdir()
+    (folder / "grey.bmp").rename(folder / "deep" / "grey.bmp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("library") / "library"
+    done = Outcome("build-index", photos, "--library", place, "--model", tiny_model.model_folder())
+    assert done.code == 0, done.err
+    return place
+
+
+@pytest.fixture
+def search(library: Path) -> Run:
+    return lambda *a: Outcome("search", *a, "--library", library, "--model", tiny_model.model_folder())
+
+
+def test_hits_are_ranked_and_described(search: Run) -> None:
+    found = search("dog", "--json")
+    rows = json.loads(found.out)
+    assert (found.code, found.err) == (0, "")
+    assert len(rows) == 4
+    assert [r["score"] for r in rows] == sorted((r["score"] for r in rows), reverse=True)
+    assert all(Path(r["path"]).is_file() and -1 <= r["score"] <= 1 and r["caption"] for r in rows)
+
+
+def test_k_in_and_min_score_narrow_the_answer(search: Run, photos: Path) -> None:
+    rows = json.loads(search("dog", "--json").out)
+    assert json.loads(search("dog", "--json", "-k", "2").out) == rows[:2]
+    middle = (rows[1]["score"] + rows[2]["score"]) / 2
+    assert json.loads(search("dog", "--json", "--min-score", str(middle)).out) == rows[:2]
+    inside = json.loads(search("dog", "--json", "--in", photos / "deep").out)
+    assert [Path(r["path"]).name for r in inside] == ["grey.bmp"]
+
+
+def test_nothing_fits(search: Run) -> None:
+    found = search("dog", "--min-score", "1.01")
+    assert (found.code, found.out, found.err) == (0, "", "no picture fits\n")
+
+
+def test_output_for_people(search: Run) -> None:
+    rows = json.loads(search("dog", "--json", "--why").out)
+    lines = search("dog", "--why").out.splitlines()
+    assert len(lines) == 3 * len(rows)
+    assert lines[0].split() == [f"{rows[0]['score']:.3f}", rows[0]["path"]]
+    assert lines[1].strip() == rows[0]["caption"]
+    assert lines[2].strip() == "near: " + ", ".join(rows[0]["why"])
+
+
+def test_why_names_words_of_the_dictionary_nearest_first(search: Run, photos: Path) -> None:
+    folder = tiny_model.model_folder()
+    space = cli.load_words(folder)
+    vector = cli.query_vector("", None, photos / "red.png", folder, "cpu")
+    row = json.loads(search("--image", photos / "red.png", "--why", "--json", "-k", "1").out)[0]
+    cosines = [float(space.vector([word]) @ vector) for word in row["why"]]
+    assert len(row["why"]) == 5
+    assert cosines == sorted(cosines, reverse=True)
+    assert max(float(space.vector([w]) @ vector) for w in cli.telling_words(space)) == pytest.approx(cosines[0])
+
+
+def test_paths_and_nul_are_the_ranked_paths(search: Run) -> None:
+    paths = [r["path"] for r in json.loads(search("dog", "--json").out)]
+    assert search("dog", "--paths").out.splitlines() == paths
+    assert search("dog", "-0").out == "".join(p + "\0" for p in paths)
+
+
+def test_odd_names_survive(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"two\nlines \xff\x1b[31m.png")
+    tiny_model.draw_pictures(tmp_path / "photos")
+    os.rename(tmp_path / "photos" / "red.png", tmp_path / "photos" / odd)
+    at = ["--library", str(tmp_path / "library"), "--model", str(tiny_model.model_folder())]
+    assert Outcome("build-index", tmp_path / "photos", *at).code == 0
+    whole = os.fsencode(tmp_path / "photos" / odd)
+    assert whole in Outcome("search", "dog", "-0", *at).bytes.split(b"\0")
+    assert whole in Outcome("search", "dog", "--paths", *at).bytes
+    assert os.fsdecode(whole) in [r["path"] for r in json.loads(Outcome("search", "dog", "--json", *at).out)]
+    text = Outcome("search", "dog", *at).out
+    assert "two\\nlines \\udcff\\x1b[31m.png" in text
+    assert len(text.splitlines()) == 8
+
+
+def test_a_picture_finds_itself_first(search: Run, photos: Path) -> None:
+    row = json.loads(search("--image", photos / "blue.webp", "--json").out)[0]
+    assert Path(row["path"]).name == "blue.webp"
+    assert row["score"] == pytest.approx(1, abs=2e-3)
+
+
+def test_words_and_picture_are_mixed_half_and_half(photos: Path) -> None:
+    folder = tiny_model.model_folder()
+    space = cli.load_words(folder)
+    words = cli.query_vector("dog", space, None, folder, "cpu")
+    picture = cli.query_vector("", None, photos / "red.png", folder, "cpu")
+    both = cli.query_vector("dog", space, photos / "red.png", folder, "cpu")
+    assert float(both @ words) == pytest.approx(float(both @ picture), abs=1e-5)
+    assert np.linalg.norm(both) == pytest.approx(1, abs=1e-5)
+    assert float(both @ words) > float(words @ picture)
+
+
+@pytest.mark.parametrize("query", [["-sail boat"], ["boat", "-sail"], ["-sail", "boat"]])
+def test_a_word_may_be_subtracted_first(search: Run, query: list[str]) -> None:
+    expected = search("boat -sail", "--json")
+    assert expected.code == 0
+    assert search(*query, "--json").out == expected.out
+    assert search("boat", "--json").out != expected.out
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["boat"], ["boat"]),
+        (["-sail boat", "--json"], ["--json", "--", "-sail boat"]),
+        (["boat", "-sail", "-k", "3"], ["boat", "-k", "3", "--", "-sail"]),
+        (["boat", "-k3", "-0"], ["boat", "-k3", "-0"]),
+        (["boat", "--min-score", "-0.5"], ["boat", "--min-score", "-0.5"]),
+        (["--in", "-odd", "boat"], ["--in", "-odd", "boat"]),
+        (['-2*"hot dog"'], ["--", '-2*"hot dog"']),
+        (["-kite"], ["--", "-kite"]),
+        (["-h"], ["-h"]),
+        (["--", "-sail", "-k"], ["--", "-sail", "-k"]),
+    ],
+)
+def test_subtracted_words_are_told_from_options(given: list[str], expected: list[str]) -> None:
+    assert cli.subtracted_last(given, {"-k", "--in", "--min-score"}) == expected
+
+
+def test_unknown_words_are_named(search: Run) -> None:
+    found = search("boat brxqzt")
+    assert found.code == 0
+    assert "brxqzt" in found.err
+    assert "boat" not in found.err
+    assert found.out
+
+
+@pytest.mark.parametrize("query", ["brxqzt", '"hot dog', "", "0x*boat", "-"])
+def test_a_query_without_meaning_is_one_line_of_error(search: Run, query: str) -> None:
+    found = search(query)
+    assert (found.code, found.out) == (1, "")
+    assert found.err.startswith("error: ")
+    assert "; " in found.err
+    assert found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", [["dog", "--json", "--paths"], [], ["dog", "-k", "0"], ["dog", "--nonsense"]])
+def test_wrong_calls_exit_with_2(search: Run, wrong: list[str]) -> None:
+    found = search(*wrong)
+    assert (found.code, found.out) == (2, "")
+    assert "Error" in found.err
+
+
+def test_page_holds_everything_itself(search: Run, tmp_path: Path) -> None:
+    page = tmp_path / "results.html"
+    found = search("dog", "--html", page)
+    text = page.read_text("utf-8")
+    assert found.code == 0
+    assert text.count("data:image/") >= 4
+    assert "red.png" in text
+    assert "http://" not in text
+    assert "https://" not in text
+
+
+def test_a_page_that_cannot_be_written(search: Run, tmp_path: Path) -> None:
+    found = search("dog", "--html", tmp_path / "no" / "results.html")
+    assert found.code == 1
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") == 1
+
+
+def test_no_library_names_the_remedy(tmp_path: Path) -> None:
+    found = Outcome("search", "dog", "--library", tmp_path / "none", "--model", tiny_model.model_folder())
+    assert (found.code, found.out) == (1, "")
+    assert "vsearch build-index" in found.err
+
+
+def test_no_model_is_an_error(library: Path, tmp_path: Path) -> None:
+    found = Outcome("search", "dog", "--library", library, "--model", tmp_path)
+    assert (found.code, found.out) == (1, "")
+    assert str(tmp_path) in found.err
+
+
+def test_library_of_another_model_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    photos, place = tiny_model.draw_pictures(tmp_path / "my photos"), tmp_path / "library"
+    first, other = tiny_model.model_folder(0), tiny_model.model_folder(1)
+    assert Outcome("build-index", photos, "--library", place, "--model", first).code == 0
+    for command in (["search", "dog"], ["build-index", photos]):
+        refused = Outcome(*command, "--library", place, "--model", other)
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err.count("\n") == 1
+        remedy = shlex.split(refused.err.partition("vsearch ")[2])
+        assert remedy[0] == "build-index"
+    assert Outcome(*remedy).code == 0
+    assert Outcome("search", "dog", "--library", place, "--model", other).code == 0
+    assert Outcome("search", "dog", "--library", place, "--model", first).code == 1
+
+
+def test_ctrl_c_is_one_line(search: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("index.search.search", interrupted)
+    found = search("dog")
+    assert (found.code, found.out, found.err) == (130, "", "interrupted\n")
+
+
+def test_search_by_words_imports_nothing_slow(library: Path) -> None:
+    script = "import sys, cli\ntry: cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", script, "search", "dog", "--why", "--html", os.devnull]
+    command += ["--library", str(library), "--model", str(tiny_model.model_folder())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tiny_model.ROOT, timeout=60)
+    loaded = set(done.stderr.split())
+    assert {"index.search", "vsearch.text.phrase", "fasttext"} <= loaded
+    assert not loaded & {"torch", "torchvision", "matplotlib", "h5py", "nltk", "safetensors", "rich.progress"}
+    assert done.stdout.count("\n") >= 4
+
+
+def test_a_reader_that_leaves_early_makes_no_noise(library: Path) -> None:
+    command = [sys.executable, str(tiny_model.ROOT / "cli.py"), "search", "dog", "--library", str(library)]
+    read, write = os.pipe()
+    os.close(read)
+    command += ["--model", str(tiny_model.model_folder())]
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60)
+    finally:
+        os.close(write)
+    assert done.stderr == b""
