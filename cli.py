@@ -332,7 +332,7 @@ def prepare_distil(
 
     \b
     Example:
-      vsearch prepare distil data/coco --labels data/tiny-imagenet --teacher data/teacher --output distil.h5
+      vsearch prepare distil data/coco-unlabelled --labels data/tiny-imagenet --teacher teacher --output distil.h5
     """
     from training.prepare.distil import prepare_distil as run
     from training.prepare.labels import read_tiny_imagenet
@@ -393,7 +393,7 @@ def train(
 
     \b
     Example:
-      vsearch train bundled --data data --teacher data/teacher --work runs/bundled --output my-model
+      vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
       vsearch train devise --data captions.h5 --features features.h5 --output runs/devise --set loop.epochs=30
     """
     from training import recipe as recipes

@@ -1,6 +1,6 @@
 """How many words of captions, classes and nouns a dictionary holds, by the least count of a word. Trains nothing.
 
-    python benchmarks/words.py ../shared/data
+    python -m benchmarks.words DATA
 
 DATA holds text/wikipedia-16m-words.txt.xz, text/wordnet-nouns.tsv.gz, flickr8k/ and tiny-imagenet/. Takes a minute.
 """

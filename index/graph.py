@@ -5,6 +5,8 @@ What nmslib would let pass, and what stands against it here:
   garbage: a graph is built once, saved once, and replaced whole;
 - a NaN row poisons the graph, a NaN query answers anything, a query of another length reads past the buffer, an empty
   graph can crash: every vector is checked before it goes in;
+- many equal vectors (copies of a file) link only to each other and cut the graph in pieces (3,000 copies among 8,000
+  rows: recall falls from 0.99 to 0.80): nmslib sees every distinct vector once;
 - k above efSearch cuts the answer short: efSearch follows k;
 - ids must fit int32: nmslib sees row numbers, the ids lie in our part of the file;
 - a truncated file can kill the process, a zeroed one answers nothing, the space is not written down: our footer holds
@@ -12,7 +14,8 @@ What nmslib would let pass, and what stands against it here:
 - an interrupt during createIndex is lost: the building runs in a thread of its own, the interrupt is raised after it;
 - it talks on stderr: its own chatter is dropped, anything else is passed on.
 
-File layout: as in `cachefile`; the payload is nmslib's file (it ignores what follows its own data), then ids int64 (n).
+File layout: as in `cachefile`; the payload is nmslib's file (it ignores what follows its own data), then ids int64 (n),
+then the row of each id in nmslib, int64 (n).
 """
 
 from __future__ import annotations
@@ -48,12 +51,15 @@ _one_at_a_time = threading.RLock()
 class Graph:
     """A finished graph over n vectors: made by `build` or `load`, answers `query`, cannot be changed."""
 
-    def __init__(self, index: Any, ids: NDArray[np.int64], dim: int, facts: Mapping[str, Any], *, fresh: bool) -> None:
+    def __init__(self, index: Any, ids: NDArray[np.int64], rows: NDArray[np.int64], facts: Mapping[str, Any]) -> None:
         self._index = index
         self._width = 0
-        self._fresh = fresh
+        self._fresh = False
+        self._rows = rows  # (n,): where nmslib has the vector of each id
+        self._by_row = ids[np.argsort(rows, kind="stable")]  # (n,)
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(rows))])  # into _by_row, one per row and the end
         self.ids = ids
-        self.dim = dim
+        self.dim = int(facts["dim"])
         self.facts = dict(facts)
         self._set_width(QUERY_WIDTH)
 
@@ -77,13 +83,17 @@ class Graph:
         norms = np.einsum("nd,nd->n", vectors, vectors)
         if not (np.isfinite(norms).all() and (norms > 0).all()):
             raise ValueError("a vector is not finite, or is zero")
+        distinct, rows = _distinct(vectors)
         index = _new()
-        index.addDataPointBatch(vectors, np.arange(len(vectors), dtype=np.int32))
+        index.addDataPointBatch(distinct, np.arange(len(distinct), dtype=np.int32))
         threads = os.cpu_count() or 1
         settings = {"M": LINKS, "efConstruction": BUILD_WIDTH, "post": 0, "indexThreadQty": threads}
         with _quiet():
             _uninterrupted(lambda: index.createIndex(settings, print_progress=False))
-        return cls(index, ids.astype(np.int64), vectors.shape[1], facts or {}, fresh=True)
+        own = {"kind": "graph", "space": SPACE, "count": len(ids), "dim": vectors.shape[1]}
+        graph = cls(index, ids.astype(np.int64), rows, {**(facts or {}), **own})
+        graph._fresh = True
+        return graph
 
     def save(self, path: Path) -> None:
         """Write the graph under this name, whole or not at all; only a graph that was just built can be saved."""
@@ -94,18 +104,18 @@ class Graph:
                 self._index.saveIndex(os.fsencode(fresh_path), save_data=False)
             with fresh_path.open("r+b") as file:
                 size = file.seek(0, os.SEEK_END)
-                crc = zlib.crc32(self.ids.data, checksum(file, size))
+                tail = np.concatenate([self.ids, self._rows])
+                crc = zlib.crc32(tail.data, checksum(file, size))
                 file.seek(size)
-                file.write(self.ids.data)
-                table = {**self.facts, "kind": "graph", "space": SPACE, "count": len(self), "dim": self.dim}
-                seal(file, table, size + self.ids.nbytes, crc)
+                file.write(tail.data)
+                seal(file, self.facts, size + tail.nbytes, crc)
 
     @classmethod
     def load(cls, path: Path) -> Graph:
         """Read a saved graph; raises CacheError if the file is missing, damaged, or no graph of this kind."""
         try:
             before = path.stat()
-            facts, ids = inspect(path)
+            facts, ids, rows = inspect(path)
             index = _new()
             with _quiet():
                 index.loadIndex(os.fsencode(path), load_data=False)
@@ -114,11 +124,12 @@ class Graph:
             raise CacheError(str(error)) from None
         if not os.path.samestat(before, after) or before.st_mtime_ns != after.st_mtime_ns:
             raise CacheError("replaced while it was read")
-        return cls(index, ids, int(facts["dim"]), facts, fresh=False)
+        return cls(index, ids, rows, facts)
 
     def query(self, vector: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The k nearest of a vector (D,): ids (m,) and cosines (m,), m = min(k, n) unless the graph misses some.
+        """The nearest of a vector (D,): ids (m,) and cosines (m,), falling; m is at least min(k, n).
 
+        More than k come back where the last have the same vector; fewer only if the graph misses some.
         Raises ValueError for a vector of another length, not finite or zero, and for k below 1.
         """
         vector = np.ascontiguousarray(vector, dtype=np.float32)
@@ -128,10 +139,13 @@ class Graph:
             raise ValueError("the query is not finite, or is zero")
         if k < 1:
             raise ValueError("k must be at least 1")
-        k = min(k, len(self))
-        self._set_width(max(QUERY_WIDTH, k))
-        rows, distances = self._index.knnQuery(vector, k=k)
-        return self.ids[rows], 1.0 - np.asarray(distances, np.float32)
+        asked = min(k, len(self._starts) - 1)
+        self._set_width(max(QUERY_WIDTH, asked))
+        rows, distances = self._index.knnQuery(vector, k=asked)
+        copies = [self._by_row[self._starts[row] : self._starts[row + 1]] for row in rows]
+        last = int(np.searchsorted(np.cumsum([len(ids) for ids in copies]), k)) + 1  # enough distinct vectors
+        cosines = 1.0 - np.asarray(distances[:last], np.float32)
+        return np.concatenate(copies[:last]), np.repeat(cosines, [len(ids) for ids in copies[:last]])
 
     def _set_width(self, width: int) -> None:
         if width != self._width:
@@ -139,10 +153,10 @@ class Graph:
             self._width = width
 
 
-def inspect(path: Path) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """The facts and ids (n,) of a saved graph, once its size and checksum have proved right; nmslib is not asked.
+def inspect(path: Path) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
+    """The facts of a saved graph, its ids (n,) and their rows (n,), once size and checksum have proved right.
 
-    Raises CacheError if the file is missing, damaged, or no graph of this kind.
+    nmslib is not asked. Raises CacheError if the file is missing, damaged, or no graph of this kind.
     """
     try:
         with path.open("rb") as file:
@@ -154,10 +168,22 @@ def inspect(path: Path) -> tuple[dict[str, Any], NDArray[np.int64]]:
                     raise CacheError("another kind of graph")
             if checksum(file, facts["size"]) != facts["crc"]:
                 raise CacheError("damaged")
-            file.seek(facts["size"] - 8 * n)
-            return facts, np.frombuffer(file.read(8 * n), np.int64)
+            file.seek(facts["size"] - 16 * n)
+            tail = np.frombuffer(file.read(16 * n), np.int64)
+            return facts, tail[:n], tail[n:]
     except (OSError, ValueError) as error:
         raise CacheError(str(error)) from None
+
+
+def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vectors (n, D) -> the distinct ones (g, D) in the order of their first, and the row there of each vector (n,)."""
+    keys = np.fromiter((hash(row.tobytes()) for row in vectors), np.int64, len(vectors))
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(first[group] != np.arange(len(vectors)))
+    if not len(copies) or not np.array_equal(vectors[copies], vectors[first[group[copies]]]):  # two rows, one hash
+        return vectors, np.arange(len(vectors))
+    kept = np.sort(first)
+    return vectors[kept], np.searchsorted(kept, first[group]).astype(np.int64)
 
 
 def _new() -> Any:

@@ -145,11 +145,11 @@ class Library(Database):
             raise LibraryError(message, f"re-index it: {self.reindex_command()}")
 
     def clear(self, identity: str, dim: int) -> None:
-        """Forget every picture and begin anew with another model; the folders stay known."""
+        """Forget every picture, and with them all caches, and begin anew with another model; the folders stay known."""
         with self.writing():
+            for table in ("pictures", "removed", "skipped", "runs"):  # removed after pictures: its trigger fills it
+                self.execute(f"DELETE FROM {table}")
             self.start_run()
-            self.execute("DELETE FROM pictures")
-            self.execute("DELETE FROM skipped")
             self.note("identity", identity)
             self.note("dim", str(dim))
 

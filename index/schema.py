@@ -32,8 +32,14 @@ SCHEMA = (
 
 
 def pack(vector: NDArray[np.float32]) -> bytes:
-    """A vector (D,) as it lies in the library: float16, little-endian."""
-    return vector.astype("<f2").tobytes()
+    """A vector (D,) of any length above zero as it lies in the library: unit length, float16, little-endian.
+
+    Raises ValueError for a vector that is not finite or is zero: it has no place among the others.
+    """
+    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if not np.isfinite(norm) or norm == 0:
+        raise ValueError("the vector is not finite, or is zero")
+    return (vector / norm).astype("<f2").tobytes()
 
 
 def unpack(blobs: Sequence[bytes], dim: int) -> NDArray[np.float32]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,17 @@ def test_a_second_run_does_only_what_changed(photos: Path, tmp_path: Path) -> No
     changed = {"added": 1, "updated": 1, "moved": 1, "unchanged": 1, "removed": 1}
     assert counts(build(photos, place)) == changed
     assert counts(build(photos, place)) == {"added": 0, "unchanged": 4}
+
+
+def test_a_run_with_nothing_to_do_does_not_load_the_network(photos: Path, tmp_path: Path) -> None:
+    place, model = tmp_path / "library", tiny_model.model_folder()
+    assert build(photos, place).exit_code == 0
+    script = "import sys, cli\ntry: cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", script, "build-index", str(photos), "--library", str(place), "--model", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tiny_model.ROOT, timeout=120)
+    assert done.stdout.startswith("0 added, 4 unchanged")
+    assert "index.build" in done.stderr.split()
+    assert "torch" not in done.stderr.split()
 
 
 def test_bad_files_are_listed_with_the_reason(photos: Path, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_model import SENTENCES, model_folder
-from training_data import flickr8k, teacher, tiny_imagenet
 from typer.testing import CliRunner, Result
 
 import cli
+from tiny_model import SENTENCES, model_folder
+from training_data import flickr8k, teacher, tiny_imagenet
 
 
 def call(*arguments: str | os.PathLike[str]) -> Result:
@@ -82,7 +82,8 @@ def test_prepare_distil(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_bundle_runs_by_stages(data: Path, tmp_path: Path) -> None:
-    at = ["--data", data, "--teacher", data / "teacher", "--work", tmp_path / "work", "--output", tmp_path / "model"]
+    at: list[str | Path] = ["--data", data, "--teacher", data / "teacher"]
+    at += ["--work", tmp_path / "work", "--output", tmp_path / "model"]
     refused = call("train", "bundled", *at, "--stage", "cook")
     assert refused.exit_code == 1
     assert "known: words" in refused.stderr

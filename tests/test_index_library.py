@@ -60,8 +60,19 @@ def test_vectors_come_back_as_unit_vectors_by_ascending_id(filled: Library) -> N
     assert ids.tolist() == [2, 6]
     expected = np.array([[1.0, 1.0, 0.0], [1.0, 5.0, 0.0]]) / np.sqrt([[2.0], [26.0]])
     assert vectors.dtype == np.float32
-    assert np.allclose(vectors, expected, atol=1e-6)
+    assert np.allclose(vectors, expected, atol=5e-4)  # they lie there as float16
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+
+
+def test_vectors_of_any_length_and_none_without_direction(library: Library) -> None:
+    library.adopt("m", 3)
+    library.put(row("/p/1", [3e30, 0.0, 4e30]))  # beyond what float16 holds
+    library.put(row("/p/2", [0.0, 3e-30, 4e-30]))
+    assert np.allclose(library.vectors_after(0)[1], [[0.6, 0.0, 0.8], [0.0, 0.6, 0.8]], atol=1e-3)
+    for values in ([0.0, 0.0, 0.0], [float("nan"), 0.0, 1.0], [float("inf"), 0.0, 1.0]):
+        with pytest.raises(ValueError, match="not finite, or is zero"):
+            library.put(row("/p/3", values))
+    assert library.count() == 2 and library.picture("/p/3") is None
 
 
 def test_many_ids_at_once(library: Library) -> None:

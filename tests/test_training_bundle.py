@@ -6,12 +6,12 @@ import lzma
 from pathlib import Path
 
 import pytest
-from tiny_model import SENTENCES
-from training_data import flickr8k, teacher, tiny_imagenet
 
+from tiny_model import SENTENCES
 from training import recipe as recipes
 from training.bundle import STAGES, Folders, make
 from training.evaluate import describe, evaluate, read_split, words_top
+from training_data import flickr8k, teacher, tiny_imagenet
 from vsearch import modelfolder
 from vsearch.errors import ConfigError, DataError
 from vsearch.text.phrase import PhraseSpace

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_data import COLOURS, flickr8k, teacher, tiny_imagenet
 
 from tiny_model import words_file
 from training.prepare.captions import prepare_captions, read_flickr8k
@@ -19,6 +18,7 @@ from training.prepare.distil import crop_box, cut_views, prepare_distil
 from training.prepare.features import cut, key_of, read_features, write_features
 from training.prepare.labels import class_vectors, prepare_labels, read_tiny_imagenet
 from training.prepare.store import PreparedWriter, open_prepared, read_encoded
+from training_data import COLOURS, flickr8k, teacher, tiny_imagenet
 from vsearch.config import EncoderConfig, PreprocessConfig
 from vsearch.errors import DataError
 from vsearch.models.encoder import Encoder
@@ -113,6 +113,7 @@ def test_a_damaged_data_set_is_named(tmp_path: Path, break_it, message: str) -> 
 def test_labels_keep_their_pictures_and_average_their_lemmas(tmp_path: Path, space: PhraseSpace) -> None:
     shards = read_tiny_imagenet(tiny_imagenet(tmp_path / "t", per_class=3))
     assert prepare_labels(shards, tmp_path / "l.h5", space) == 3 * 3 * 2 + 6
+    assert prepare_labels(shards, tmp_path / "few.h5", space, per_class=4) == 3 * 4 + 6
     with open_prepared(tmp_path / "l.h5", "labels") as file:
         labels = file["labels/class"][:]
         for row, label in zip(read_encoded(file), labels, strict=True):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_data import features, flickr8k, teacher, tiny_imagenet
 
 from tiny_model import words_file
 from training import recipe as recipes
@@ -21,6 +20,7 @@ from training.run import Inputs, train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.distil import DistilConfig, DistilTask
+from training_data import features, flickr8k, teacher, tiny_imagenet
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.text.phrase import PhraseSpace

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vsearch.config import DecoderConfig
 from vsearch.generate import beam_search, greedy
-from vsearch.models.decoders import Decoder, build_decoder
+from vsearch.models.decoders import Decoder, State, build_decoder
 from vsearch.text.vocab import END, PAD, START, UNK
 
 CHANNELS, CELLS = 6, 5
@@ -183,3 +183,60 @@ def test_block_repeats() -> None:
 def test_sizes_below_one_are_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         beam_search(decoder(), pictures(1), **sizes)  # type: ignore[arg-type]
+
+
+class Scripted:
+    """A decoder whose next-word probabilities depend on the picture and the last word alone.
+
+    `memory` (B, 1, 1) holds the number of the picture, `tables[picture][last word]` the probabilities of the next.
+    """
+
+    def __init__(self, tables: list[dict[int, dict[int, float]]], words: int) -> None:
+        self.tables, self.words = tables, words
+        self.asked: list[int] = []  # rows of each step
+
+    def start(self, memory: Tensor) -> State:
+        nothing = memory.new_zeros(len(memory), 0)
+        return State(memory[:, 0], nothing, memory, memory, nothing)
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State, None]:
+        self.asked.append(len(token))
+        logits = torch.full((len(token), 4 + self.words), -torch.inf)
+        for row, (picture, last) in enumerate(zip(state.hidden[:, 0].tolist(), token.tolist(), strict=True)):
+            for word, probability in self.tables[int(picture)].get(last, {END: 1.0}).items():
+                logits[row, word] = math.log(probability)
+        return logits, state, None
+
+
+EARLY = {START: {4: 0.51, 5: 0.49}, 4: {END: 0.6, 6: 0.4}, 5: {END: 0.6, 6: 0.4}}
+LATE = {START: {4: 1.0}, 4: {5: 1.0}, 5: {6: 1.0}, 6: {7: 1.0}, 7: {END: 1.0}}
+
+
+def test_search_of_a_picture_stops_at_as_many_captions_as_hypotheses() -> None:
+    """With a beam of 2, "4" (0.306) and "5" (0.294) end first; "4 6" (0.2) comes too late, though length^3 favours it.
+
+    That must hold beside a picture whose search goes on, too.
+    """
+    for numbers in ([0], [0, 1], [0, 1, 1, 1, 1]):  # of five pictures one done stays in the batch
+        memory = torch.tensor(numbers, dtype=torch.float32)[:, None, None]
+        found = beam_search(Scripted([EARLY, LATE], 4), memory, beam=2, max_len=6, length_power=3.0, n_best=2)
+        assert [c.tokens for c in found[0]] == [[4], [5]]
+        assert [c.score for c in found[0]] == pytest.approx([math.log(0.306) / 8, math.log(0.294) / 8])
+        assert all(captions[0].tokens == [4, 5, 6, 7] for captions in found[1:])
+
+
+def test_search_goes_on_while_an_open_hypothesis_can_overtake() -> None:
+    """ "4" ends first with 0.4, and "5 6" wins with 0.6 * 1 * 0.9."""
+    table = {START: {4: 0.4, 5: 0.6}, 4: {END: 1.0}, 5: {6: 1.0}, 6: {END: 0.9, 7: 0.1}}
+    [[caption]] = beam_search(Scripted([table], 4), torch.zeros(1, 1, 1), beam=3, max_len=6, length_power=0.0)
+    assert caption.tokens == [5, 6]
+    assert caption.log_probability == pytest.approx(math.log(0.54))
+
+
+def test_search_stops_early_and_finished_pictures_leave_the_batch() -> None:
+    """Of four pictures three end after one word: the steps after that are of one picture, and stop with its end."""
+    short = {START: {4: 1.0}, 4: {END: 1.0}}
+    decoder = Scripted([short, LATE], 4)
+    beam_search(decoder, torch.tensor([0.0, 0, 1, 0])[:, None, None], beam=2, max_len=50)
+    assert decoder.asked[:2] == [4, 8]
+    assert decoder.asked[2:] == [2, 2, 2]

@@ -55,7 +55,8 @@ class Bundle:
     decoder: str = "caption"
     side: int = 160  # pixels; features, and the finished model
     crops: int = 5  # random crops of each photo to distil on
-    views: int = 4  # of each photo in the cached features
+    views: int = 2  # of each photo in the cached features
+    per_class: int = 75  # labelled pictures of each class for the DeViSE head
     min_word_freq: int = 5
     max_len: int = 20
     words: Words = field(default_factory=Words)
@@ -125,7 +126,7 @@ class _Bundler:
     def labels(self) -> None:
         if not self.path("labels.h5").is_file():
             shards = read_tiny_imagenet(self.folders.source / "tiny-imagenet")
-            prepare_labels(shards, self.path("labels.h5"), self._space())
+            prepare_labels(shards, self.path("labels.h5"), self._space(), self.bundle.per_class)
 
     def features(self) -> None:
         encoder, place = self._encoder(), resolve(self.device)

@@ -5,13 +5,17 @@ Shapes: B batch, S side of the square the model sees, D word-vector size.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch import modelfolder
+from vsearch.config import ModelConfig
 from vsearch.errors import ModelError
 from vsearch.image.decode import decode
 from vsearch.image.transform import to_pixels
@@ -21,24 +25,30 @@ if TYPE_CHECKING:
 
 
 class Describer:
-    """Vectors and captions of pictures; `beam` None takes the model's own number."""
+    """Vectors and captions of pictures; `beam` None takes the model's own number.
 
-    def __init__(self, model: JointModel, beam: int | None = None) -> None:
+    What a model is stands in its config; its weights (and torch) are loaded when the first picture comes.
+    """
+
+    def __init__(self, config: ModelConfig, load: Callable[[], JointModel], beam: int | None = None) -> None:
         """Raises ModelError where the model cannot embed pictures."""
-        if model.config.devise is None:
+        if config.devise is None:
             raise ModelError("this model places no pictures among words", "use one with a DeViSE head")
-        self.model = model
+        self._load = load
         self.beam = beam
-        self.side = model.config.preprocess.side
-        self.dim = model.config.devise.dim
-        self.identity = model.config.identity
-        self.captions = model.decoder is not None
+        self.side = config.preprocess.side
+        self.dim = config.devise.dim
+        self.identity = config.identity
+        self.captions = config.decoder is not None
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", beam: int | None = None) -> Describer:
-        from vsearch import modelfolder
+        """That of the model in `folder`; ModelError where there is none."""
+        return cls(modelfolder.read_config(folder), lambda: modelfolder.load(folder, device), beam)
 
-        return cls(modelfolder.load(folder, device), beam)
+    @functools.cached_property
+    def model(self) -> JointModel:
+        return self._load()
 
     def describe(
         self, pixels: NDArray[np.uint8], captions: bool = True

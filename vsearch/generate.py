@@ -80,36 +80,49 @@ def beam_search(
     if len(memory) == 0:
         return []
     search = _Search(len(memory), max(beam, n_best), max_len, length_power, n_best)
+    _run(search, decoder, memory, block_repeats)
+    return search.captions()
+
+
+def _run(search: _Search, decoder: Steps[S], memory: Tensor, block_repeats: bool) -> None:
     state = decoder.start(memory)
-    pictures = torch.arange(len(memory), device=memory.device)
-    token = torch.full((len(memory), 1), START, device=memory.device)  # (B, K): one hypothesis in the first step
-    scores = torch.zeros(len(memory), 1, device=memory.device)  # (B, K) log-probabilities
-    words = token.new_zeros(len(memory), 1, 0)  # (B, K, t)
-    for t in range(max_len + 1):
-        logits, state, weights = decoder.step(token.flatten(), state)
-        logits = logits.float().view(*token.shape, -1)  # (B, K, V)
+    hypotheses = _Hypotheses(
+        torch.arange(len(memory), device=memory.device),
+        torch.zeros(len(memory), 1, device=memory.device),
+        torch.full((len(memory), 1, 1), START, device=memory.device),
+    )
+    for t in range(search.max_len + 1):
+        pictures, scores, words = hypotheses
+        logits, state, weights = decoder.step(words[..., -1].flatten(), state)
+        logits = logits.float().view(*scores.shape, -1)  # (B, K, V)
         base = scores - logits.logsumexp(-1)  # (B, K)
-        _mask(logits, words, t, max_len, block_repeats)
+        _mask(logits, words, search.max_len, block_repeats)
         top, parent, token = _best(logits, base, 2 * search.beam)  # (B, 2K), best first
         search.collect(top, parent, token, pictures, t)
         scores, parent, token = _open(top, parent, token, search.beam)  # (B, K)
-        search.history.append(
-            _Step(pictures, token, parent, None if weights is None else weights.float(), base.shape[1])
-        )
+        search.history.append(_Step(pictures, token, parent, weights, base.shape[1]))
         going = search.going(scores, pictures)
         if not going:
-            break
-        words = torch.cat([words.gather(1, parent[..., None].expand(-1, -1, t)), token[..., None]], -1)
-        rows = (
-            parent + torch.arange(len(parent), device=parent.device)[:, None] * base.shape[1]
-        )  # (B, K) of the step's R
-        if len(going) > COMPACT_BELOW * len(pictures):
-            state = state.select(rows.flatten())
-        else:
-            keep = torch.tensor(going, device=memory.device)
-            state = state.select(rows[keep].flatten(), keep)
-            pictures, token, scores, words = pictures[keep], token[keep], scores[keep], words[keep]
-    return search.captions()
+            return
+        keep = torch.tensor(going, device=memory.device) if len(going) <= COMPACT_BELOW * len(pictures) else None
+        first = torch.arange(len(parent), device=memory.device)[:, None] * base.shape[1]
+        rows = parent + first  # (B, K) of this step's R
+        hypotheses = hypotheses.follow(scores, parent, token, keep)
+        state = state.select((rows if keep is None else rows[keep]).flatten(), keep)
+
+
+class _Hypotheses(NamedTuple):
+    """What has not ended: K hypotheses of each picture in the batch, one in the first step."""
+
+    pictures: Tensor  # (B,)
+    scores: Tensor  # (B, K) log-probabilities, best first
+    words: Tensor  # (B, K, t + 1), the start mark first
+
+    def follow(self, scores: Tensor, parent: Tensor, token: Tensor, keep: Tensor | None) -> _Hypotheses:
+        """The chosen ones (B, K), of the pictures in the rows `keep` only where given."""
+        before = self.words.gather(1, parent[..., None].expand(-1, -1, self.words.shape[2]))
+        chosen = _Hypotheses(self.pictures, scores, torch.cat([before, token[..., None]], -1))
+        return chosen if keep is None else _Hypotheses(*[part[keep] for part in chosen])
 
 
 class _Step(NamedTuple):
@@ -185,16 +198,17 @@ class _Search:
         return found
 
 
-def _mask(logits: Tensor, words: Tensor, t: int, max_len: int, block_repeats: bool) -> None:
-    """Set to -inf, in place, what may not follow the `words` (B, K, t): `logits` (B, K, V)."""
+def _mask(logits: Tensor, words: Tensor, max_len: int, block_repeats: bool) -> None:
+    """Set to -inf, in place, what may not follow the `words` (B, K, t + 1): `logits` (B, K, V)."""
+    t = words.shape[2] - 1
     logits[..., [PAD, START, UNK]] = -torch.inf
     if t == 0:
         logits[..., END] = -torch.inf
     if t == max_len:
         logits[..., END + 1 :] = -torch.inf
-    elif block_repeats and t:
+    elif block_repeats:
         last = words[..., -1:]
-        after = torch.where(words[..., :-1] == last, words[..., 1:], last)  # (B, K, t - 1): what once followed `last`
+        after = torch.where(words[..., :-1] == last, words[..., 1:], last)  # (B, K, t): what once followed `last`
         logits.scatter_(-1, torch.cat([after, last], -1), -torch.inf)
 
 

@@ -6,13 +6,14 @@ Shapes: I pictures, K classes, D word-vector size.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from training.prepare.distil import batches, shard_views
+from training.prepare.distil import View, batches, shard_views
 from training.prepare.store import PreparedWriter
 from vsearch.errors import DataError
 from vsearch.text.phrase import PhraseSpace
@@ -56,12 +57,18 @@ def class_vectors(
     return np.asarray(rows, np.float32)
 
 
-def prepare_labels(shards: Shards, output: Path, space: PhraseSpace, progress: Progress | None = None) -> int:
-    """Write a prepared file of kind "labels"; returns the number of pictures."""
+def prepare_labels(
+    shards: Shards, output: Path, space: PhraseSpace, per_class: int | None = None, progress: Progress | None = None
+) -> int:
+    """Write a prepared file of kind "labels", of the training split at most `per_class` pictures of each class.
+
+    Returns the number of pictures.
+    """
     labels: list[int] = []
     with PreparedWriter(output, "labels", classes=json.dumps(shards.classes)) as writer:
         for split, paths in (("train", shards.train), ("dev", shards.dev)):
-            for batch in batches(shard_views(paths), 512):
+            limit = per_class if split == "train" else None
+            for batch in batches(_first_of_each(shard_views(paths), limit), 512):
                 writer.add_pictures([v.encoded for v in batch], [v.name for v in batch], split)
                 labels += [v.label for v in batch]
                 if progress:
@@ -69,3 +76,11 @@ def prepare_labels(shards: Shards, output: Path, space: PhraseSpace, progress: P
         writer.write("labels/class", np.asarray(labels, np.int16))
         writer.write("labels/vector", class_vectors(shards.classes, space))
     return len(labels)
+
+
+def _first_of_each(views: Iterator[View], limit: int | None) -> Iterator[View]:
+    seen: Counter[int] = Counter()
+    for view in views:
+        seen[view.label] += 1
+        if limit is None or seen[view.label] <= limit:
+            yield view

@@ -107,12 +107,13 @@ def _write_quantised(file: BinaryIO, rows: NDArray[np.float32]) -> None:
     """The rows (R, D) as a QuantMatrix: unit directions, each value one of 256 levels, and norms of 256 levels.
 
     The levels are evenly spaced per column between its least and greatest value; those of the norms are 0 and evenly
-    spaced in their logarithm over four decades. (Product quantisation with parts of one value: no k-means.)
+    spaced in their logarithm over four decades at most. (Product quantisation with parts of one value: no k-means.)
     """
     count, dim = rows.shape
     norms = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in _chunks(rows)])
     greatest = max(float(norms.max()), 1e-30)
-    norm_levels = np.concatenate([[0], np.geomspace(greatest * 1e-4, greatest, LEVELS - 1)]).astype(np.float32)
+    least = max(float(norms.min(where=norms > 0, initial=greatest)), greatest * 1e-4)
+    norm_levels = np.concatenate([[0], np.geomspace(least, greatest, LEVELS - 1)]).astype(np.float32)
     low, high = np.full(dim, np.inf, np.float32), np.full(dim, -np.inf, np.float32)
     for unit in _units(rows, norms):
         low, high = np.minimum(low, unit.min(axis=0)), np.maximum(high, unit.max(axis=0))
