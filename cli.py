@@ -7,6 +7,7 @@ else that is slow to import is imported inside the functions that need it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from vsearch.errors import VsearchError
+from vsearch.errors import PictureError, VsearchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ class Commands(TyperGroup):
             raise  # whoever read our output has had enough: Typer ends quietly
         except OSError as error:
             name = "" if error.filename is None else f": {shown(os.fsdecode(error.filename))}"
-            fail(f"{error.strerror or error}{name}")
+            fail(f"{error.strerror or error}{name}", "check that the path exists and may be used")
         except KeyboardInterrupt:
             remark("interrupted")
             raise typer.Exit(INTERRUPTED) from None
@@ -148,7 +149,9 @@ def search(
     paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
     nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures, too.")] = None,
-    why: Annotated[bool, typer.Option("--why", help="Name the dictionary words nearest to each picture.")] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Name the words of the training captions nearest to each picture.")
+    ] = False,
     library: LibraryOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -170,6 +173,12 @@ def search(
         raise typer.BadParameter("--json and --paths exclude each other")
     if not words and image is None:
         raise typer.BadParameter("give words, --image PHOTO, or both")
+    if image is None and not " ".join(words or []).strip():
+        raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
+    if why and (paths or nul):
+        raise typer.BadParameter("--why has no place among bare paths")
+    if min_score is not None and not math.isfinite(min_score):
+        raise typer.BadParameter("--min-score takes a number")
     from index import search as searching
     from index.library import Library
 
@@ -213,6 +222,8 @@ def caption(
         raise typer.BadParameter("--heatmap draws one photo at a time")
     if heatmap is not None and heatmap.suffix.lower() not in DRAWABLE:
         raise VsearchError(f"cannot draw into {heatmap}", f"name it as one of {', '.join(DRAWABLE)}")
+    if heatmap is not None and not heatmap.absolute().parent.is_dir():
+        raise VsearchError(f"no folder {shown_path(heatmap.absolute().parent)} to draw into", "make it first")
     from vsearch import modelfolder
 
     loaded = modelfolder.load(model_folder(model), device)
@@ -224,7 +235,7 @@ def caption(
                 best = describe_photo(loaded, photo, beam, heatmap)
             except VsearchError as error:
                 failed += 1
-                complain(f"{shown_path(photo)}: {error}", error.hint)
+                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
                 continue
             rows.append(caption_row(loaded, photo, best))
             if not as_json:
@@ -336,9 +347,12 @@ def prepare_distil(
     """
     from training.prepare.distil import prepare_distil as run
     from training.prepare.labels import read_tiny_imagenet
+    from vsearch.image.decode import SUFFIXES
 
     shards = read_tiny_imagenet(labels)
-    paths = sorted(path for folder in photos for path in folder.rglob("*.jpg"))
+    paths = sorted(path for folder in photos for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise VsearchError(f"no photo in {', '.join(map(shown_path, photos))}", "name folders of photos")
     with progress_bar("views") as show:
         run(output, paths, shards.train, shards.classes, teacher, crops, progress=show)
     out(shown_path(output))
@@ -638,7 +652,10 @@ def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folde
     if image is not None:
         from vsearch.describer import Describer
 
-        parts.append(Describer.load(folder, device).embed_file(image))
+        try:
+            parts.append(Describer.load(folder, device).embed_file(image))
+        except PictureError as error:
+            raise VsearchError(f"{shown_path(image)}: {error}", "name a picture that can be read") from None
     vector = np.sum(parts, axis=0)
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
@@ -763,7 +780,10 @@ def library_facts(place: Path) -> Iterator[tuple[str, str]]:
     from index.library import Library
 
     if not place.exists():
-        yield "library", f"{shown_path(place)} (none yet: run `vsearch build-index FOLDER`)"
+        yield (
+            "library",
+            f"{shown_path(place)} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)",
+        )
         return
     with Library.open(place, read_only=True) as library:
         yield "library", f"{shown_path(place)}, {library.count()} pictures"

@@ -61,6 +61,12 @@ def default_path() -> Path:
     return platformdirs.user_data_path("vsearch", appauthor=False) / "library.sqlite3"
 
 
+def _make_one(path: Path) -> str:
+    """The remedy where no library is."""
+    words = [] if path == default_path().absolute() else ["--library", str(path)]
+    return "make one: " + " ".join(["vsearch build-index FOLDER", *(shell(word) for word in words)])
+
+
 class Library(Database):
     """An open library; make one with `Library.open`. A context manager that closes it."""
 
@@ -73,7 +79,7 @@ class Library(Database):
         path = Path(path).absolute()
         if not path.exists():
             if not create or read_only:
-                raise LibraryError(f"there is no library at {path}", "make one: vsearch build-index FOLDER")
+                raise LibraryError(f"there is no library at {path}", _make_one(path))
             with translated(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
         library = cls(path, read_only=read_only)
@@ -96,7 +102,7 @@ class Library(Database):
                     self.note("format", str(FORMAT))
         tables = self._tables()
         if not tables:
-            raise LibraryError(f"there is no library at {self.path}", "make one: vsearch build-index FOLDER")
+            raise LibraryError(f"there is no library at {self.path}", _make_one(self.path))
         if "meta" not in tables or "pictures" not in tables:
             raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
         if self.noted("format") != str(FORMAT):

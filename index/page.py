@@ -76,6 +76,16 @@ _HEAD = """<!doctype html>
 """
 
 
+def _write(file: Path, text: str) -> None:
+    """Replace `file` in one step; a link's target instead of the link; a pipe or a device is written to as it is."""
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        target.write_text(text, encoding="utf-8")
+        return
+    with replacing(target) as fresh:
+        fresh.write_text(text, encoding="utf-8")
+
+
 def write_page(
     file: Path,
     query: str,
@@ -105,8 +115,7 @@ def write_page(
     parts.append("</main>\n<footer>Made by vsearch. The bar and the number show how near a picture is to the query.")
     parts.append("</footer>\n</body>\n</html>\n")
     try:
-        with replacing(file) as fresh:
-            fresh.write_text("".join(parts), encoding="utf-8")
+        _write(file, "".join(parts))
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise VsearchError(f"cannot write the page {file}: {reason}", "name another file") from error

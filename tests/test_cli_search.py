@@ -239,9 +239,9 @@ def test_ctrl_c_is_one_line(search: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (found.code, found.out, found.err) == (130, "", "interrupted\n")
 
 
-def test_search_by_words_imports_nothing_slow(library: Path) -> None:
+def test_search_by_words_imports_nothing_slow(library: Path, tmp_path: Path) -> None:
     script = "import sys, cli\ntry: cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    command = [sys.executable, "-c", script, "search", "dog", "--why", "--html", os.devnull]
+    command = [sys.executable, "-c", script, "search", "dog", "--why", "--html", str(tmp_path / "page.html")]
     command += ["--library", str(library), "--model", str(tiny_model.model_folder())]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tiny_model.ROOT, timeout=60)
     loaded = set(done.stderr.split())
@@ -260,3 +260,24 @@ def test_a_reader_that_leaves_early_makes_no_noise(library: Path) -> None:
     finally:
         os.close(write)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["  "], 1, "the query is empty; give words"),
+        (["dog", "--why", "--paths"], 2, "--why has no place"),
+        (["dog", "--min-score", "nan"], 2, "takes a number"),
+        (["dog", "--image", "nope.jpg"], 1, "nope.jpg: no such file; name a picture"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(library: Path, arguments: list[str], code: int, message: str) -> None:
+    done = tiny_model.run("search", *arguments, "--library", library, "--model", tiny_model.model_folder())
+    assert done.returncode == code
+    assert message in " ".join(done.stderr.decode().replace("│", " ").split())
+
+
+def test_the_remedy_for_a_missing_library_makes_that_very_library(tmp_path: Path) -> None:
+    done = tiny_model.run("search", "dog", "--library", tmp_path / "none", "--model", tiny_model.model_folder())
+    assert done.returncode == 1
+    assert f"build-index FOLDER --library {tmp_path / 'none'}" in done.stderr.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -167,3 +168,18 @@ def test_a_page_that_cannot_be_written(tmp_path: Path, hits: list[Hit]) -> None:
     with pytest.raises(VsearchError):
         write_page(tmp_path / "page.html", "q", hits)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "target.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("target.html")
+    write_page(tmp_path / "link.html", "dog", [])
+    assert (tmp_path / "link.html").is_symlink()
+    assert "dog" in (tmp_path / "target.html").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    write_page(tmp_path / "pipe", "boat", [])
+    reader.join(timeout=20)
+    assert (tmp_path / "pipe").is_fifo() and "boat" in read[0]

@@ -74,6 +74,10 @@ def test_unknown_stages_settings_and_recipes_are_named(tmp_path: Path) -> None:
         make("bundled", places, stages=("cook",))
     with pytest.raises(ConfigError, match="no recipe of kind 'bundle'"):
         make("devise", places)
+    for wrong in ("words.epoch", "sides", "nonsense.key"):
+        with pytest.raises(ConfigError, match=wrong.split(".")[-1] if wrong != "nonsense.key" else "nonsense"):
+            make("bundled", places, stages=(), overrides={wrong: "3"})
+    make("bundled", places, stages=(), overrides={"words.epochs": "3", "side": "96", "devise.loop.lr": "0.1"})
     with pytest.raises(DataError, match=r"Flickr8k\.token\.txt"):
         make("bundled", places, stages=("words",))
 

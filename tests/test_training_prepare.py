@@ -132,6 +132,8 @@ def test_a_class_without_a_word_is_named(space: PhraseSpace) -> None:
 
 def test_distil_pairs_every_view_with_its_own_answer(tmp_path: Path) -> None:
     photos = [p.path for p in read_flickr8k(flickr8k(tmp_path / "f"))][:3]
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    photos.insert(1, tmp_path / "broken.jpg")  # left out; shifts nothing
     shards = read_tiny_imagenet(tiny_imagenet(tmp_path / "t", per_class=2))
     prepare_distil(tmp_path / "d.h5", photos, shards.train, shards.classes, teacher(tmp_path / "teacher"), crops=2)
     with open_prepared(tmp_path / "d.h5", "distil") as file:

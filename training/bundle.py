@@ -31,6 +31,7 @@ from vsearch.models.encoder import Encoder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
 
+PARTS = ("encoder", "devise", "decoder")  # recipes of their own, which overrides such as "devise.loop.lr" reach
 STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devise", "decoder", "join")
 
 
@@ -204,10 +205,12 @@ def make(
     unknown = [s for s in stages if s not in STAGES]
     if unknown:
         raise ConfigError(f"unknown stage {unknown[0]!r}", f"known: {', '.join(STAGES)}")
-    table = recipes.read(recipe)
+    given = overrides or {}
+    own = {key: value for key, value in given.items() if key.split(".")[0] not in PARTS or "." not in key}
+    table = recipes.read(recipe, own)
     if table.pop("kind", None) != "bundle":
         raise ConfigError(f"{recipe} is no recipe of kind 'bundle'")
-    bundler = _Bundler(from_dict(Bundle, table), folders, device, overrides or {}, say, report)
+    bundler = _Bundler(from_dict(Bundle, table), folders, device, given, say, report)
     folders.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
         if stage in stages:

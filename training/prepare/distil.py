@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.prepare.store import PreparedWriter
-from vsearch.errors import DataError
+from vsearch.errors import DataError, PictureError
+from vsearch.image.decode import decode as decode_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,10 +68,12 @@ def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
 
 
 def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
-    """The whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG."""
+    """The whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG.
+
+    Raises PictureError where the file is no picture.
+    """
     rng = np.random.default_rng([seed, *path.name.encode()])
-    with Image.open(path) as file:
-        picture = file.convert("RGB")
+    picture = decode_file(path)
     boxes = [(0, 0, *picture.size)] + [crop_box(*picture.size, rng) for _ in range(crops)]
     views = []
     for k, box in enumerate(boxes):
@@ -83,8 +86,16 @@ def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
 
 
 def photo_views(paths: list[Path], crops: int, side: int, seed: int) -> Iterator[View]:
+    """The views of all photos in order; a file that is no picture is left out."""
+
+    def cut(path: Path) -> list[View]:
+        try:
+            return cut_views(path, crops, side, seed)
+        except PictureError:
+            return []
+
     with ThreadPoolExecutor() as pool:
-        for views in pool.map(lambda p: cut_views(p, crops, side, seed), paths):
+        for views in pool.map(cut, paths):
             yield from views
 
 
@@ -120,6 +131,8 @@ def prepare_distil(
     """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer."""
     import torch
 
+    if not photos and not shards:
+        raise DataError("neither a photo nor a labelled picture to distil on")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = load_teacher(teacher_folder).to(device)
     total = len(photos) * (crops + 1)
