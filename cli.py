@@ -284,6 +284,7 @@ def prepare_words(
     from training.prepare.words import train_words
 
     texts = [text for photo in read_flickr8k(captions) if photo.split == "train" for text in photo.captions]
+    remark("training word vectors; fastText does not say how far it is, and a long text takes many minutes")
     train_words(corpus, texts, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads)
     out(shown_path(output))
 
@@ -422,7 +423,7 @@ def train(
     with progress_bar("steps") as show:
         report = training_report(show)
         if is_bundle:
-            train_bundle(recipe, data, output, teacher, work, stage, device, overrides, report)
+            train_bundle(recipe, data, output, teacher, work, stage, device, overrides, report, show)
         else:
             from training.run import Inputs
             from training.run import train as run
@@ -460,7 +461,8 @@ def evaluate(
     pictures = evaluation.read_split(data, split)
     tops = {}
     if word:
-        vectors, _ = evaluation.describe(loaded, pictures, captions=False)
+        with progress_bar("pictures") as show:
+            vectors, _ = evaluation.describe(loaded, pictures, captions=False, progress=show)
         tops = evaluation.words_top(vectors, pictures, space, word)
     if as_json:
         named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in tops.items()}
@@ -747,12 +749,14 @@ def train_bundle(
     device: str,
     overrides: dict[str, str],
     report: Callable[[Progress], None],
+    show: Callable[..., None],
 ) -> None:
     from training.bundle import STAGES, Folders, make
 
     if teacher is None or work is None:
         raise typer.BadParameter("a bundle also needs --teacher and --work")
-    make(recipe, Folders(data, teacher, work, output), device, tuple(stages or STAGES), overrides, remark, report)
+    places = Folders(data, teacher, work, output)
+    make(recipe, places, device, tuple(stages or STAGES), overrides, remark, report, show)
 
 
 # Places and facts

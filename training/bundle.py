@@ -32,6 +32,7 @@ from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
 
 PARTS = ("encoder", "devise", "decoder")  # recipes of their own, which overrides such as "devise.loop.lr" reach
+Progress = Callable[[int, int], None]
 STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devise", "decoder", "join")
 
 
@@ -80,9 +81,10 @@ class _Bundler:
         overrides: Mapping[str, str],
         say: Callable[[str], None],
         report: Report | None,
+        progress: Progress | None,
     ) -> None:
         self.bundle, self.folders, self.device, self.say, self.report = bundle, folders, device, say, report
-        self.overrides = overrides
+        self.overrides, self.progress = overrides, progress
         self.preprocess = PreprocessConfig(side=bundle.side)
 
     def path(self, name: str) -> Path:
@@ -110,8 +112,9 @@ class _Bundler:
         photos += sorted((source / "coco-unlabelled").glob("*.jpg"))
         shards = read_tiny_imagenet(source / "tiny-imagenet")
         prepare_distil(
-            self.path("distil.h5"), photos, shards.train, shards.classes, self.folders.teacher, self.bundle.crops
-        )
+            self.path("distil.h5"), photos, shards.train, shards.classes, self.folders.teacher, self.bundle.crops,
+            progress=self.progress,
+        )  # fmt: skip
 
     def encoder(self) -> None:
         self._train(self.bundle.encoder, Inputs(self.path("distil.h5")), "encoder")
@@ -120,26 +123,28 @@ class _Bundler:
         if not self.path("captions.h5").is_file():
             photos = read_flickr8k(self.folders.source / "flickr8k")
             report = prepare_captions(
-                photos, self.path("captions.h5"), self._space(), self.bundle.min_word_freq, self.bundle.max_len
-            )
+                photos, self.path("captions.h5"), self._space(), self.bundle.min_word_freq, self.bundle.max_len,
+                progress=self.progress,
+            )  # fmt: skip
             self.say(f"captions: {report.pictures} pictures, {report.vocabulary} words, {len(report.skipped)} skipped")
 
     def labels(self) -> None:
         if not self.path("labels.h5").is_file():
             shards = read_tiny_imagenet(self.folders.source / "tiny-imagenet")
-            prepare_labels(shards, self.path("labels.h5"), self._space(), self.bundle.per_class)
+            prepare_labels(shards, self.path("labels.h5"), self._space(), self.bundle.per_class, self.progress)
 
     def features(self) -> None:
         encoder, place = self._encoder(), resolve(self.device)
         if not self.path("features.h5").is_file():
             write_features(
                 encoder, self.preprocess, self.path("captions.h5"), self.path("features.h5"), place,
-                views=self.bundle.views,
+                views=self.bundle.views, progress=self.progress,
             )  # fmt: skip
         if not self.path("label-features.h5").is_file():
             write_features(
-                encoder, self.preprocess, self.path("labels.h5"), self.path("label-features.h5"), place, grid=False
-            )
+                encoder, self.preprocess, self.path("labels.h5"), self.path("label-features.h5"), place, grid=False,
+                progress=self.progress,
+            )  # fmt: skip
 
     def devise(self) -> None:
         names = ("captions.h5", "features.h5", "labels.h5", "label-features.h5")
@@ -197,6 +202,7 @@ def make(
     overrides: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda text: None,
     report: Report | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Run the stages of `recipe` (kind "bundle") in order; overrides such as "decoder.loop.epochs" reach into a stage.
 
@@ -210,7 +216,7 @@ def make(
     table = recipes.read(recipe, own)
     if table.pop("kind", None) != "bundle":
         raise ConfigError(f"{recipe} is no recipe of kind 'bundle'")
-    bundler = _Bundler(from_dict(Bundle, table), folders, device, given, say, report)
+    bundler = _Bundler(from_dict(Bundle, table), folders, device, given, say, report, progress)
     folders.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
         if stage in stages:

@@ -6,7 +6,6 @@ Shapes: I pictures, M captions, D word-vector size.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,13 +123,9 @@ def evaluate(
 ) -> dict[str, float]:
     """All metrics of one split as a flat table; captions once a beam size, `bleu4_beam5` and so on."""
     pictures = read_split(data, split)
-    vectors, _ = describe(model, pictures, captions=False)
+    vectors, _ = describe(model, pictures, captions=False, progress=progress)
     table = retrieval(vectors, pictures, space)
     for beam in beams if model.decoder is not None else ():
         _, found = describe(model, pictures, captions=True, beam=beam, progress=progress)
         table |= {f"{name}_beam{beam}": value for name, value in captioning(model, pictures, found).items()}
     return table
-
-
-def as_json(table: dict[str, float]) -> str:
-    return json.dumps({k: round(v, 3) for k, v in table.items()}, indent=2)
