@@ -188,6 +188,10 @@ def search(
         check_model(opened, model)
         vector = query_vector(text, space, image, folder, device)
         hits = searching.search(opened, vector, count, within=within, min_score=min_score)
+        if within is not None and not hits and not within.exists():
+            raise VsearchError(
+                f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them"
+            )
         reasons = why_words(space, opened, hits) if why and space is not None else {}
         total = opened.count()
     if html is not None:
@@ -791,6 +795,8 @@ def library_facts(place: Path) -> Iterator[tuple[str, str]]:
         return
     with Library.open(place, read_only=True) as library:
         yield "library", f"{shown_path(place)}, {library.count()} pictures"
+        for folder in library.folders():
+            yield "folder", shown_path(folder)
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:

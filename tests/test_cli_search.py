@@ -281,3 +281,12 @@ def test_the_remedy_for_a_missing_library_makes_that_very_library(tmp_path: Path
     done = tiny_model.run("search", "dog", "--library", tmp_path / "none", "--model", tiny_model.model_folder())
     assert done.returncode == 1
     assert f"build-index FOLDER --library {tmp_path / 'none'}" in done.stderr.decode()
+
+
+def test_a_folder_that_is_not_there_is_named(library: Path, tmp_path: Path) -> None:
+    model = tiny_model.model_folder()
+    done = tiny_model.run("search", "dog", "--in", tmp_path / "gone", "--library", library, "--model", model)
+    assert done.returncode == 1 and done.stdout == b""
+    assert "gone; name one that was indexed" in done.stderr.decode()
+    told = tiny_model.run("info", "--library", library, "--model", model).stdout.decode()
+    assert "\nfolder " in told
