@@ -488,7 +488,7 @@ def info(library: LibraryOption = None, model: ModelOption = None, device: Devic
       vsearch info --library /media/photos.library --device cuda
     """
     for name, value in [
-        *library_facts(library_path(library)),
+        *library_facts(library_path(library), model),
         *model_facts(model_folder(model)),
         *device_facts(device),
         *version_facts(),
@@ -784,8 +784,9 @@ def identity_of(folder: Path) -> str:
     return read_config(folder).identity
 
 
-def library_facts(place: Path) -> Iterator[tuple[str, str]]:
+def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
     from index.library import Library
+    from vsearch.errors import LibraryError
 
     if not place.exists():
         yield (
@@ -797,6 +798,10 @@ def library_facts(place: Path) -> Iterator[tuple[str, str]]:
         yield "library", f"{shown_path(place)}, {library.count()} pictures"
         for folder in library.folders():
             yield "folder", shown_path(folder)
+        try:
+            check_model(library, model)
+        except LibraryError as error:
+            yield "warning", shown(f"{error}; {error.hint}")
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:

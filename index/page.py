@@ -78,7 +78,7 @@ _HEAD = """<!doctype html>
 
 def _write(file: Path, text: str) -> None:
     """Replace `file` in one step; a link's target instead of the link; a pipe or a device is written to as it is."""
-    target = file.resolve()
+    target = Path(os.path.realpath(file))  # Path.resolve raises RuntimeError where links go in a circle
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,3 +139,29 @@ def test_info_tells_library_model_device_and_versions(photos: Path, tmp_path: Pa
     assert "4 pictures" in facts["library"]
     assert cli.identity_of(model)[:12] in facts["model"]
     assert {"encoder", "words", "captions", "device", "vsearch", "python", "torch", "nmslib"} <= set(facts)
+
+
+def test_info_tells_when_the_library_is_of_another_model(photos: Path, tmp_path: Path) -> None:
+    place, other = tmp_path / "library", tiny_model.model_folder(1)
+    build(photos, place)
+    told = call("info", "--library", place, "--model", other)
+    assert told.exit_code == 0, told.stderr
+    (warning,) = re.findall(r"^warning .*", told.stdout, re.MULTILINE)
+    assert "made by another model" in warning
+    assert "build-index --reindex" in warning and f"--model {other}" in warning
+    assert "warning" not in call("info", "--library", place, "--model", tiny_model.model_folder()).stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("~", "{home}"), ("~/my  photos", "{home}/my  photos"), ("it's  ~/x", "it's  ~/x"), ("demo/~", "demo/~")],
+)
+def test_the_demo_takes_any_folder_name(given: str, expected: str, tmp_path: Path) -> None:
+    script = "include Makefile\nshow:\n\t@printf '%s' $(QUOTED)\n"
+    command = ["make", "-s", "-f", "-", "show", f"PHOTOS={given}"]
+    env = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, input=script, capture_output=True, text=True, cwd=tiny_model.ROOT, env=env, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (expected.format(home=tmp_path), "")

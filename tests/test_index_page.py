@@ -183,3 +183,14 @@ def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path: Path) ->
     write_page(tmp_path / "pipe", "boat", [])
     reader.join(timeout=20)
     assert (tmp_path / "pipe").is_fifo() and "boat" in read[0]
+
+
+def test_links_in_a_circle_are_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "a.html").symlink_to("b.html")
+    (tmp_path / "b.html").symlink_to("a.html")
+    try:
+        write_page(tmp_path / "a.html", "dog", [])
+    except VsearchError:
+        assert (tmp_path / "a.html").is_symlink()
+    else:
+        assert "dog" in (tmp_path / "a.html").read_text()

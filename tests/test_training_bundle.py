@@ -48,7 +48,11 @@ def small_recipe(root: Path) -> Path:
 def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path) -> None:
     places, recipe = folders(tmp_path), small_recipe(tmp_path)
     said: list[str] = []
-    make(recipe, places, "cpu", overrides=OVERRIDES, say=said.append)
+    shown: list[tuple[int, int]] = []
+    make(
+        recipe, places, "cpu", overrides=OVERRIDES, say=said.append, progress=lambda done, of: shown.append((done, of))
+    )
+    assert (18, 18) in shown and all(0 < done <= of for done, of in shown)  # the features of the 18 photos
     assert [s.removeprefix("stage ") for s in said if s.startswith("stage")] == list(STAGES)
     config = modelfolder.read_config(places.output)
     assert config.identity and config.preprocess.side == 32

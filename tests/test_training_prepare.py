@@ -146,6 +146,25 @@ def test_distil_pairs_every_view_with_its_own_answer(tmp_path: Path) -> None:
         assert answer.reshape(3, 4).mean(1) == pytest.approx(colour, abs=0.02)  # the teacher's pool is the mean colour
 
 
+def test_distil_without_a_readable_picture_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    network = teacher(tmp_path / "teacher")
+    for photos, message in (([], "neither a photo"), ([tmp_path / "broken.jpg"], "can be read")):
+        with pytest.raises(DataError, match=message):
+            prepare_distil(tmp_path / "d.h5", photos, [], [], network)
+    assert not (tmp_path / "d.h5").exists()
+
+
+def test_turned_photos_are_cut_upright(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[:, 20:] = 255  # stored with white on the right; orientation 6 turns that to the bottom
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    whole = cut((cut_views(tmp_path / "turned.jpg", 0, 40, seed=0)[0]).encoded, 40, 1)[0]
+    assert whole[:15].mean() < 20 and whole[25:].mean() > 235
+
+
 def test_views_are_repeatable_and_crops_lie_within(tmp_path: Path) -> None:
     path = read_flickr8k(flickr8k(tmp_path / "f"))[0].path
     assert cut_views(path, 3, 32, seed=1) == cut_views(path, 3, 32, seed=1)

@@ -223,6 +223,13 @@ def test_interrupted_save_leaves_the_old_model(folder: Path, monkeypatch: pytest
     assert modelfolder.load(folder, "cpu").config == before
 
 
-def test_default_folder() -> None:
-    assert modelfolder.default_folder() == modelfolder.default_folder("bundled") == modelfolder.bundled()
-    assert modelfolder.default_folder("models/mine") == Path("models/mine")
+def test_a_missing_bundled_model_means_an_incomplete_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modelfolder, "bundled", lambda: tmp_path / "bundled")
+    with pytest.raises(ModelError, match="bundled model is missing") as caught:
+        modelfolder.read_config(modelfolder.bundled())
+    assert "incomplete" in caught.value.hint
+    with pytest.raises(ModelError, match="no model folder at") as caught:
+        modelfolder.read_config(tmp_path / "other")
+    assert "bundled model" in caught.value.hint

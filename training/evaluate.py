@@ -5,7 +5,6 @@ Shapes: I pictures, M captions, D word-vector size.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from training.prepare.store import SPLITS, open_prepared, read_encoded
 from vsearch.errors import DataError
 from vsearch.generate import Caption
+from vsearch.image.decode import decode_bytes
 from vsearch.image.transform import to_pixels
 from vsearch.metrics.caption import bleu, cider, rouge_l
 from vsearch.metrics.retrieval import evaluate_retrieval
@@ -56,11 +55,7 @@ def read_split(path: Path, split: str) -> Split:
 
 def pixels_of(encoded: list[bytes], side: int) -> NDArray[np.uint8]:
     """Encoded pictures -> (B, S, S, 3)."""
-    out = []
-    for piece in encoded:
-        with Image.open(io.BytesIO(piece)) as file:
-            out.append(to_pixels(file.convert("RGB"), side))
-    return np.stack(out)
+    return np.stack([to_pixels(decode_bytes(piece), side) for piece in encoded])
 
 
 def describe(

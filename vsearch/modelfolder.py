@@ -34,11 +34,6 @@ def bundled() -> Path:
     return Path(__file__).parent / "bundled"
 
 
-def default_folder(model: str | Path | None = None) -> Path:
-    """The model folder a user means: a path, or the bundled model for None and "bundled"."""
-    return bundled() if model is None or str(model) == "bundled" else Path(model)
-
-
 def read_config(folder: Path) -> ModelConfig:
     """The config.json of a model folder, without torch.
 
@@ -156,6 +151,10 @@ def _check_folder(folder: Path) -> None:
         if folder.suffix.lower() in PICKLES:
             raise ModelError(f"{folder} is a pickle file, which can run any code when opened", _HINT)
         raise ModelError(f"{folder} is a file", "name the folder that holds the model")
+    if not folder.is_dir() and folder == bundled():
+        raise ModelError(
+            f"the bundled model is missing: {folder}", "the checkout or installation is incomplete: redo it"
+        )
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}", "check the path, or leave it away for the bundled model")
 

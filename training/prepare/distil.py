@@ -128,7 +128,10 @@ def prepare_distil(
     output: Path, photos: list[Path], shards: list[Path], classes: list[tuple[str, list[str]]], teacher_folder: Path,
     crops: int = 5, side: int = 144, seed: int = 0, progress: Progress | None = None,
 ) -> None:  # fmt: skip
-    """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer."""
+    """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer.
+
+    A photo that cannot be read is left out. Raises DataError where no picture is given or can be read.
+    """
     import torch
 
     if not photos and not shards:
@@ -161,4 +164,6 @@ def prepare_distil(
             labels += [v.label for v in batch]
             if progress:
                 progress(len(labels), total)
+        if not labels:
+            raise DataError("not one picture to distil on can be read", "name folders of photos")
         writer.write("labels/class", np.asarray(labels, np.int16))

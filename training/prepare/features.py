@@ -8,7 +8,6 @@ Files of any other network with `name`, `pool` and `grid` serve as well; they ha
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +19,13 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from training.prepare.store import read_encoded
 from vsearch.config import PreprocessConfig
 from vsearch.device import autocast
 from vsearch.errors import DataError
+from vsearch.image.decode import decode_bytes
 from vsearch.image.transform import normalise, to_pixels
 from vsearch.models.encoder import Encoder
 
@@ -108,8 +107,7 @@ def _pixels(encoded: list[bytes], side: int, views: int, batch: int) -> Iterator
 
 def cut(encoded: bytes, side: int, views: int) -> NDArray[np.uint8]:
     """The views of one picture, (views, S, S, 3)."""
-    with Image.open(io.BytesIO(encoded)) as file:
-        picture = file.convert("RGB")
+    picture = decode_bytes(encoded)
     width, height = picture.size
     out = []
     for view in range(views):

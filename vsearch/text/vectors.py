@@ -70,7 +70,7 @@ class WordVectors:
         if sha256:
             found = checksum(path)
             if found != sha256.lower():
-                raise WordsError(f"{path} is damaged or of another model: its sha256 is {found}, not {sha256}")
+                raise WordsError(f"{path} is damaged or of another model: sha256 {found[:12]}, not {sha256[:12]}")
         if path.suffix == ".vec":
             return cls(_read_table(path))
         if not sha256:
