@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from training import recipe as recipes
+from training.checkpoint import below
 from training.loop import Report
 from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.distil import prepare_distil
@@ -155,8 +157,6 @@ class _Bundler:
 
     def join(self) -> None:
         with open_prepared(self.path("captions.h5"), "captions") as file:
-            import json
-
             vocabulary = Vocabulary(json.loads(file.attrs["vocabulary"]))
         config = ModelConfig(
             preprocess=self.preprocess,
@@ -165,21 +165,17 @@ class _Bundler:
             decoder=from_dict(DecoderConfig, self._table(self.bundle.decoder, "decoder")),
         )
         model = build(config, vocabulary)
-        for part, weights in (("encoder", "encoder"), ("devise", "devise"), ("decoder", "decoder")):
-            found = load_file(self.path(weights) / "best.safetensors")
-            own = {k.removeprefix(f"{part}."): v for k, v in found.items() if k.startswith(f"{part}.")}
+        for part in PARTS:
             module = getattr(model, part)
             assert isinstance(module, torch.nn.Module)
-            module.load_state_dict(own)
+            module.load_state_dict(self._weights(part))
         modelfolder.save(model, self.folders.output, self.path("words/words.bin"), self._space())
 
     def _train(self, recipe: str, inputs: Inputs, name: str) -> None:
-        own = {k.removeprefix(f"{name}."): v for k, v in self.overrides.items() if k.startswith(f"{name}.")}
-        train(recipe, inputs, self.path(name), self.device, own, self.report)
+        train(recipe, inputs, self.path(name), self.device, below(self.overrides, f"{name}."), self.report)
 
     def _table(self, recipe: str, name: str) -> dict[str, object]:
-        own = {k.removeprefix(f"{name}."): v for k, v in self.overrides.items() if k.startswith(f"{name}.")}
-        table = recipes.read(recipe, own).get(name, {})
+        table = recipes.read(recipe, below(self.overrides, f"{name}.")).get(name, {})
         assert isinstance(table, dict)
         return table
 
@@ -189,9 +185,12 @@ class _Bundler:
     def _encoder(self) -> Encoder:
         table = self._table(self.bundle.encoder, "encoder")
         encoder = Encoder(from_dict(EncoderConfig, table, "encoder"))
-        found = load_file(self.path("encoder") / "best.safetensors")
-        encoder.load_state_dict({k.removeprefix("encoder."): v for k, v in found.items() if k.startswith("encoder.")})
+        encoder.load_state_dict(self._weights("encoder"))
         return encoder
+
+    def _weights(self, part: str) -> dict[str, torch.Tensor]:
+        """The best weights of the training that made `part`, by their names within it."""
+        return below(load_file(self.path(part) / "best.safetensors"), f"{part}.")
 
 
 def make(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vsearch.errors import DataError
+
+T = TypeVar("T")
 
 
 def save(
@@ -46,18 +49,19 @@ def load(
     except (SafetensorError, OSError, KeyError) as error:
         raise DataError(f"{path} is not a readable checkpoint: {error}", "start the training anew") from error
     try:
-        module.load_state_dict(_below(tensors, "module."))
+        module.load_state_dict(below(tensors, "module."))
     except RuntimeError as error:
         raise DataError(f"{path} is of another network: {error}", "use the recipe it was made with") from error
     if optimizer is not None:
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _below(tensors, "optimizer.").items():
+        for key, value in below(tensors, "optimizer.").items():
             index, name = key.split(".", 1)
             moments.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["random.torch"])
-    return _below(tensors, "average."), state
+    return below(tensors, "average."), state
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """What is named `prefix` and more, under the rest of its name."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
