@@ -205,6 +205,9 @@ def search(
 def caption(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)],
     beam: BeamOption = None,
+    block_repeats: Annotated[
+        bool, typer.Option("--block-repeats", help="No word right after itself, no pair of words twice.")
+    ] = False,
     as_json: JsonOption = False,
     heatmap: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
@@ -214,7 +217,8 @@ def caption(
 ) -> None:
     """Describe photos in a sentence each.
 
-    With --json also the log-probability and the captions that came next.
+    With --json also the log-probability, the captions that came next and, where the model's attention has a sentinel,
+    its share of each word.
 
     \b
     Example:
@@ -236,7 +240,7 @@ def caption(
         for done, photo in enumerate(photos):
             progress(done, len(photos))
             try:
-                best = describe_photo(loaded, photo, beam, heatmap)
+                best = describe_photo(loaded, photo, beam, heatmap, block_repeats or None)
             except VsearchError as error:
                 failed += 1
                 complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
@@ -690,8 +694,13 @@ def telling_words(space: PhraseSpace) -> list[str]:
 # Captions
 
 
-def describe_photo(model: JointModel, photo: Path, beam: int | None, heatmap: Path | None) -> list[Caption]:
-    """The captions of one photo, best first; draws the heat-map where one is wanted."""
+def describe_photo(
+    model: JointModel, photo: Path, beam: int | None, heatmap: Path | None, block_repeats: bool | None
+) -> list[Caption]:
+    """The captions of one photo, best first; draws the heat-map where one is wanted.
+
+    `beam` and `block_repeats` are the model's own where None.
+    """
     import torch
 
     from vsearch.describer import read_pixels
@@ -699,7 +708,7 @@ def describe_photo(model: JointModel, photo: Path, beam: int | None, heatmap: Pa
 
     pixels = torch.from_numpy(read_pixels(photo, model.config.preprocess.side)).permute(2, 0, 1)[None]
     width = beam if beam is not None else model.config.decoder.beam if model.config.decoder else 1
-    captions = model.describe(pixels, beam=width, n_best=width).captions
+    captions = model.describe(pixels, beam=width, n_best=width, block_repeats=block_repeats).captions
     if captions is None:
         raise ModelError("this model describes nothing", "use a model with a caption decoder")
     if heatmap is not None:
@@ -720,7 +729,8 @@ def draw_heatmap(model: JointModel, photo: Path, best: Caption, file: Path) -> N
 
 def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> dict[str, Any]:
     rows = [{"caption": model.text(c), "log_probability": round(c.log_probability, 4)} for c in captions]
-    return {"path": os.fspath(photo), **rows[0], "runner_ups": rows[1:]}
+    sentinel = {} if captions[0].sentinel is None else {"sentinel": [round(float(b), 4) for b in captions[0].sentinel]}
+    return {"path": os.fspath(photo), **rows[0], **sentinel, "runner_ups": rows[1:]}
 
 
 # Training

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 import cli
 import tiny_model
+from vsearch.heatmap import FAINT, GAP, LABEL
 
 
-def caption(*arguments: str | os.PathLike[str]) -> Result:
+def caption(*arguments: str | os.PathLike[str], kind: str = "soft") -> Result:
     words = [
         "caption",
         *(os.fspath(a) for a in arguments),
         "--model",
-        str(tiny_model.model_folder()),
+        str(tiny_model.model_folder(kind=kind)),
         "--device",
         "cpu",
     ]
@@ -54,6 +57,38 @@ def test_beam_gives_as_many_captions(photos: Path) -> None:
     assert len(row["runner_ups"]) == 5
     (row,) = json.loads(caption(photos / "red.png", "--json", "--beam", "1").stdout)
     assert row["runner_ups"] == []
+
+
+def test_block_repeats(photos: Path) -> None:
+    def repeats(*options: str) -> int:
+        (row,) = json.loads(caption(photos / "red.png", "--json", "--beam", "30", *options).stdout)
+        captions = [r["caption"].split() for r in (row, *row["runner_ups"])]
+        assert len(captions) == 30
+        pairs = [list(itertools.pairwise(words)) for words in captions]
+        return sum(any(a == b for a, b in own) or len(set(own)) < len(own) for own in pairs)
+
+    assert repeats() > 0
+    assert repeats("--block-repeats") == 0
+
+
+def test_json_has_the_sentinels_share_of_each_word(photos: Path) -> None:
+    (row,) = json.loads(caption(photos / "red.png", "--json", kind="adaptive").stdout)
+    assert len(row["sentinel"]) == len(row["caption"].split())
+    assert all(0 < share < 1 for share in row["sentinel"])
+    (row,) = json.loads(caption(photos / "red.png", "--json").stdout)
+    assert "sentinel" not in row
+
+
+def test_heatmap_of_an_adaptive_model_has_the_sentinels_share(photos: Path, tmp_path: Path) -> None:
+    """The share is printed in grey, which the edges of black letters have in few places only."""
+    grey = {}
+    for kind in ("soft", "adaptive"):
+        done = caption(photos / "blue.webp", "--heatmap", tmp_path / f"{kind}.png", kind=kind)
+        assert done.exit_code == 0, done.stderr
+        with Image.open(tmp_path / f"{kind}.png") as drawn:
+            labels = np.asarray(drawn.convert("RGB"))[GAP : GAP + LABEL]
+        grey[kind] = int((labels == FAINT).all(-1).sum())
+    assert grey["adaptive"] > 20 + grey["soft"]
 
 
 def test_heatmap_is_a_picture_with_a_part_for_each_word(photos: Path, tmp_path: Path) -> None:

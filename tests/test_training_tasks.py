@@ -108,7 +108,7 @@ def test_caption_penalty_is_that_of_the_paper(inputs: Inputs) -> None:
     task = CaptionTask(CaptionTaskConfig(batch=4, alpha=0.5), decoder, inputs.data, inputs.features, CPU)
     batch = next(iter(task.batches(0, torch.Generator().manual_seed(0))))
     out = task.loss(batch)
-    attention = task.module.decoder(batch.memory.float(), batch.captions, batch.lengths).attention
+    attention = task.module.decoder(batch.memory.float(), batch.captions[:, 0], batch.lengths[:, 0]).attention
     by_hand = np.mean(
         [(1 - sum(a[t, n] for t in range(a.shape[0]))) ** 2 for a in attention.detach().numpy() for n in range(4)]
     )

@@ -40,6 +40,27 @@ def test_additive_by_hand() -> None:
     assert context.tolist() == [pytest.approx([1.0, 0.5])]
 
 
+@pytest.mark.parametrize("scoring", ["additive", "tanh"])
+def test_scores_of_few_pictures_at_a_time_are_the_same(scoring: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven pictures of three rows: all at once, then in blocks of one, of three with one over, and of two."""
+    torch.manual_seed(0)
+    attention, memory, query, own = Attention(3, 4, 5, scoring), torch.randn(7, 6, 3), torch.randn(21, 4), torch.ones(5)
+    keys, sizes = attention.keys(memory).detach(), list[int]()
+    whole = attention.scores(query, keys, own.expand(21, 5)).detach()
+    plain = attention._of
+
+    def counted(k: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(q))
+        return plain(k, q)
+
+    monkeypatch.setattr(attention, "_of", counted)
+    for pictures in (1, 3, 2):
+        monkeypatch.setattr("vsearch.models.attention.BLOCK", pictures * 3 * 6 * 5)
+        with torch.no_grad():
+            torch.testing.assert_close(attention.scores(query, keys, own.expand(21, 5)), whole)
+    assert sizes == [*[1] * 7, 21, 3, 3, 1, 21, 2, 2, 2, 1, 21]
+
+
 @pytest.mark.parametrize("scoring", ["additive", "dot"])
 def test_masked_cells_get_nothing(scoring: str) -> None:
     torch.manual_seed(0)

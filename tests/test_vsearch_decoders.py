@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
-from vsearch.models.decoders import KINDS, AdaptiveDecoder, Cell, Decoder, SoftAttentionDecoder, build_decoder
+from vsearch.models.decoders import KINDS, AdaptiveDecoder, Cell, Decoder, SoftAttentionDecoder, State, build_decoder
 from vsearch.text.vocab import END, START
 
 B, N, C, V, H = 5, 4, 6, 11, 7
@@ -52,14 +52,15 @@ def one_by_one(model: Decoder, cells: Tensor) -> tuple[list[Tensor], list[Tensor
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scoring", ["additive", "dot"])
+@pytest.mark.parametrize("scoring", ["additive", "tanh", "dot"])
 def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str) -> None:
-    model, cells = make(kind, scoring=scoring), memory()
+    model, cells = make(kind, scoring=scoring), memory().requires_grad_()
     logits, maps = one_by_one(model, cells)
     targets = [CAPTIONS[b, 1 : LENGTHS[b]] for b in range(B)]
     slow = F.cross_entropy(torch.cat(logits), torch.cat(targets), reduction="sum")
     torch.autograd.backward(slow)
     gradients = {name: p.grad for name, p in model.named_parameters()}
+    cells_gradient, cells.grad = cells.grad, None
     model.zero_grad()
 
     out = model(cells, CAPTIONS, LENGTHS)
@@ -69,6 +70,7 @@ def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str) -> None:
     assert fast.item() == pytest.approx(slow.item(), rel=1e-5)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-5, msg=name)
+    torch.testing.assert_close(cells.grad, cells_gradient, rtol=1e-4, atol=1e-5)
     if maps[0] is None:
         assert out.attention is None
         return
@@ -85,6 +87,34 @@ def test_packed_order_is_by_time_then_length() -> None:
     """Lengths 4, 7, 3 sort to rows 1, 0, 2: their first words, then the second ones, ..."""
     out = make("soft")(memory(3), CAPTIONS[:3], LENGTHS[:3])
     assert out.targets.tolist() == [6, 4, 5, 7, 5, END, 8, END, 9, 10, END]
+
+
+def test_no_work_on_pads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lengths 7, 7, 5, 4, 3 have 6, 6, 4, 3 and 2 words to tell: steps shrink, 24 rows reach the output."""
+    model, rows = make("soft"), list[int]()
+
+    def advance(inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        rows.append(len(inputs))
+        return type(model).advance(model, inputs, state)
+
+    monkeypatch.setattr(model, "advance", advance)
+    assert len(model(memory(), CAPTIONS, LENGTHS).logits) == 6 + 6 + 4 + 3 + 2
+    assert rows == [5, 5, 4, 3, 2, 2]
+
+
+@pytest.mark.parametrize("kind", ["soft", "adaptive", "gru"])
+def test_gradients_in_bfloat16_point_the_same_way(kind: str) -> None:
+    model, found = make(kind), list[dict[str, Tensor]]()
+    for enabled in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = model(memory(), CAPTIONS, LENGTHS)
+        torch.autograd.backward(F.cross_entropy(out.logits.float(), out.targets))
+        found.append({name: p.grad.flatten() for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0].keys() == found[1].keys() == dict(model.named_parameters()).keys()
+    for name, exact in found[0].items():
+        if exact.norm() > 1e-4:
+            assert F.cosine_similarity(exact, found[1][name], dim=0) > 0.97, name
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vsearch.config import DecoderConfig
-from vsearch.generate import beam_search, greedy
+from vsearch.generate import beam_search, greedy, sample
 from vsearch.models.decoders import Decoder, State, build_decoder
 from vsearch.text.vocab import END, PAD, START, UNK
 
@@ -131,6 +131,9 @@ def test_attention_is_that_of_the_captions_own_path() -> None:
             assert caption.attention is not None
             assert caption.attention.shape == (len(caption.tokens), cells)
             assert caption.attention == pytest.approx(attention.detach().numpy(), abs=1e-5)
+            assert (caption.sentinel is None) == (kind == "soft")
+            if caption.sentinel is not None:
+                assert caption.sentinel == pytest.approx(caption.attention[:, -1])
 
 
 def test_never_ending_decoder_is_ended() -> None:
@@ -240,3 +243,29 @@ def test_search_stops_early_and_finished_pictures_leave_the_batch() -> None:
     beam_search(decoder, torch.tensor([0.0, 0, 1, 0])[:, None, None], beam=2, max_len=50)
     assert decoder.asked[:2] == [4, 8]
     assert decoder.asked[2:] == [2, 2, 2]
+
+
+def test_samples_follow_the_decoders_probabilities() -> None:
+    """After the start 4 with 3/4 and 5 with 1/4; 4 ends at once, 5 never: it is cut off at three words."""
+    table = {START: {4: 0.75, 5: 0.25}, 4: {END: 1.0}, 5: {5: 1.0}}
+    torch.manual_seed(0)
+    ids, lengths = sample(Scripted([table, table], 2), torch.zeros(2, 1, 1), 2_000, max_len=3)
+    assert ids.shape == (2, 2_000, 5)
+    kinds = {(4, END): [START, 4, END, PAD, PAD], (5, 5): [START, 5, 5, 5, PAD]}
+    assert {tuple(row) for row in ids.flatten(0, 1).tolist()} == {tuple(v) for v in kinds.values()}
+    ended = ids[..., 1] == 4
+    assert (lengths[ended] == 3).all() and (lengths[~ended] == 4).all()
+    assert ended.float().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+def test_sampling_stops_when_all_have_ended_and_draws_no_special() -> None:
+    table = {START: {4: 1.0}, 4: {END: 1.0}}
+    scripted = Scripted([table], 1)
+    ids, _ = sample(scripted, torch.zeros(3, 1, 1), 2, max_len=50)
+    assert scripted.asked == [6, 6] and ids.shape == (3, 2, 3)
+    model = decoder(words=6)
+    with torch.no_grad():
+        model.output.bias[[PAD, START, UNK]] += 100
+    drawn, lengths = sample(model, pictures(4), 5, max_len=6)
+    assert (drawn[..., 1:] != START).all() and (drawn != UNK).all() and (drawn[..., 1] > UNK).all()
+    assert ((drawn != PAD).sum(-1) == lengths).all()

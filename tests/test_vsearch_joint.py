@@ -150,7 +150,9 @@ def test_beam_is_the_configs_unless_given(monkeypatch: pytest.MonkeyPatch) -> No
     made = model()
     made.describe(pixels(1))
     made.describe(pixels(1), beam=7, n_best=2)
-    assert asked == [(3, 6, DECODER.length_power, 1), (7, 6, DECODER.length_power, 2)]
+    made.describe(pixels(1), block_repeats=True)
+    power = DECODER.length_power
+    assert asked == [(3, 6, power, 1, False), (7, 6, power, 2, False), (3, 6, power, 1, True)]
 
 
 def test_build_refuses_what_does_not_fit() -> None:

@@ -41,8 +41,8 @@ def scratch() -> Path:
 
 
 @functools.cache
-def model_folder(seed: int = 0) -> Path:
-    """The folder of a tiny joint model with words; every seed is another model."""
+def model_folder(seed: int = 0, kind: str = "soft") -> Path:
+    """The folder of a tiny joint model with words and a decoder of that kind; every seed is another model."""
     import torch
 
     from vsearch import modelfolder
@@ -59,12 +59,12 @@ def model_folder(seed: int = 0) -> Path:
     config = ModelConfig(
         preprocess=PreprocessConfig(side=64),
         devise=DeviseConfig(hidden=32, dropout=0.0, dim=vectors.dim),
-        decoder=DecoderConfig(embed=16, hidden=24, attention=24, max_len=6, beam=3),
+        decoder=DecoderConfig(kind=kind, embed=16, hidden=24, attention=24, max_len=6, beam=3),
         words=WordsConfig(dim=vectors.dim),
     )
     torch.manual_seed(seed)
     model = build(config, Vocabulary.count(captions, 1))
-    folder = scratch() / f"model-{seed}"
+    folder = scratch() / f"model-{kind}-{seed}"
     modelfolder.save(model, folder, words, PhraseSpace.fit(vectors, captions))
     return folder
 

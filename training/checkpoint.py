@@ -62,6 +62,23 @@ def load(
     return below(tensors, "average."), state
 
 
+def load_best(run: Path, module: nn.Module) -> None:
+    """Give `module` the best weights of the finished training in the folder `run`.
+
+    Raises DataError where there are none, or they are of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = run / "best.safetensors"
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"cannot read {path}: {error}", "name the output folder of a training") from error
+    except RuntimeError as error:
+        raise DataError(f"{path} is of another network: {error}", "use the [decoder] it was made with") from error
+
+
 def below(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
     """What is named `prefix` and more, under the rest of its name."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.captioner import generate, load_decoder, read_captioned, read_grid, score
 from training.prepare.store import SPLITS, open_prepared, read_encoded
 from vsearch.errors import DataError
 from vsearch.generate import Caption
 from vsearch.image.decode import decode_bytes
 from vsearch.image.transform import to_pixels
-from vsearch.metrics.caption import bleu, cider, rouge_l
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
@@ -88,12 +88,7 @@ def retrieval(vectors: NDArray[np.float32], split: Split, space: PhraseSpace) ->
 
 def captioning(model: JointModel, split: Split, found: list[Caption]) -> dict[str, float]:
     """BLEU-1 to 4, CIDEr and ROUGE-L in percent, and how varied the captions are."""
-    hypotheses = [tokenise(model.text(caption)) for caption in found]
-    scores = {**bleu(split.captions, hypotheses), "cider": cider(split.captions, hypotheses)}
-    scores["rouge_l"] = rouge_l(split.captions, hypotheses)
-    scores["vocabulary"] = float(len({word for words in hypotheses for word in words}))
-    scores["distinct"] = 100 * len({tuple(words) for words in hypotheses}) / len(hypotheses)
-    return scores
+    return score(split.captions, [tokenise(model.text(caption)) for caption in found])
 
 
 def words_top(
@@ -123,4 +118,30 @@ def evaluate(
     for beam in beams if model.decoder is not None else ():
         _, found = describe(model, pictures, captions=True, beam=beam, progress=progress)
         table |= {f"{name}_beam{beam}": value for name, value in captioning(model, pictures, found).items()}
+    return table
+
+
+def evaluate_decoder(
+    run: Path,
+    data: Path,
+    features: Path,
+    split: str = "test",
+    beams: tuple[int, ...] = (5,),
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """What the caption training in the folder `run` reached on one split: a flat table, `bleu4_beam5` and so on.
+
+    `data` and `features` are the prepared captions and cached features that it was trained on. Raises DataError where
+    they do not fit.
+    """
+    device = device or torch.device("cpu")
+    captioned = read_captioned(data)
+    rows = captioned.rows(split)
+    cells = read_grid(features, captioned.names[rows])[:, 0]  # (I, N, C), the first view of each
+    decoder = load_decoder(run, cells.shape[2], len(captioned.vocabulary)).to(device)
+    references, table = captioned.references(rows), dict[str, float]()
+    for beam in beams:
+        found = generate(decoder, captioned.vocabulary, cells, device, beam, progress=progress)
+        table |= {f"{name}_beam{beam}": value for name, value in score(references, found).items()}
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +33,24 @@ def train(
 ) -> None:  # fmt: skip
     """Train `recipe` on `inputs` into the folder `output`; continues where an earlier run stopped.
 
+    The recipe, changed settings included, is written beside the result.
+
     Raises ConfigError for a recipe that does not fit, DataError for files that do not.
     """
     table = recipes.read(recipe, overrides)
+    note = json.dumps(table, indent=2) + "\n"
     loop = from_dict(LoopConfig, table.pop("loop", {}), "loop")
     place = resolve(device)
     seed_everything(loop.seed)
-    fit(_task(table, inputs, loop, place), loop, output, place, report)
+    task = _task(table, inputs, loop, place)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "recipe.json").write_text(note, "utf-8")
+    fit(task, loop, output, place, report)
 
 
 def _task(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
     kind = table.pop("kind", None)
-    tasks = {"distil": _distil, "devise": _devise, "caption": _caption}
+    tasks = {"distil": _distil, "devise": _devise, "caption": _caption, "self-critical": _self_critical}
     if kind not in tasks:
         raise ConfigError(f"the recipe's kind is {kind!r}", f"known: {', '.join(tasks)}")
     task = tasks[kind](table, inputs, loop, device)
@@ -75,6 +82,14 @@ def _caption(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: to
     decoder = from_dict(DecoderConfig, table.pop("decoder", {}), "decoder")
     config = from_dict(CaptionTaskConfig, table.pop("task", {}), "task")
     return CaptionTask(config, decoder, inputs.data, _features(inputs), device)
+
+
+def _self_critical(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
+    from training.tasks.self_critical import SelfCriticalConfig, SelfCriticalTask
+
+    decoder = from_dict(DecoderConfig, table.pop("decoder", {}), "decoder")
+    config = from_dict(SelfCriticalConfig, table.pop("task", {}), "task")
+    return SelfCriticalTask(config, decoder, inputs.data, _features(inputs), device)
 
 
 def _features(inputs: Inputs) -> Path:

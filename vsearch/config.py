@@ -47,12 +47,13 @@ class DecoderConfig:
     embed: int = 300
     hidden: int = 512
     attention: int = 512
-    scoring: str = "additive"  # additive | dot
+    scoring: str = "additive"  # additive | tanh | dot
     dropout: float = 0.5
     gate: bool = True
     max_len: int = 20
     beam: int = 5
     length_power: float = 0.7
+    block_repeats: bool = False  # no word right after itself, no pair of words twice
 
 
 @dataclass(frozen=True)

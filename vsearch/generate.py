@@ -44,13 +44,15 @@ class Caption:
     """A generated caption: word ids without start and end mark.
 
     `log_probability` is the natural logarithm of the whole sentence's probability, end mark included; `score` is that
-    over (T + 1) ** length_power. `attention` (T, N), or (T, N + 1) with a sentinel, has a row for each word.
+    over (T + 1) ** length_power. `attention` (T, N), or (T, N + 1) with a sentinel, has a row for each word; then
+    `sentinel` (T,) is what the sentinel has of it: how much the word owes to language alone (beta of Lu et al. 2017).
     """
 
     tokens: list[int]
     log_probability: float
     score: float
     attention: NDArray[np.float32] | None = None
+    sentinel: NDArray[np.float32] | None = None
 
 
 def greedy(decoder: Steps[S], memory: Tensor, max_len: int = 20, block_repeats: bool = False) -> list[Caption]:
@@ -81,7 +83,34 @@ def beam_search(
         return []
     search = _Search(len(memory), max(beam, n_best), max_len, length_power, n_best)
     _run(search, decoder, memory, block_repeats)
-    return search.captions()
+    return search.captions(memory.shape[1])
+
+
+@torch.no_grad()
+def sample(decoder: Steps[S], memory: Tensor, count: int, max_len: int = 20) -> tuple[Tensor, Tensor]:
+    """Draw `count` captions for each picture of `memory` (B, N, C), word by word from the decoder's probabilities.
+
+    Returns ids (B, count, L), each <start>, words and, where it ended by itself, <end>, then padding; and lengths
+    (B, count) that count all but the padding. L is at most max_len + 2. Pad, start, unknown and the empty caption are
+    never drawn. The decoder must be in evaluation mode.
+    """
+    rows = torch.arange(len(memory), device=memory.device).repeat_interleave(count)  # (R,)
+    state = decoder.start(memory).select(rows)
+    token = torch.full_like(rows, START)
+    ids, going = [token], torch.ones_like(rows, dtype=torch.bool)
+    for t in range(max_len + 1):
+        logits, state, _ = decoder.step(token, state)
+        logits = logits.float()
+        _mask(logits[:, None], torch.stack(ids, 1)[:, None], max_len + 1, False)
+        token = torch.multinomial(logits.softmax(-1), 1)[:, 0].where(going, PAD)
+        if t == max_len:
+            token = token.where(token == END, PAD)  # room for the end mark alone
+        ids.append(token)
+        going &= token != END
+        if not going.any():
+            break
+    found = torch.stack(ids, 1).view(len(memory), count, -1)
+    return found, (found != PAD).sum(-1)
 
 
 def _run(search: _Search, decoder: Steps[S], memory: Tensor, block_repeats: bool) -> None:
@@ -175,7 +204,8 @@ class _Search:
                 rows.append(row)
         return rows
 
-    def captions(self) -> list[list[Caption]]:
+    def captions(self, cells: int) -> list[list[Caption]]:
+        """Each picture's best, of `cells` cells: an attention one wider has a sentinel."""
         places = [{p: row for row, p in enumerate(step.pictures.tolist())} for step in self.history]
         tables = [(s.token.cpu().numpy(), s.parent.cpu().numpy()) for s in self.history]
         weights = [None if s.attention is None else s.attention.float().cpu().numpy() for s in self.history]
@@ -183,13 +213,14 @@ class _Search:
         def trace(picture: int, ended: _Ended) -> Caption:
             tokens, attention, beam = [], [], ended.beam
             for t in range(ended.words - 1, -1, -1):
-                row, (token, parent), cells = places[t][picture], tables[t], weights[t]
+                row, (token, parent), seen = places[t][picture], tables[t], weights[t]
                 tokens.append(int(token[row, beam]))
                 beam = int(parent[row, beam])
-                if cells is not None:
-                    attention.append(cells[row * self.history[t].before + beam])
+                if seen is not None:
+                    attention.append(seen[row * self.history[t].before + beam])
             maps = np.stack(attention[::-1]) if attention else None
-            return Caption(tokens[::-1], ended.log_probability, ended.score, maps)
+            sentinel = maps[:, -1] if maps is not None and maps.shape[1] > cells else None
+            return Caption(tokens[::-1], ended.log_probability, ended.score, maps, sentinel)
 
         found = []
         for picture, ended in enumerate(self.ended):

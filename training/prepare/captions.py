@@ -98,14 +98,15 @@ def prepare_captions(
             texts += [" ".join(t) for t in group]
             if progress and writer.picture_count % 50 == 0:
                 progress(writer.picture_count, len(photos))
-        _write_captions(writer, ids, texts, owners, space)
+        _write_captions(writer, ids, texts, owners, space, vocabulary)
         report.pictures, report.captions = writer.picture_count, len(ids)
     return report
 
 
 def _write_captions(
-    writer: PreparedWriter, ids: list[list[int]], texts: list[str], owners: list[int], space: PhraseSpace
-) -> None:
+    writer: PreparedWriter, ids: list[list[int]], texts: list[str], owners: list[int], space: PhraseSpace,
+    vocabulary: Vocabulary,
+) -> None:  # fmt: skip
     if not ids:
         raise DataError("not one caption with a readable picture", "check the data set's folder")
     table = np.zeros((len(ids), max(map(len, ids))), np.int32)
@@ -116,6 +117,9 @@ def _write_captions(
     writer.write("captions/picture", np.asarray(owners, np.int32))
     writer.write("captions/text", texts)
     writer.write("captions/vector", space.vectors_of(t.split() for t in texts).astype(np.float16))
+    words = [space.vectors.unit(word) for word in vocabulary.words]
+    specials = [np.zeros(space.vectors.dim, np.float32)] * (len(vocabulary) - len(words))
+    writer.write("vocabulary/vector", np.asarray([*specials, *words], np.float16))
 
 
 def _encode_all(photos: list[Photo], side: int) -> Iterator[bytes | PictureError]:

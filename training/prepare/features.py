@@ -136,7 +136,9 @@ def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid:
             raise DataError(f"{path} lacks {len(missing)} pictures, {missing[0].decode()} first", "prepare them again")
         order = np.asarray([rows[n] for n in names])
         pool = file["pool"][:][order]
-        cells = file["grid"][:][order] if grid and "grid" in file else None
+        cells = file["grid"][:] if grid and "grid" in file else None
+        if cells is not None and not np.array_equal(order, np.arange(len(cells))):
+            cells = cells[order]
     if pool.ndim == 2:
         pool, cells = pool[:, None], None if cells is None else cells[:, None]
     return Features(pool, cells)

@@ -14,6 +14,7 @@ Layout (I pictures, M captions, L caption length with start and end, D word-vect
     captions/length   (M,) int32       n + 2
     captions/text     (M,) str
     captions/vector   (M, D) float16   unit phrase vectors
+    vocabulary/vector (V, D) float16   unit word vectors by id, zero for the specials
 """
 
 from __future__ import annotations

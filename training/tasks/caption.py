@@ -1,49 +1,72 @@
 """A caption decoder on cached grid features, by teacher forcing.
 
 Loss: cross-entropy with label smoothing over the packed words, plus the doubly stochastic penalty
-alpha_c * mean((1 - sum over t of alpha)^2) (Xu et al. 2015, eq. 14). Evaluation is free-running on the dev split.
+alpha * mean((1 - sum over t of alpha_t)^2) (Xu et al. 2015, eq. 14). Evaluation is free-running on the dev split.
+
+Shapes: B photos of a batch, K captions of each, N cells, C channels, L longest caption, P packed words.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.captioner import generate, read_captioned, read_grid
 from training.loop import Group, Loss
-from training.prepare.features import read_features
-from training.prepare.store import SPLITS, open_prepared
+from training.prefetch import prefetch
+from training.prepare.store import open_prepared
 from vsearch.config import DecoderConfig
-from vsearch.device import autocast
-from vsearch.errors import DataError
-from vsearch.generate import beam_search
+from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.caption import bleu, cider
-from vsearch.models.decoders import Decoder, build_decoder
-from vsearch.text.vocab import Vocabulary
+from vsearch.models.decoders import Decoder, Teacher, build_decoder
+
+MONITORS = ("cider", "bleu4")
+WORD_VECTORS = ("none", "tuned", "frozen")
 
 
 @dataclass(frozen=True)
 class CaptionTaskConfig:
-    """The `[task]` table; a batch holds `batch` captions."""
+    """The `[task]` table; a batch holds `batch` captions, `captions_per_photo` of each of its photos."""
 
     batch: int = 80
-    alpha: float = 1.0
+    captions_per_photo: int = 1
+    alpha: float = 1.0  # weight of the doubly stochastic penalty
     label_smoothing: float = 0.1
+    sampling_from: int = 1  # scheduled sampling: from this epoch, counted from 1, its probability grows by ...
+    sampling_step: float = 0.0  # ... so much each epoch ...
+    sampling_ceiling: float = 0.25  # ... up to this
+    word_vectors: str = "none"  # the embedding starts from the prepared file's word vectors: none | tuned | frozen
+    monitor: str = "cider"  # cider | bleu4, free-running on dev: chooses the best epoch
     dev_beam: int = 3
     dev_pictures: int = 1_000
+
+    def __post_init__(self) -> None:
+        check_choice("task.monitor", self.monitor, MONITORS)
+        check_choice("task.word_vectors", self.word_vectors, WORD_VECTORS)
+        if self.captions_per_photo < 1 or self.batch % self.captions_per_photo:
+            raise ConfigError(
+                f"task.batch is {self.batch}, task.captions_per_photo {self.captions_per_photo}",
+                "make the first a multiple of the second",
+            )
+
+    def sampling(self, epoch: int) -> float:
+        """The probability that an input word is the decoder's own, in `epoch`, counted from 0."""
+        return min(self.sampling_ceiling, max(0.0, self.sampling_step * (epoch + 2 - self.sampling_from)))
 
 
 @dataclass(frozen=True)
 class Batch:
-    memory: Tensor  # (B, N, C)
-    captions: Tensor  # (B, L)
-    lengths: Tensor  # (B,)
+    memory: Tensor  # (B, N, C) float16
+    captions: Tensor  # (B, K, L)
+    lengths: Tensor  # (B, K)
+    sampling: float = 0.0
 
 
 class CaptionModule(nn.Module):
@@ -55,71 +78,116 @@ class CaptionModule(nn.Module):
 class CaptionTask:
     """`data` is a prepared file of captions, `features` its grid features."""
 
-    monitor = "cider"
-
     def __init__(
         self, config: CaptionTaskConfig, decoder: DecoderConfig, data: Path, features: Path, device: torch.device
     ) -> None:
         self.config, self.decoder_config, self.device = config, decoder, device
-        with open_prepared(data, "captions") as file:
-            split, names = file["pictures/split"][:], file["pictures/name"][:]
-            self.ids, self.lengths = (
-                file["captions/ids"][:].astype(np.int64),
-                file["captions/length"][:].astype(np.int64),
-            )
-            self.owner = file["captions/picture"][:]
-            texts = [t.decode().split() for t in file["captions/text"][:]]
-            self.vocabulary = Vocabulary(json.loads(file.attrs["vocabulary"]))
-        found = read_features(features, names)
-        if found.grid is None:
-            raise DataError(f"{features} holds no grid", "prepare the features with their grid")
-        self.grid = found.grid  # (I, A, N, C)
-        self.train_rows = np.flatnonzero(
-            (split == SPLITS.index("train"))[self.owner] & (self.lengths <= decoder.max_len + 2)
-        )
-        self.dev = np.flatnonzero(split == SPLITS.index("dev"))[: config.dev_pictures]
-        self.references = [[texts[m] for m in np.flatnonzero(self.owner == i)] for i in self.dev]
+        self.monitor = config.monitor
+        self.captioned = read_captioned(data)
+        self.vocabulary = self.captioned.vocabulary
+        self.grid = read_grid(features, self.captioned.names)  # (I, A, N, C)
+        fit = self.captioned.lengths <= decoder.max_len + 2
+        train = set(self.captioned.rows("train").tolist())
+        self.captions: dict[int, list[int]] = {}  # of each training photo
+        for row, photo in enumerate(self.captioned.owner.tolist()):
+            if fit[row] and photo in train:
+                self.captions.setdefault(photo, []).append(row)
+        self.dev = self.captioned.rows("dev")[: config.dev_pictures]
+        self.references = self.captioned.references(self.dev)
         self.module = CaptionModule(build_decoder(decoder, self.grid.shape[3], len(self.vocabulary))).to(device)
+        if config.word_vectors != "none":
+            set_word_vectors(self.module.decoder, data, config.word_vectors == "frozen")
 
     def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+        return [Group([p for p in self.module.parameters() if p.requires_grad])]
 
     def steps(self, epoch: int) -> int:
-        return len(self.train_rows) // self.config.batch
+        each = self.config.captions_per_photo
+        return sum(-(-len(own) // each) for own in self.captions.values()) // (self.config.batch // each)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
         rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        order = rng.permutation(self.train_rows)
-        for step in range(self.steps(epoch)):
-            rows = order[step * self.config.batch : (step + 1) * self.config.batch]
-            views = rng.integers(self.grid.shape[1], size=len(rows))
-            memory = torch.from_numpy(self.grid[self.owner[rows], views])
-            yield Batch(memory, torch.from_numpy(self.ids[rows]), torch.from_numpy(self.lengths[rows]))
+        rows = np.stack(list(self._draw(rng)))  # (units, K)
+        order, photos = rng.permutation(len(rows)), self.config.batch // self.config.captions_per_photo
+
+        def make() -> Iterator[Batch]:
+            for step in range(self.steps(epoch)):
+                yield self._batch(rows[order[step * photos : (step + 1) * photos]], rng, self.config.sampling(epoch))
+
+        return prefetch(make())
+
+    def _draw(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """All captions of all photos in random groups (K,) of one photo; the last group is filled up from the first."""
+        each = self.config.captions_per_photo
+        for own in self.captions.values():
+            shuffled = rng.permutation(own)
+            for start in range(0, len(own), each):
+                yield np.resize(np.roll(shuffled, -start), each)
+
+    def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> Batch:
+        captioned = self.captioned
+        memory = self._views(captioned.owner[rows[:, 0]], rng)
+        return Batch(memory, torch.from_numpy(captioned.ids[rows]), torch.from_numpy(captioned.lengths[rows]), sampling)
+
+    def _views(self, photos: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        """The cells (B, N, C) of a random view of each photo."""
+        return torch.from_numpy(self.grid[photos, rng.integers(self.grid.shape[1], size=len(photos))])
 
     def loss(self, batch: Batch) -> Loss:
-        captions, lengths = batch.captions.to(self.device), batch.lengths
-        captions = captions[:, : int(lengths.max())]
-        out = self.module.decoder(batch.memory.to(self.device).float(), captions, lengths)
-        logits = out.logits.float()
-        parts = {"cross_entropy": F.cross_entropy(logits, out.targets, label_smoothing=self.config.label_smoothing)}
-        total = parts["cross_entropy"]
-        with torch.no_grad():
-            top = logits.topk(5, 1).indices
-            parts["top5"] = (top == out.targets[:, None]).any(1).float().mean()
-        if out.attention is not None and self.config.alpha:
-            parts["stochastic"] = ((1 - out.attention.float().sum(1)) ** 2).mean()
-            total = total + self.config.alpha * parts["stochastic"]
-        return Loss(total, len(captions), parts)
+        total, parts = caption_loss(self.module.decoder, batch, self.config.label_smoothing, self.config.alpha)
+        return Loss(total, batch.lengths.numel(), parts)
 
     def evaluate(self) -> dict[str, float]:
         """CIDEr and BLEU-4 of the dev split, free-running."""
-        hypotheses: list[list[str]] = []
-        decoder = self.module.decoder
-        for start in range(0, len(self.dev), 100):
-            memory = torch.from_numpy(self.grid[self.dev[start : start + 100], 0]).to(self.device).float()
-            with autocast(self.device):
-                found = beam_search(
-                    decoder, memory, self.config.dev_beam, self.decoder_config.max_len, self.decoder_config.length_power
-                )
-            hypotheses += [self.vocabulary.decode(captions[0].tokens) for captions in found]
-        return {"cider": cider(self.references, hypotheses), "bleu4": bleu(self.references, hypotheses)["bleu4"]}
+        found = generate(
+            self.module.decoder, self.vocabulary, self.grid[self.dev, 0], self.device, self.config.dev_beam
+        )
+        return {"cider": cider(self.references, found), "bleu4": bleu(self.references, found)["bleu4"]}
+
+
+def teach(decoder: Decoder, memory: Tensor, captions: Tensor, lengths: Tensor, sampling: float = 0.0) -> Teacher:
+    """Teacher forcing of `captions` (B, K, L) over `memory` (B, N, C): each photo's cells are prepared once."""
+    device, rows = next(decoder.parameters()).device, None
+    if captions.shape[1] > 1:
+        rows = torch.arange(len(memory), device=device).repeat_interleave(captions.shape[1])
+    flat = captions.flatten(0, 1)[:, : int(lengths.max())].to(device)
+    return decoder(memory.to(device).float(), flat, lengths.flatten(), rows, sampling)  # type: ignore[no-any-return]
+
+
+def caption_loss(decoder: Decoder, batch: Batch, smoothing: float, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and its parts with the share of words among the five likeliest (top5)."""
+    out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling)
+    logits = out.logits.float()  # (P, V)
+    parts = {"cross_entropy": F.cross_entropy(logits, out.targets, label_smoothing=smoothing)}
+    total = parts["cross_entropy"]
+    with torch.no_grad():
+        better = logits > logits.gather(1, out.targets[:, None])
+        parts["top5"] = (better.sum(1) < 5).float().mean()
+    if out.attention is not None and alpha:
+        cells = out.attention[..., : batch.memory.shape[1]].float()  # (B * K, T, N), no sentinel
+        parts["stochastic"] = ((1 - cells.sum(1)) ** 2).mean()
+        total = total + alpha * parts["stochastic"]
+    return total, parts
+
+
+def set_word_vectors(decoder: Decoder, data: Path, frozen: bool) -> None:
+    """Start the embedding from the word vectors in the prepared file; words without one keep their random start.
+
+    Raises DataError where the file has none, ConfigError where they have another size than decoder.embed.
+    """
+    with open_prepared(data, "captions") as file:
+        if "vocabulary/vector" not in file:
+            raise DataError(f"{data} has no vectors of its vocabulary", "prepare the captions again")
+        vectors = torch.from_numpy(file["vocabulary/vector"][:].astype(np.float32))  # (V, D)
+    weight = decoder.embedding.weight
+    if vectors.shape != weight.shape:
+        raise ConfigError(f"decoder.embed is {weight.shape[1]}, the word vectors have {vectors.shape[1]}", "make equal")
+    with torch.no_grad():
+        known = vectors.norm(dim=1) > 0
+        weight[known] = vectors[known].to(weight.device)
+    weight.requires_grad_(not frozen)
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} is {value!r}", f"known: {', '.join(known)}")

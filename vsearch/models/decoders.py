@@ -6,15 +6,19 @@ T steps, V vocabulary, P packed positions (words and end marks of all captions o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
-from vsearch.models.attention import Attention, weighted
+from vsearch.models.attention import Attention
+from vsearch.models.deferred import StepLinear, deferred
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 KINDS = ("soft", "adaptive", *GATES)
@@ -51,7 +55,7 @@ class Cell(nn.Module):
     def __init__(self, kind: str, hidden: int) -> None:
         super().__init__()
         self.kind = kind
-        self.recurrent = nn.Linear(hidden, GATES[kind] * hidden)
+        self.recurrent = StepLinear(hidden, GATES[kind] * hidden)
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """`inputs` (R, gates * H) -> hidden and cell (R, H); gates in torch's order (i f g o; r z n)."""
@@ -122,22 +126,39 @@ class Decoder(nn.Module):
         order = cast(Tensor, words.sorted_indices)
         state = self.start(memory)
         state = state.select(*[order if rows is None else rows[order]] * 2)
-        features: list[Tensor] = []
-        attention: list[Tensor] = []
         given = torch.split(words.data, sizes)
-        inputs = torch.split(self.inputs(words.data), sizes) if sample_probability == 0 else None
-        for t, size in enumerate(sizes):
-            state = _first(state, size)
-            if inputs is not None:
-                step_inputs = inputs[t]
+        with deferred(self), self.teaching(state):
+            if sample_probability:
+                features, attention = self._sampled(given, state, sample_probability)
             else:
-                step_inputs = self.inputs(self._mix(given[t], features, sample_probability))
-            out, state, weights = self.advance(step_inputs, state)
-            features.append(out)
-            if weights is not None:
-                attention.append(weights)
+                features, attention = self.follow(torch.split(self.inputs(words.data), sizes), state)
         logits = self.output(self.dropout(torch.cat(features)))  # (P, V)
         return Teacher(logits, targets.data, _unpack(torch.cat(attention), words) if attention else None)
+
+    def teaching(self, state: State) -> AbstractContextManager[None]:
+        """Around the steps of teacher forcing, which begin at `state` with one row for each caption."""
+        return nullcontext()
+
+    def follow(self, inputs: Sequence[Tensor], state: State) -> tuple[list[Tensor], list[Tensor]]:
+        """All steps of teacher forcing: the gates' input parts, (R, G) of each step with R falling -> features (R, H)
+        and attention (R, N), if any, of each step."""
+        features, attention = [], []
+        for step in inputs:
+            out, state, weights = self.advance(step, _first(state, len(step)))
+            features.append(out)
+            attention += [] if weights is None else [weights]
+        return features, attention
+
+    def _sampled(self, given: Sequence[Tensor], state: State, probability: float) -> tuple[list[Tensor], list[Tensor]]:
+        """As `follow`, with some of the words `given` (R,) of each step replaced by the last step's best guess."""
+        features: list[Tensor] = []
+        attention = []
+        for words in given:
+            inputs = self.inputs(self._mix(words, features, probability))
+            out, state, weights = self.advance(inputs, _first(state, len(words)))
+            features.append(out)
+            attention += [] if weights is None else [weights]
+        return features, attention
 
     def _mix(self, given: Tensor, features: list[Tensor], probability: float) -> Tensor:
         """The words `given` (R,), some replaced by the best guess from the last step's features."""
@@ -175,18 +196,23 @@ class SoftAttentionDecoder(Decoder):
         self.norm = nn.LayerNorm(channels)
         self.initial = nn.Linear(channels, 2 * config.hidden)
         self.attention = Attention(channels, config.hidden, config.attention, config.scoring)
-        self.gate = nn.Linear(config.hidden, channels) if config.gate else None
-        self.context = nn.Linear(channels, 4 * config.hidden, bias=False)
+        self.gate = StepLinear(config.hidden, channels) if config.gate else None
+        self.context = StepLinear(channels, 4 * config.hidden, bias=False)
         self.cell = Cell("lstm", config.hidden)
 
     def start(self, memory: Tensor) -> State:
-        memory = self.norm(memory.float())
+        plain = F.layer_norm(memory.float(), memory.shape[-1:])  # without scale and shift, which `advance` applies
+        memory = plain * self.norm.weight + self.norm.bias
         hidden, cell = self.initial(memory.mean(1)).float().chunk(2, -1)
         keys = self.attention.keys(memory)  # (B, N, A); under autocast the memory takes its dtype, once for all steps
-        return State(hidden, cell, memory.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0))
+        return State(hidden, cell, plain.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0))
+
+    def teaching(self, state: State) -> AbstractContextManager[None]:
+        return self.attention.teaching(state.keys, state.memory)
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        context, weights = self.attention(state.hidden, state.memory, state.keys)
+        plain, weights = self.attention(state.hidden, state.memory, state.keys)
+        context = plain * self.norm.weight + self.norm.bias  # the weights sum to one: as if the cells had been scaled
         if self.gate is not None:
             context = self.gate(state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
         hidden, cell = self.cell(inputs + self.context(context), state.hidden, state.cell)
@@ -208,9 +234,9 @@ class AdaptiveDecoder(Decoder):
         self.image = nn.Linear(size, 5 * size, bias=False)
         self.initial = nn.Linear(channels, 2 * size)
         self.cell = Cell("lstm", size)
-        self.sentinel = nn.Linear(size, size, bias=False)
+        self.sentinel = StepLinear(size, size, bias=False)
         self.attention = Attention(size, size, config.attention, config.scoring)
-        self.sentinel_key = nn.Linear(size, config.attention)
+        self.sentinel_key = StepLinear(size, config.attention)
 
     def start(self, memory: Tensor) -> State:
         memory = self.norm(memory.float())
@@ -220,6 +246,9 @@ class AdaptiveDecoder(Decoder):
         image = self.image(self.dropout(self.whole(mean).relu()))  # (B, 5H)
         return State(hidden, cell, values, self.attention.keys(values), image)
 
+    def teaching(self, state: State) -> AbstractContextManager[None]:
+        return self.attention.teaching(state.keys, state.memory)
+
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         size, beams = self.config.hidden, len(inputs) // len(state.image)
         inputs = (inputs.view(-1, beams, 5 * size) + state.image[:, None]).flatten(0, 1)  # (R, 5H)
@@ -228,7 +257,7 @@ class AdaptiveDecoder(Decoder):
         sentinel = gate.sigmoid() * cell.tanh()  # (R, H)
         own = self.sentinel_key(self.dropout(sentinel))
         weights = self.attention.scores(self.dropout(hidden), state.keys, own).softmax(-1)  # (R, N + 1)
-        context = weighted(weights[:, :-1], state.memory) + weights[:, -1:] * sentinel
+        context = self.attention.weighted(weights[:, :-1], state.memory) + weights[:, -1:] * sentinel
         return context + hidden, state._replace(hidden=hidden, cell=cell), weights
 
 

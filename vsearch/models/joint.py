@@ -61,16 +61,23 @@ class JointModel(nn.Module):
 
     @torch.inference_mode()
     def describe(
-        self, pixels: Tensor, *, captions: bool = True, beam: int | None = None, n_best: int = 1
+        self,
+        pixels: Tensor,
+        *,
+        captions: bool = True,
+        beam: int | None = None,
+        n_best: int = 1,
+        block_repeats: bool | None = None,
     ) -> Description:
         """One pass of the encoder over uint8 pixels (B, 3, S, S) for both heads, the quick way; any device.
 
-        `beam` is the decoder's own where None. Evaluation mode holds for the call, whatever the model's mode is.
+        `beam` and `block_repeats` are the decoder's own where None. Evaluation mode holds for the call,
+        whatever the model's mode is.
         """
         training = self.training
         self.eval()
         try:
-            return self._describe(pixels, captions, beam, n_best)
+            return self._describe(pixels, captions, beam, n_best, block_repeats)
         finally:
             self.train(training)
 
@@ -80,7 +87,9 @@ class JointModel(nn.Module):
             raise ValueError("this model has no vocabulary")
         return " ".join(self.vocabulary.decode(caption.tokens))
 
-    def _describe(self, pixels: Tensor, captions: bool, beam: int | None, n_best: int) -> Description:
+    def _describe(
+        self, pixels: Tensor, captions: bool, beam: int | None, n_best: int, block_repeats: bool | None
+    ) -> Description:
         parameter = next(self.encoder.parameters())
         encoder, decoder = self._fast_parts()
         images = normalise(pixels.to(parameter.device), self.config.preprocess)
@@ -90,9 +99,10 @@ class JointModel(nn.Module):
         found = None
         if captions and decoder is not None:
             c = decoder.config
+            block = c.block_repeats if block_repeats is None else block_repeats
             with autocast(parameter.device):
                 memory = grid.to(parameter.dtype)
-                found = beam_search(decoder, memory, beam or c.beam, c.max_len, c.length_power, n_best)
+                found = beam_search(decoder, memory, beam or c.beam, c.max_len, c.length_power, n_best, block)
         return Description(vectors.float().cpu().numpy(), found)
 
     def _fast_parts(self) -> tuple[Encoder, Decoder | None]:

@@ -1,0 +1,233 @@
+"""DeViSE and captions together over one encoder, on the pictures themselves.
+
+The encoder looks at a photo once. The head is drawn to the phrase vectors of its captions, the decoder tells their
+words: loss = caption * its loss + devise * the head's losses. With either weight at 0 that part is left out and nothing
+else changes: so it is measured what sharing costs or gains. The encoder's stages from `from_block` on follow with a
+learning rate of their own; the others stay as they are.
+
+Shapes: B photos of a batch, K captions of each, S side in pixels, N cells, C channels, D word-vector size, L longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.augment import augment
+from training.captioner import generate, read_captioned
+from training.distributed import spread
+from training.loop import Group, Loss
+from training.prefetch import prefetch
+from training.prepare.store import open_prepared, read_pixels
+from training.tasks.caption import Batch as Told
+from training.tasks.caption import caption_loss, check_choice
+from training.tasks.targets import Captions as Phrases
+from training.tasks.targets import caption_losses, recall, weighted
+from vsearch.config import DecoderConfig, DeviseConfig
+from vsearch.errors import ConfigError
+from vsearch.image.transform import normalise
+from vsearch.metrics.caption import bleu, cider
+from vsearch.models.decoders import Decoder, build_decoder
+from vsearch.models.devise import Contrastive, DeviseHead
+from vsearch.models.encoder import Encoder
+from vsearch.models.joint import JointModel
+
+CROP = 8 / 7  # pictures are read larger than the network sees them, so that a crop loses nothing
+MONITORS = ("cider", "bleu4", "recall")
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """The `[task]` table. A batch holds `batch` photos with `captions_per_photo` captions each."""
+
+    batch: int = 32
+    captions_per_photo: int = 5
+    caption: float = 1.0  # weight of the decoder's loss; 0 leaves the decoder out
+    devise: float = 1.0  # weight of the head's losses; 0 leaves the head out
+    from_block: int = 2  # the first of the encoder's stages that learns ...
+    encoder_scale: float = 0.02  # ... with this share of the learning rate; 0 keeps the whole encoder as it is
+    norms: bool = False  # whether the statistics of batch norm move, too
+    smallest: float = 0.6  # least share of a picture's area that a random crop keeps
+    alpha: float = 1.0  # the decoder's loss: see the task "caption"
+    label_smoothing: float = 0.1
+    cosine: float = 1.0  # the head's losses: see the task "devise"
+    hinge: float = 0.0
+    contrastive: float = 1.0
+    margin: float = 0.1
+    temperature: float = 0.07
+    monitor: str = "cider"  # cider | bleu4 | recall, on dev: chooses the best epoch
+    dev_beam: int = 3
+
+    def __post_init__(self) -> None:
+        check_choice("task.monitor", self.monitor, MONITORS)
+        part = "devise" if self.monitor == "recall" else "caption"
+        if not getattr(self, part):
+            raise ConfigError(f"task.monitor is {self.monitor!r}, task.{part} is 0", "choose another monitor")
+        if self.captions_per_photo < 1:
+            raise ConfigError(f"task.captions_per_photo is {self.captions_per_photo}", "take 1 or more")
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor  # (B, 3, S, S) normalised
+    target: Tensor  # (B, D)
+    captions: Tensor  # (B, K, L)
+    lengths: Tensor  # (B, K)
+
+
+class JointModule(nn.Module):
+    """Encoder, and of head (with its learned temperature) and decoder what is trained."""
+
+    def __init__(self, encoder: Encoder, devise: DeviseHead | None, decoder: Decoder | None, c: JointConfig) -> None:
+        super().__init__()
+        self.encoder, self.devise, self.decoder = encoder, devise, decoder
+        self.contrastive = None if devise is None else Contrastive(c.temperature)
+        self.norms = c.norms
+        encoder.fine_tune(c.from_block if c.encoder_scale else None)
+
+    def train(self, mode: bool = True) -> JointModule:
+        super().train(mode)
+        if not self.norms:
+            for layer in self.encoder.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), D = 0 without a head."""
+        grid, pool = self.encoder(images)
+        return grid, pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool)
+
+
+class JointTask:
+    """`model` is where the encoder starts from; `data` a prepared file of captions made with the model's words.
+
+    Head and decoder are new where the recipe has settings for them, else they are the model's, which go on.
+    """
+
+    def __init__(
+        self, config: JointConfig, model: JointModel, devise: DeviseConfig | None, decoder: DecoderConfig | None,
+        data: Path, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.config, self.device, self.preprocess, self.data = config, device, model.config.preprocess, data
+        self.monitor = config.monitor
+        self.captioned = read_captioned(data)
+        with open_prepared(data, "captions") as file:
+            self.phrases = Phrases(file)
+        module = JointModule(model.encoder, self._head(model, devise), self._decoder(model, decoder), config)
+        self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        longest = self.captioned.ids.shape[1] if module.decoder is None else module.decoder.config.max_len + 2
+        self.captions: dict[int, list[int]] = {int(photo): [] for photo in self.captioned.rows("train")}
+        for row, photo in enumerate(self.captioned.owner.tolist()):
+            if photo in self.captions and self.captioned.lengths[row] <= longest:
+                self.captions[photo].append(row)
+        self.train_rows = np.asarray([photo for photo, own in self.captions.items() if own], np.int64)
+        self.dev_rows = self.captioned.rows("dev")
+
+    def _head(self, model: JointModel, config: DeviseConfig | None) -> DeviseHead | None:
+        if not self.config.devise:
+            return None
+        head = model.devise if config is None else DeviseHead(config, model.encoder.channels)
+        if head is None:
+            raise ConfigError("neither the model nor the recipe has a DeViSE head", "give the recipe a [devise]")
+        if head.config.dim != self.phrases.dim:
+            raise ConfigError(
+                f"the head's vectors have {head.config.dim} values, the targets {self.phrases.dim}",
+                "prepare the captions with the model's words",
+            )
+        return head
+
+    def _decoder(self, model: JointModel, config: DecoderConfig | None) -> Decoder | None:
+        vocabulary = self.captioned.vocabulary
+        if not self.config.caption:
+            return None
+        if config is not None:
+            return build_decoder(config, model.encoder.channels, len(vocabulary))
+        if model.decoder is None or model.vocabulary is None:
+            raise ConfigError("neither the model nor the recipe has a decoder", "give the recipe a [decoder]")
+        if model.vocabulary.words != vocabulary.words:
+            raise ConfigError("the model's vocabulary is not that of the data", "give the recipe a [decoder]")
+        return model.decoder
+
+    def groups(self) -> list[Group]:
+        own = [p for p in self.module.encoder.parameters() if p.requires_grad]
+        parts = (self.module.devise, self.module.contrastive, self.module.decoder)
+        return [
+            Group(own, self.config.encoder_scale),
+            Group([p for part in parts if part is not None for p in part.parameters()]),
+        ]
+
+    def steps(self, epoch: int) -> int:
+        return max(1, len(self.train_rows) // self.config.batch)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        order = rng.permutation(self.train_rows)
+
+        def draw() -> Iterator[Batch]:
+            with open_prepared(self.data, "captions") as file:
+                for step in range(self.steps(epoch)):
+                    photos = order[step * self.config.batch : (step + 1) * self.config.batch]
+                    pixels = read_pixels(file, photos.tolist(), round(self.preprocess.side * CROP))
+                    images = augment(pixels, self.preprocess.side, self.preprocess, rng, self.config.smallest)
+                    yield Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng))
+
+        return prefetch(draw())
+
+    def _told(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Captions (B, K, L) of each photo, different ones as far as there are, and their lengths (B, K)."""
+        each = self.config.captions_per_photo
+        rows = np.stack([np.resize(rng.permutation(self.captions[photo]), each) for photo in photos.tolist()])
+        return torch.from_numpy(self.captioned.ids[rows]), torch.from_numpy(self.captioned.lengths[rows])
+
+    def see(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), on the device."""
+        found: tuple[Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
+        return found
+
+    def loss(self, batch: Batch) -> Loss:
+        c, parts = self.config, dict[str, Tensor]()
+        grid, vectors = spread(self.see, batch.images)
+        total = grid.new_zeros((), dtype=torch.float32)
+        if self.module.decoder is not None:
+            told = Told(grid, batch.captions, batch.lengths)
+            value, found = caption_loss(self.module.decoder, told, c.label_smoothing, c.alpha)
+            parts |= found
+            total = total + c.caption * value
+        if self.module.contrastive is not None:
+            found = caption_losses(c, vectors, batch.target.to(self.device), self.module.contrastive)
+            parts |= found
+            total = total + c.devise * weighted(c, found)
+        return Loss(total, len(batch.images), parts)
+
+    def evaluate(self) -> dict[str, float]:
+        """Free-running CIDEr and BLEU-4 of the decoder, and retrieval by the head, on the dev split."""
+        cells, vectors = self._look(self.dev_rows)
+        metrics: dict[str, float] = {}
+        if self.module.decoder is not None:
+            references = self.captioned.references(self.dev_rows)
+            beam = self.config.dev_beam
+            told = generate(self.module.decoder, self.captioned.vocabulary, cells, self.device, beam)
+            metrics = {"cider": cider(references, told), "bleu4": bleu(references, told)["bleu4"]}
+        if self.module.devise is not None:
+            metrics |= recall(*self.phrases.all_of(self.dev_rows), vectors)
+        return metrics
+
+    @torch.no_grad()
+    def _look(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], Tensor]:
+        """Cells (I, N, C) and unit vectors (I, D) of whole pictures."""
+        cells, vectors = [], []
+        with open_prepared(self.data, "captions") as file:
+            for start in range(0, len(rows), self.config.batch):
+                pixels = read_pixels(file, rows[start : start + self.config.batch].tolist(), self.preprocess.side)
+                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+                grid, found = self.see(normalise(images, self.preprocess))
+                cells.append(grid.half().cpu().numpy())
+                vectors.append(found.float().cpu())
+        return np.concatenate(cells), torch.cat(vectors)

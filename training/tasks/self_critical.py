@@ -1,0 +1,161 @@
+"""Self-critical training: a trained decoder goes on with what its own captions are worth (Rennie et al. 2017).
+
+Captions are drawn for each photo, and their probability is raised where they score above a baseline, lowered where
+below: loss = -mean over words of (r - b) log p (eq. 7). The reward r is CIDEr-D against the photo's own captions, the
+end mark counted as a word, with document frequencies of the training photos: so a caption earns by ending where people
+end, not on "with a". The baseline b is the mean reward of the photo's other samples, or that of its greedy caption.
+Cross-entropy on the photo's captions is mixed in.
+
+Shapes: B photos, S samples of each, N cells, C channels, L longest caption, P packed words, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.captioner import quick
+from training.checkpoint import load_best
+from training.loop import Loss
+from training.prefetch import prefetch
+from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
+from training.tasks.caption import Batch as Captions
+from vsearch.config import DecoderConfig
+from vsearch.device import autocast
+from vsearch.errors import ConfigError
+from vsearch.generate import greedy, sample
+from vsearch.metrics.caption import Cider
+from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
+
+BASELINES = ("others", "greedy")
+END_WORD = SPECIALS[END]
+
+
+@dataclass(frozen=True)
+class SelfCriticalConfig:
+    """The `[task]` table. A batch holds `batch` photos with `samples` drawn captions each."""
+
+    start: str = ""  # a finished caption run, of the same [decoder]; needed
+    batch: int = 32
+    samples: int = 5
+    baseline: str = "others"  # others | greedy
+    xe_weight: float = 0.1  # of the cross-entropy; the reward's share is one minus it
+    label_smoothing: float = 0.1
+    monitor: str = "cider"
+    dev_beam: int = 3
+    dev_pictures: int = 1_000
+
+    def __post_init__(self) -> None:
+        check_choice("task.monitor", self.monitor, MONITORS)
+        check_choice("task.baseline", self.baseline, BASELINES)
+        if self.samples < 1 or (self.samples == 1 and self.baseline == "others"):
+            raise ConfigError(f"task.samples is {self.samples}", 'take 2 or more, or 1 with task.baseline = "greedy"')
+
+
+@dataclass(frozen=True)
+class Batch:
+    memory: Tensor  # (B, N, C) float16
+    photos: Tensor  # (B,)
+    captions: Tensor  # (B, 1, L) one of each photo's own
+    lengths: Tensor  # (B, 1)
+
+
+class SelfCriticalTask(CaptionTask):
+    """`data` and `features` are those of the run that `config.start` names."""
+
+    def __init__(
+        self, config: SelfCriticalConfig, decoder: DecoderConfig, data: Path, features: Path, device: torch.device
+    ) -> None:
+        plain = CaptionTaskConfig(
+            batch=config.batch, monitor=config.monitor, dev_beam=config.dev_beam, dev_pictures=config.dev_pictures
+        )
+        super().__init__(plain, decoder, data, features, device)
+        if not config.start:
+            raise ConfigError("task.start is empty", "name the output folder of a finished caption training")
+        load_best(Path(config.start), self.module)
+        self.critic = config
+        self.photos = np.asarray(list(self.captions), np.int64)
+        references = self.captioned.references(self.photos)
+        self.cider = Cider([[[*words, END_WORD] for words in own] for own in references])
+        self.row_of = {photo: row for row, photo in enumerate(self.photos.tolist())}
+
+    def steps(self, epoch: int) -> int:
+        return len(self.photos) // self.critic.batch
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:  # type: ignore[override]
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        order = rng.permutation(self.photos)
+
+        def make() -> Iterator[Batch]:
+            for step in range(self.steps(epoch)):
+                photos = order[step * self.critic.batch : (step + 1) * self.critic.batch]
+                rows = np.asarray([[rng.choice(self.captions[i])] for i in photos.tolist()])
+                own = self._batch(rows, rng, 0.0)
+                yield Batch(own.memory, torch.from_numpy(photos), own.captions, own.lengths)
+
+        return prefetch(make())
+
+    def loss(self, batch: Batch) -> Loss:  # type: ignore[override]
+        c, decoder = self.critic, self.module.decoder
+        ids, lengths, rewards, baseline = self.explore(batch)
+        out = teach(decoder, batch.memory, ids, lengths)
+        advantage = (rewards - baseline).to(out.logits.device)  # (B, S)
+        total = (1 - c.xe_weight) * policy_loss(out.logits.float(), out.targets, packed(advantage, lengths))
+        parts = {"reward": rewards.mean(), "baseline": baseline.mean(), "words": lengths.float().mean()}
+        if c.xe_weight:
+            own = Captions(batch.memory, batch.captions, batch.lengths)
+            entropy, _ = caption_loss(decoder, own, c.label_smoothing, alpha=0.0)
+            parts["cross_entropy"] = entropy
+            total = total + c.xe_weight * entropy
+        return Loss(total, len(batch.photos), parts)
+
+    @torch.no_grad()
+    def explore(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sampled ids (B, S, L) and lengths (B, S), their rewards (B, S) and the baseline (B, S) on the CPU."""
+        c, decoder, memory = self.critic, self.module.decoder, batch.memory.to(self.device).float()
+        training = decoder.training
+        decoder.eval()
+        try:
+            fast, max_len = quick(decoder, self.device), self.decoder_config.max_len
+            with autocast(self.device):
+                ids, lengths = sample(fast, memory, c.samples, max_len)
+                best = greedy(fast, memory, max_len) if c.baseline == "greedy" else []
+        finally:
+            decoder.train(training)
+        photos = batch.photos.tolist()
+        drawn = [caption for own in ids.tolist() for caption in own]
+        rewards = self.rewards(drawn, np.repeat(photos, c.samples)).view(-1, c.samples)
+        if c.baseline == "greedy":
+            return ids, lengths, rewards, self.rewards([[*b.tokens, END] for b in best], photos)[:, None] + 0 * rewards
+        return ids, lengths, rewards, (rewards.sum(1, keepdim=True) - rewards) / (c.samples - 1)
+
+    def rewards(self, captions: list[list[int]], photos: NDArray[np.int64] | list[int]) -> Tensor:
+        """CIDEr-D, 0 to 10, of captions given as ids, each against its photo; <end> is a word where it stands."""
+        words = [[self.vocabulary.word(i) for i in ids if i not in (PAD, START)] for ids in captions]
+        rows = [self.row_of[int(photo)] for photo in photos]
+        return torch.from_numpy(self.cider.score(words, rows) / 100).float()
+
+
+def policy_loss(logits: Tensor, targets: Tensor, advantage: Tensor) -> Tensor:
+    """-mean of advantage * log p over the drawn words (Rennie et al. 2017, eq. 7 with 2).
+
+    `logits` (P, V), `targets` and `advantage` (P,). What is never drawn (pad, start, unknown) has no probability.
+    """
+    allowed = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    allowed[[PAD, START, UNK]] = False
+    logits = logits.masked_fill(~allowed, -torch.inf)
+    return (advantage * F.cross_entropy(logits, targets, reduction="none")).mean()
+
+
+def packed(values: Tensor, lengths: Tensor) -> Tensor:
+    """One value for each caption, `values` and `lengths` (B, S), for each of its words in packed order (P,)."""
+    steps = (lengths.flatten() - 1).cpu()
+    wide = values.flatten()[:, None].expand(-1, int(steps.max()))
+    return torch.nn.utils.rnn.pack_padded_sequence(wide, steps, batch_first=True, enforce_sorted=False).data
