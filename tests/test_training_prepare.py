@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_model import words_file
 from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.distil import crop_box, cut_views, prepare_distil
-from training.prepare.features import cut, key_of, read_features, write_features
+from training.prepare.features import cut, encoder_network, key_of, read_features, teacher_network, write_features
 from training.prepare.labels import class_vectors, prepare_labels, read_tiny_imagenet
 from training.prepare.store import PreparedWriter, open_prepared, read_encoded
 from training_data import COLOURS, flickr8k, teacher, tiny_imagenet
@@ -112,8 +112,8 @@ def test_a_damaged_data_set_is_named(tmp_path: Path, break_it, message: str) -> 
 
 def test_labels_keep_their_pictures_and_average_their_lemmas(tmp_path: Path, space: PhraseSpace) -> None:
     shards = read_tiny_imagenet(tiny_imagenet(tmp_path / "t", per_class=3))
-    assert prepare_labels(shards, tmp_path / "l.h5", space) == 3 * 3 * 2 + 6
-    assert prepare_labels(shards, tmp_path / "few.h5", space, per_class=4) == 3 * 4 + 6
+    assert prepare_labels(shards, tmp_path / "l.h5", space).pictures == 3 * 3 * 2 + 6
+    assert prepare_labels(shards, tmp_path / "few.h5", space, per_class=4).pictures == 3 * 4 + 6
     with open_prepared(tmp_path / "l.h5", "labels") as file:
         labels = file["labels/class"][:]
         for row, label in zip(read_encoded(file), labels, strict=True):
@@ -181,7 +181,8 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
     prepare_captions(read_flickr8k(flickr8k(tmp_path / "f", 3)), tmp_path / "c.h5", space, min_word_freq=1)
     torch.manual_seed(0)
     encoder, preprocess = Encoder(EncoderConfig("resnet18")), PreprocessConfig(side=32)
-    write_features(encoder, preprocess, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), views=2, batch=6)
+    network = encoder_network(encoder, preprocess, torch.device("cpu"))
+    write_features(network, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), views=2, batch=6)
     with h5py.File(tmp_path / "c.h5") as file:
         names, encoded = file["pictures/name"][:], read_encoded(file)
     key = key_of(encoder, preprocess)
