@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.distributed import shard, share
 from training.loop import Group, Loss
 from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
@@ -97,19 +98,21 @@ class CaptionTask:
             yield Batch(memory, torch.from_numpy(self.ids[rows]), torch.from_numpy(self.lengths[rows]))
 
     def loss(self, batch: Batch) -> Loss:
+        items, batch = len(batch.captions), shard(batch)
         captions, lengths = batch.captions.to(self.device), batch.lengths
         captions = captions[:, : int(lengths.max())]
         out = self.module.decoder(batch.memory.to(self.device).float(), captions, lengths)
         logits = out.logits.float()
-        parts = {"cross_entropy": F.cross_entropy(logits, out.targets, label_smoothing=self.config.label_smoothing)}
+        entropy = F.cross_entropy(logits, out.targets, label_smoothing=self.config.label_smoothing)
+        parts = {"cross_entropy": share(entropy, len(logits))}
         total = parts["cross_entropy"]
         with torch.no_grad():
             top = logits.topk(5, 1).indices
-            parts["top5"] = (top == out.targets[:, None]).any(1).float().mean()
+            parts["top5"] = share((top == out.targets[:, None]).any(1).float().mean(), len(logits))
         if out.attention is not None and self.config.alpha:
             parts["stochastic"] = ((1 - out.attention.float().sum(1)) ** 2).mean()
             total = total + self.config.alpha * parts["stochastic"]
-        return Loss(total, len(captions), parts)
+        return Loss(total, items, parts)
 
     def evaluate(self) -> dict[str, float]:
         """CIDEr and BLEU-4 of the dev split, free-running."""
