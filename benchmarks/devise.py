@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from training import recipe as recipes
 from training.checkpoint import below
@@ -98,46 +97,49 @@ def zero_shot(args: argparse.Namespace) -> Table:
     return {column.name: evaluate(column, pictures) for column in columns}
 
 
-class _Products(nn.Module):
-    """The matrix products of a head's step, and nothing else of it."""
+def _products(batch: int, channels: int, hidden: int, dim: int, contrastive: bool) -> Callable[[], None]:
+    """The matrix products of a head's step and nothing else: two forward, three back, and three of the contrastive
+    loss, on tensors that lie ready."""
+    pool, first, second = torch.randn(batch, channels), torch.randn(channels, hidden), torch.randn(hidden, dim)
+    inner, outer, target, logits = (torch.randn(batch, n) for n in (hidden, dim, dim, batch))
 
-    def __init__(self, channels: int, hidden: int, dim: int) -> None:
-        super().__init__()
-        self.first = nn.Parameter(torch.randn(channels, hidden) / channels**0.5)
-        self.second = nn.Parameter(torch.randn(hidden, dim) / hidden**0.5)
+    def step() -> None:
+        pool @ first, inner @ second
+        outer @ second.T, inner.T @ outer, pool.T @ inner
+        if contrastive:
+            outer @ target.T, logits @ target, logits.T @ outer
 
-    def step(self, pool: Tensor, target: Tensor) -> None:
-        """Forward and backward by hand: two products there, three back; and the contrastive loss's own three."""
-        with torch.no_grad():
-            hidden = pool @ self.first
-            out = hidden @ self.second
-            logits = out @ target.T
-            back = logits @ target
-            self.second_grad = hidden.T @ back
-            self.first_grad = pool.T @ (back @ self.second.T)
+    return step
 
 
 def speed(args: argparse.Namespace) -> Table:
     """Seconds per step of a real training, through the loop with data, losses, AdamW, averaging and log; and of its
     matrix products alone."""
-    settings = recipes.read("devise")
-    head = from_dict(DeviseConfig, settings["devise"])
+    return {
+        f"{channels}-1024-{dim}, {name}, batch {args.batch}": _compare(args, channels, dim, name)
+        for channels, dim in ((2048, 300), (1280, 200))
+        for name in ("cosine", "cosine + contrastive")
+    }
+
+
+def _compare(args: argparse.Namespace, channels: int, dim: int, losses: str) -> dict[str, float]:
+    contrastive, steps = "contrastive" in losses, args.pictures // args.batch
+    products = _products(args.batch, channels, 1024, dim, contrastive)
+    overrides = {
+        "task.label_batch": "0", "task.batch": str(args.batch), "task.contrastive": str(float(contrastive)),
+        "devise.dim": str(dim), "devise.hidden": "1024", "loop.epochs": "1",
+    }  # fmt: skip
+    training, alone = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        files = _drawn(Path(scratch), args.pictures, args.channels, head.dim)
-        steps = args.pictures // args.batch
-        products = _Products(args.channels, head.hidden, head.dim)
-        pool, target = torch.randn(args.batch, args.channels), torch.randn(args.batch, head.dim)
-        training, alone = [], []
+        files = _drawn(Path(scratch), args.pictures, channels, dim)
         for turn in range(args.turns):
-            overrides = {"task.label_batch": "0", "task.batch": str(args.batch), "loop.epochs": "2"}
             run = Path(scratch) / f"run{turn}"
             train("devise", Inputs(*files), run, "cpu", overrides)
-            log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-            training.append(log[-1]["seconds"] / steps)
-            alone.append(_seconds(lambda: products.step(pool, target), steps))
+            log = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+            training.append(1e3 * log["seconds"] / steps)
+            alone.append(1e3 * _seconds(products, steps))
     ratio = statistics.median(t / a for t, a in zip(training, alone, strict=True))
-    row = {"step_ms": 1e3 * statistics.median(training), "products_ms": 1e3 * statistics.median(alone), "ratio": ratio}
-    return {f"batch {args.batch}, {args.channels}-{head.hidden}-{head.dim}, float32": row}
+    return {"step, ms": statistics.median(training), "products, ms": statistics.median(alone), "ratio": ratio}
 
 
 def _seconds(step: Callable[[], None], count: int) -> float:
@@ -187,7 +189,7 @@ def main() -> None:
         command.set_defaults(function=function)
         command.add_argument("--json", type=Path)
         if name == "speed":
-            for option, default in (("--batch", 2048), ("--pictures", 40960), ("--channels", 1280), ("--turns", 5)):
+            for option, default in (("--batch", 2048), ("--pictures", 40960), ("--turns", 5)):
                 command.add_argument(option, type=int, default=default)
             continue
         for option in ("--data", "--features", "--words", "--runs"):

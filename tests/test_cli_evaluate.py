@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -99,13 +100,14 @@ def test_trainings_stand_side_by_side(data: Path, hierarchy: Path) -> None:
     ]
     at: list[str | Path] = ["--features", data / "features.h5", "--hierarchy", hierarchy, *runs]
     lines = done("evaluate", "devise", data / "labels.h5", *at).splitlines()
-    assert lines[0].split("  ")[-3:] != [] and lines[0].split() == ["words", "softmax", "softmax,", "ConSE"]
+    names = ["words", "words, scaled", "softmax", "softmax, ConSE", "softmax, ConSE, scaled"]
+    assert [name for name in re.split(r"\s{2,}", lines[0]) if name] == names
     named = {line[:36].strip(): line[36:].split() for line in lines[1:]}
-    assert named["unseen among all, hit@1"][1] == "-"
-    assert named["1 - cos, seen"][1] == "-" and len(named["1 - cos, seen"][0].partition(".")[2]) == 4
-    assert all(len(values) == 3 for values in named.values())
+    assert named["unseen among all, hit@1"][2] == "-"
+    assert named["1 - cos, seen"][2] == "-" and len(named["1 - cos, seen"][0].partition(".")[2]) == 4
+    assert all(len(values) == 5 for values in named.values())
     table = json.loads(done("evaluate", "devise", data / "labels.h5", *at, "--json"))
-    assert list(table) == ["words", "softmax", "softmax, ConSE"]
+    assert list(table) == names
     assert table["softmax"]["unseen among all, hit@1"] is None and table["softmax"]["words"] == {}
     assert f"{table['words']['all among all, hit@1']:.2f}" == named["all among all, hit@1"][0]
     assert set(table["words"]["words"]) == {"engine"}

@@ -204,6 +204,24 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
         read_features(tmp_path / "f.h5", np.array([b"other.jpg"], object))
 
 
+def test_features_of_a_teacher(tmp_path: Path, space: PhraseSpace) -> None:
+    prepare_captions(read_flickr8k(flickr8k(tmp_path / "f", 3)), tmp_path / "c.h5", space, min_word_freq=1)
+    network = teacher_network(teacher(tmp_path / "t"), torch.device("cpu"))
+    write_features(network, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), grid=False, views=2)
+    with h5py.File(tmp_path / "c.h5") as file:
+        names, encoded = file["pictures/name"][:], read_encoded(file)
+    found = read_features(tmp_path / "f.h5", names)
+    assert found.pool.shape == (9, 2, 12) and found.grid is None and found.key == network.key
+    pixels = cut(encoded[4], 224, 1)[0].astype(np.float32)  # its pool is the mean colour of each quarter, over 255
+    quarters = [pixels[:112, :112], pixels[:112, 112:], pixels[112:, :112], pixels[112:, 112:]]
+    expected = np.stack([q.mean((0, 1)) for q in quarters], 1).reshape(-1) / 255
+    np.testing.assert_allclose(found.pool[4, 0], expected, atol=5e-3)
+    (tmp_path / "t" / "teacher.py").write_text((tmp_path / "t" / "teacher.py").read_text() + "# changed\n")
+    changed = teacher_network(tmp_path / "t", torch.device("cpu"))
+    with pytest.raises(DataError, match="another encoder"):
+        read_features(tmp_path / "f.h5", names, changed.key)
+
+
 def test_mirrored_view_is_the_mirror_image() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)).save(buffer, "PNG")

@@ -18,7 +18,7 @@ from training.prepare.labels import prepare_labels, read_tiny_imagenet
 from training.prepare.store import open_prepared
 from training.run import Inputs, train
 from training.tasks.labels import Labelled, LabelsTask, LabelsTaskConfig, class_targets, read_labelled
-from training.zeroshot import Column, DevPictures, conse, evaluate, word_precisions
+from training.zeroshot import Column, DevPictures, conse, evaluate, local_scaling, word_precisions
 from training_data import features, tiny_imagenet
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
@@ -237,6 +237,15 @@ def test_cosines_and_words_by_hand() -> None:
     assert word_precisions(Column("model", many, many), more) == {0: 100.0, 1: 10.0}
 
 
+def test_local_scaling_by_hand() -> None:
+    """Two classes. Of the training pictures' cosines the two greatest are .8 and .6 for the first class, .4 and .2 for
+    the second: means .7 and .3. A picture with cosines .5 and .4 is nearer to the first class, but 2 * .5 - .7 = .3 is
+    less than 2 * .4 - .3 = .5; half of these are .15 and .25."""
+    training = np.array([[0.8, 0.2], [0.1, 0.4], [0.6, 0.0]], np.float32)
+    scaled = local_scaling(np.array([[0.5, 0.4]], np.float32), training, nearest=2)
+    np.testing.assert_allclose(scaled, [[0.15, 0.25]], atol=1e-6)
+
+
 def test_conse_by_hand() -> None:
     """Of .6, .3, .1 the two likeliest: .6 (1, 0) + .3 (0, 1), at length 1; of one, its own vector."""
     vectors = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
@@ -259,12 +268,14 @@ def test_runs_become_columns(inputs: Inputs, runs: dict[str, Path]) -> None:
     for run in zeroshot.read_runs(list(runs.values())):
         for column in zeroshot.run_columns(run, labelled, inputs.features, CPU):
             found[column.name] = (column, evaluate(column, pictures))
-    assert set(found) == {"words", "random", "softmax", "softmax, ConSE"}
-    assert {name for name, (column, _) in found.items() if column.vectors is None} == {"random", "softmax"}
+    placed = {"words", "random", "softmax, ConSE"}
+    assert set(found) == {"softmax"} | placed | {f"{name}, scaled" for name in placed}
+    without = {"random", "random, scaled", "softmax"}
+    assert {name for name, (column, _) in found.items() if column.vectors is None} == without
     for name, (column, table) in found.items():
         assert column.scores.shape == (6, 3)
         assert (table["unseen among all, hit@1"] is None) == (name == "softmax"), name
-        assert (table["1 - cos, unseen"] is None) == (name in ("random", "softmax")), name
+        assert (table["1 - cos, unseen"] is None) == (name in without), name
     softmax = found["softmax"][0].scores
     assert softmax[:, :2].sum(1) == pytest.approx(np.ones(6), abs=1e-5) and np.isneginf(softmax[:, 2]).all()
 
@@ -274,7 +285,8 @@ def test_a_run_is_scored_by_its_best_weights(inputs: Inputs, runs: dict[str, Pat
     labelled, pictures = pictures_of(inputs)
     assert inputs.features is not None
     [run] = zeroshot.read_runs([runs["words"]])
-    [column] = zeroshot.run_columns(run, labelled, inputs.features, CPU)
+    column, scaled = zeroshot.run_columns(run, labelled, inputs.features, CPU)
+    assert scaled.vectors is column.vectors and not np.array_equal(scaled.scores, column.scores)
     log = [json.loads(line) for line in (runs["words"] / "log.jsonl").read_text().splitlines()]
     table = evaluate(column, pictures)
     assert table["seen among seen, hit@1"] == pytest.approx(max(epoch["hit1"] for epoch in log))

@@ -18,6 +18,7 @@ from training.average import Average
 from training.contract import Group, LoopConfig, Loss, Progress, Report, Stopped, Task
 from training.schedule import Standing, schedule
 from training.step import Stepper, Watch, steps_of
+from vsearch.device import keep_memory
 from vsearch.errors import ConfigError
 
 __all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "fit"]
@@ -46,6 +47,8 @@ class _Fit:
                 "this task has no metric to wait for", "set loop.schedule = one_cycle, loop.stop_after = 0"
             )
         self.task, self.config, self.output, self.device = task, config, output, device
+        if device.type == "cpu":
+            keep_memory()
         self.first = distributed.first()
         self.report = report if self.first else None
         self.stepper = Stepper(task, config, device)

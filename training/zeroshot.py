@@ -22,7 +22,7 @@ from training.prepare.features import key_in_note, key_of, read_features
 from training.prepare.labels import class_vectors
 from training.prepare.store import open_prepared, read_pixels
 from training.tasks.devise import DeviseModule
-from training.tasks.labels import Labelled, LabelsTaskConfig, build_module, class_targets
+from training.tasks.labels import Labelled, LabelsTaskConfig, SoftmaxModule, build_module, class_targets
 from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError, QueryError
 from vsearch.metrics.hierarchy import distances, hierarchical_precision, read_hierarchy, wordnet_parents
@@ -38,6 +38,7 @@ HITS = (1, 2, 5, 10)
 PRECISIONS = (2, 5, 10)
 NEAREST = 10  # pictures of a search by a word
 CONSE_TOP = 10  # classes that ConSE combines
+LOCAL = 10  # training pictures that tell how crowded a class is
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,17 @@ def conse(probability: Floats, vectors: Floats, top: int = CONSE_TOP) -> Floats:
     return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 
 
+def local_scaling(scores: Floats, training: Floats, nearest: int = LOCAL) -> Floats:
+    """Cosines (I, K) less half the mean of the `nearest` greatest cosines of each class in `training` (T, K).
+
+    Cross-domain similarity local scaling (Conneau et al. 2018, section 2.3; its constant half of a picture's own mean
+    changes no ranking): classes that training pictures crowd around, as they do around those that were trained on, win
+    less easily against those that were not.
+    """
+    best = np.sort(training, 0)[-nearest:]  # (nearest, K)
+    return np.asarray(scores - best.mean(0) / 2, np.float32)
+
+
 # What is evaluated
 
 
@@ -212,7 +224,11 @@ def _described(
 
 def _dev_features(labelled: Labelled, features: Path, key: str | None) -> torch.Tensor:
     """The pooled features (I, C) float32 of the dev pictures, of the plain view."""
-    pool = read_features(features, labelled.names[labelled.rows("dev")], key, grid=False).pool
+    return _features(labelled, labelled.rows("dev"), features, key)
+
+
+def _features(labelled: Labelled, rows: NDArray[np.int64], features: Path, key: str | None) -> torch.Tensor:
+    pool = read_features(features, labelled.names[rows], key, grid=False).pool
     return torch.from_numpy(pool[:, 0].astype(np.float32))
 
 
@@ -254,23 +270,41 @@ def _read_run(folder: Path) -> Run:
 
 @torch.no_grad()
 def run_columns(run: Run, labelled: Labelled, features: Path, device: torch.device) -> list[Column]:
-    """The best weights of a run on the dev pictures, by features like those it trained on; of softmax ConSE, too."""
+    """The best weights of a run on the dev pictures, by features like those it trained on; of softmax ConSE, too.
+
+    What has a place for each class is also scored with `local_scaling`, by the training pictures of the seen classes.
+    """
+    seen = labelled.seen(run.task.unseen)
+    train = labelled.rows("train")
+    rows = [labelled.rows("dev"), train[seen[labelled.label[train]]]]
+    pools = [_features(labelled, r, features, key_in_note(run.folder)).to(device) for r in rows]
+    module = _trained(run, pools[0].shape[1], int(seen.sum()), device)
+    if isinstance(module, DeviseModule):
+        targets = class_targets(run.task, labelled.vectors).numpy()
+        dev, training = (module.devise(pool).cpu().numpy() for pool in pools)
+        return _with_scaling(run.name, dev, training, targets, words=run.task.target == "words")
+    dev, training = (module(pool).softmax(1).cpu().numpy() for pool in pools)  # (I, S)
+    scores = np.full((len(dev), len(seen)), -np.inf, np.float32)
+    scores[:, seen] = dev
+    dev, training = (conse(probability, labelled.vectors[seen]) for probability in (dev, training))
+    mixed = _with_scaling(f"{run.name}, ConSE", dev, training, labelled.vectors, words=True)
+    return [Column(run.name, scores, None), *mixed]
+
+
+def _trained(run: Run, channels: int, seen: int, device: torch.device) -> DeviseModule | SoftmaxModule:
     from safetensors.torch import load_file
 
-    seen = labelled.seen(run.task.unseen)
-    pool = _dev_features(labelled, features, key_in_note(run.folder))
-    module = build_module(run.task, run.head, pool.shape[1], int(seen.sum())).eval().to(device)
+    module = build_module(run.task, run.head, channels, seen).eval().to(device)
     try:
         module.load_state_dict(load_file(run.folder / "best.safetensors"))
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{run.folder} does not fit these features and labels: {reason}", "train it again") from None
-    if isinstance(module, DeviseModule):
-        vectors = module.devise(pool.to(device)).cpu().numpy()
-        scores = vectors @ class_targets(run.task, labelled.vectors).numpy().T
-        return [Column(run.name, scores, vectors if run.task.target == "words" else None)]
-    probability = module(pool.to(device)).softmax(1).cpu().numpy()  # (I, S)
-    scores = np.full((len(pool), len(seen)), -np.inf, np.float32)
-    scores[:, seen] = probability
-    mixed = conse(probability, labelled.vectors[seen])
-    return [Column(run.name, scores, None), Column(f"{run.name}, ConSE", mixed @ labelled.vectors.T, mixed)]
+    return module
+
+
+def _with_scaling(name: str, dev: Floats, training: Floats, targets: Floats, *, words: bool) -> list[Column]:
+    """Unit vectors (I, D) and (T, D) as columns for the classes' vectors (K, D): by cosines, and locally scaled."""
+    scores = dev @ targets.T
+    scaled = local_scaling(scores, training @ targets.T)
+    return [Column(name, scores, dev if words else None), Column(f"{name}, scaled", scaled, dev if words else None)]

@@ -137,5 +137,6 @@ def label_losses(
 
 
 def random_views(pool: NDArray[np.float16], rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    """A random view of each of the B rows of `pool` (I, A, C): (B, C)."""
-    return torch.from_numpy(pool[rows, rng.integers(pool.shape[1], size=len(rows))].astype(np.float32))
+    """A random view of each of the B rows of `pool` (I, A, C): (B, C) float32."""
+    views = rng.integers(pool.shape[1], size=len(rows))
+    return torch.from_numpy(pool)[torch.from_numpy(rows), torch.from_numpy(views)].float()  # quicker than by NumPy
