@@ -2,7 +2,7 @@
 
     python -m benchmarks.devise retrieval --data captions.h5 --features features.h5 --words FOLDER --runs RUNS [--test]
     python -m benchmarks.devise zero-shot --data labels.h5 --features label-features.h5 --words FOLDER --runs RUNS
-    python -m benchmarks.devise speed [--batch 2048]
+    python -m benchmarks.devise speed [--batch 2048] [--losses cosine]
 
 `retrieval` trains the recipe devise-tuned twice, with the words as they are and with tuned words, and prints recall on
 dev, or with --test on test, through the word vectors as they are written to disk. `zero-shot` trains the recipe
@@ -118,7 +118,7 @@ def speed(args: argparse.Namespace) -> Table:
     return {
         f"{channels}-1024-{dim}, {name}, batch {args.batch}": _compare(args, channels, dim, name)
         for channels, dim in ((2048, 300), (1280, 200))
-        for name in ("cosine", "cosine + contrastive")
+        for name in args.losses or ("cosine", "cosine + contrastive")
     }
 
 
@@ -189,6 +189,7 @@ def main() -> None:
         command.set_defaults(function=function)
         command.add_argument("--json", type=Path)
         if name == "speed":
+            command.add_argument("--losses", action="append", choices=("cosine", "cosine + contrastive"))
             for option, default in (("--batch", 2048), ("--pictures", 40960), ("--turns", 5)):
                 command.add_argument(option, type=int, default=default)
             continue

@@ -147,3 +147,5 @@ def test_settings_that_do_not_fit_are_refused(inputs: Inputs) -> None:
         DeviseTask(DeviseTaskConfig(words="tuned", captions_averaged=2), head, inputs.data, inputs.features, CPU)
     with pytest.raises(ConfigError, match=r"task\.views is 3"):
         DeviseTask(DeviseTaskConfig(views=3), head, inputs.data, inputs.features, CPU)
+    with pytest.raises(ConfigError, match="the vectors of labels stay"):
+        DeviseTask(DeviseTaskConfig(words="tuned", label_batch=4), head, inputs.data, inputs.features, CPU)

@@ -98,6 +98,8 @@ class DeviseTask:
         self.label_rows = np.zeros(0, np.int64)
         if not self.config.label_batch:
             return
+        if self.config.words == "tuned":
+            raise ConfigError("the vectors of labels stay where untuned words are", "set task.label_batch to 0")
         if labels is None or features is None:
             raise ConfigError(
                 "task.label_batch needs labelled pictures", "give labels and label_features, or set it to 0"
