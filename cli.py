@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from index.library import Library
     from index.search import Hit
     from training.loop import Progress
+    from training.tasks.labels import Labelled
+    from training.zeroshot import Column, DevPictures
     from vsearch.generate import Caption
     from vsearch.models.joint import JointModel
+    from vsearch.text.nouns import Noun
     from vsearch.text.phrase import PhraseSpace
 
     Vector = NDArray[np.float32]
@@ -228,10 +231,8 @@ def caption(
     """
     if heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
-    if heatmap is not None and heatmap.suffix.lower() not in DRAWABLE:
-        raise VsearchError(f"cannot draw into {heatmap}", f"name it as one of {', '.join(DRAWABLE)}")
-    if heatmap is not None and not heatmap.absolute().parent.is_dir():
-        raise VsearchError(f"no folder {shown_path(heatmap.absolute().parent)} to draw into", "make it first")
+    if heatmap is not None:
+        check_drawing(heatmap)
     from vsearch import modelfolder
 
     loaded = modelfolder.load(model_folder(model), device)
@@ -254,6 +255,55 @@ def caption(
         raise typer.Exit(1)
 
 
+@app.command()
+def label(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)],
+    nouns: Annotated[
+        str, typer.Option(metavar="NAME", help="imagenet, wordnet, or a file with a noun a line.")
+    ] = "imagenet",
+    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many nouns.")] = 5,
+    as_json: JsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Name what photos show: the nouns nearest to each, trained on or not, with their cosines.
+
+    imagenet has 1,000 nouns, wordnet 82,115; WordNet itself is not part of vsearch. A file has one noun a line, or a
+    WordNet number, a tab and lemmas with commas between; .gz or plain.
+
+    \b
+    Example:
+      vsearch label dog.jpg
+      vsearch label dog.jpg --nouns wordnet -k 10
+      vsearch label *.jpg --nouns nouns.txt --json
+    """
+    from vsearch.describer import Describer
+    from vsearch.text import nouns as lists
+
+    folder = model_folder(model)
+    describer = Describer.load(folder, device)
+    placed = lists.place(lists.read_nouns(nouns), load_words(folder), guess=nouns != "wordnet")
+    if placed.left_out:
+        remark(f"{placed.left_out} lemmas left out: none of their words is in the dictionary")
+    failed, rows = 0, []
+    with progress_bar("photos") as progress:
+        for done, photo in enumerate(photos):
+            progress(done, len(photos))
+            try:
+                nearest = placed.nearest(describer.embed_file(photo), count)
+            except PictureError as error:
+                failed += 1
+                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
+                continue
+            rows.append(label_row(photo, nearest))
+            if not as_json:
+                print_labels(photo, nearest)
+    if as_json:
+        out(json.dumps(rows, indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
 prepare = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(
     prepare,
@@ -268,6 +318,10 @@ app.add_typer(
 OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
 WordsOption = Annotated[
     Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
+]
+
+SideOption = Annotated[
+    int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
 ]
 
 
@@ -299,45 +353,83 @@ def prepare_words(
 
 @prepare.command("captions")
 def prepare_captions(
-    source: Annotated[Path, typer.Argument(metavar="FLICKR8K", help="Folder of Flickr8k.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of Flickr8k, a Karpathy JSON, or COCO's of its train split."),
+    ],
     output: OutputArgument,
     words: WordsOption,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the photos are; default: beside the captions.")
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="The dev split of COCO.")] = None,
+    test: Annotated[Path | None, typer.Option(metavar="FILE", help="The test split of COCO.")] = None,
+    captions_per_image: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw so many of each photo; default: all, as they are.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Store pixels in place of encoded pictures.")] = False,
+    side: SideOption = 256,
     min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 5,
     max_len: Annotated[int, typer.Option(min=1, metavar="N", help="Longer captions are cut.")] = 50,
 ) -> None:
     """Photos with captions: pictures, token ids, phrase vectors.
 
+    A run that was stopped continues when it is started again in the same way.
+
     \b
     Example:
       vsearch prepare captions data/flickr8k captions.h5 --words my-words
+      vsearch prepare captions dataset_flickr30k.json captions.h5 --words my-words --images flickr30k-images
     """
     from training.prepare import captions
+    from training.prepare.sources import read_captions
 
-    photos = captions.read_flickr8k(source)
+    photos, space = read_captions(source, images, dev, test), load_words(words)
     with progress_bar("photos") as show:
-        done = captions.prepare_captions(photos, output, load_words(words), min_word_freq, max_len, progress=show)
+        done = captions.prepare_captions(
+            photos, output, space, min_word_freq, max_len, side, show, captions_per_image, raw
+        )  # fmt: skip
+    if done.resumed:
+        remark(f"{done.resumed} photos were ready from a run before")
     out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
-    for path, reason in done.skipped:
-        out(f"  skipped {shown_path(path)}: {reason}")
+    print_skipped(done.skipped)
 
 
 @prepare.command("labels")
 def prepare_labels(
-    source: Annotated[Path, typer.Argument(metavar="TINY_IMAGENET", help="Folder of the Tiny-ImageNet shards.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder with train/<class>/ and val/, or with Tiny-ImageNet shards."),
+    ],
     output: OutputArgument,
     words: WordsOption,
+    lemmas: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes: `wnid TAB lemma, lemma` a line, or .gz.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many of each class to train on; default: all.")
+    ] = None,
+    side: SideOption = 256,
 ) -> None:
     """Pictures with a class each, and the word vectors of the classes.
 
     \b
     Example:
       vsearch prepare labels data/tiny-imagenet labels.h5 --words my-words
+      vsearch prepare labels imagenet labels.h5 --words my-words --lemmas wordnet-nouns.tsv.gz --per-class 300
     """
     from training.prepare import labels
 
+    found, space = labels.read_labelled(source, lemmas), load_words(words)
     with progress_bar("pictures") as show:
-        count = labels.prepare_labels(labels.read_tiny_imagenet(source), output, load_words(words), progress=show)
-    out(f"{shown_path(output)}: {count} pictures")
+        done = labels.prepare_labels(found, output, space, per_class, show, side)
+    out(f"{shown_path(output)}: {done.pictures} pictures, {done.classes} classes")
+    out(f"  {len(done.subwords)} labels needed subwords, for words outside the dictionary")
+    for name, unknown in done.subwords.items():
+        out(f"    {shown(name)}: {shown(', '.join(unknown))}")
+    for name in done.empty:
+        out(f"  left out the class {shown(name)}: no picture to train on")
+    print_skipped(done.skipped)
 
 
 @prepare.command("distil")
@@ -373,24 +465,34 @@ def prepare_features(
     output: OutputArgument,
     grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Keep the cells, too, as captions need.")] = True,
     views: Annotated[int, typer.Option(min=1, metavar="N", help="Views of each picture: mirrored, cropped.")] = 1,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Ask this network instead of a model's encoder.")
+    ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """What a model's encoder sees in every picture of a prepared file, computed once.
+    """What a network sees in every picture of a prepared file, computed once.
 
     \b
     Example:
       vsearch prepare features captions.h5 features.h5 --views 4
       vsearch prepare features labels.h5 label-features.h5 --no-grid
+      vsearch prepare features captions.h5 teacher-features.h5 --teacher teacher
     """
-    from training.prepare.features import write_features
+    from training.prepare.features import encoder_network, teacher_network, write_features
     from vsearch import modelfolder
     from vsearch.device import resolve
 
-    loaded = modelfolder.load(model_folder(model), device)
-    preprocess, place = loaded.config.preprocess, resolve(device)
+    place = resolve(device)
+    if teacher is not None:
+        if model is not None:
+            raise typer.BadParameter("--teacher and --model exclude each other")
+        network = teacher_network(teacher, place)
+    else:
+        loaded = modelfolder.load(model_folder(model), device)
+        network = encoder_network(loaded.encoder, loaded.config.preprocess, place)
     with progress_bar("pictures") as show:
-        write_features(loaded.encoder, preprocess, prepared, output, place, grid=grid, views=views, progress=show)
+        write_features(network, prepared, output, place, grid=grid, views=views, progress=show)
     out(shown_path(output))
 
 
@@ -402,6 +504,9 @@ def train(
     features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="A prepared file of labelled pictures.")] = None,
     label_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of those.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The model that a second stage goes on from.")
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The network a bundle learns from.")] = None,
     work: Annotated[Path | None, typer.Option(metavar="FOLDER", help="What a bundle makes on its way.")] = None,
     stage: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run only this stage of a bundle.")] = None,
@@ -412,22 +517,28 @@ def train(
 ) -> None:
     """Train what a recipe says: a part of a model, or (a bundle) a whole model from the raw data.
 
-    A training that was stopped continues where it was.
+    A training that was stopped continues where it was. torchrun --nproc-per-node N -m cli train ... trains on N GPUs;
+    task.batch is then that of all of them together.
 
     \b
     Example:
       vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
       vsearch train devise --data captions.h5 --features features.h5 --output runs/devise --set loop.epochs=30
     """
+    from training import distributed
     from training import recipe as recipes
 
     overrides = parse_settings(settings or [])
     bundle_only = {"--teacher": teacher, "--work": work, "--stage": stage}
-    single_only = {"--features": features, "--labels": labels, "--label-features": label_features}
+    single_only = {"--features": features, "--labels": labels, "--label-features": label_features, "--start": start}
     is_bundle = recipes.read(recipe).get("kind") == "bundle"
     for name, value in (single_only if is_bundle else bundle_only).items():
         if value:
             raise typer.BadParameter(f"{name} has no use in the recipe {recipe}")
+    if is_bundle and distributed.started():
+        raise VsearchError(
+            "a bundle is made in one process", "leave out torchrun; use it for the recipes of its stages"
+        )
     with progress_bar("steps") as show:
         report = training_report(show)
         if is_bundle:
@@ -436,12 +547,113 @@ def train(
             from training.run import Inputs
             from training.run import train as run
 
-            run(recipe, Inputs(data, features, labels, label_features), output, device, overrides, report)
-    out(shown_path(output))
+            run(recipe, Inputs(data, features, labels, label_features, start), output, device, overrides, report)
+    if distributed.first():
+        out(shown_path(output))
+
+
+@app.command("assemble")
+def assemble(
+    base: Annotated[Path, typer.Argument(metavar="MODEL", help="The model to build on.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Output folders of `vsearch train`.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="The model folder to write.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The prepared file the parts were trained on.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Words it was made with; default: the model's.")
+    ] = None,
+) -> None:
+    """Make a model folder of a model and parts that were trained for it: head, decoder, encoder, words.
+
+    \b
+    Example:
+      vsearch assemble vsearch/bundled runs/devise --output my-model --data captions.h5
+    """
+    from training.assemble import assemble as run
+
+    config = run(base, runs, output, data, words)
+    out(f"{shown_path(output)}, identity {config.identity[:12]}")
+
+
+@app.command("find-lr")
+def find_lr(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe by name, or a .toml file.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="The prepared file.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The picture to draw: loss over learning rate.")],
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="A prepared file of labelled pictures.")] = None,
+    label_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of those.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The model that a second stage goes on from.")
+    ] = None,
+    low: Annotated[float, typer.Option(metavar="X", help="The learning rate to begin with.")] = 1e-6,
+    high: Annotated[float, typer.Option(metavar="X", help="The learning rate to end with, at the latest.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=10, metavar="N", help="Batches to try.")] = 100,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find a learning rate for a recipe: raise it from batch to batch and watch the loss.
+
+    Nothing is kept of that training. Two suggestions are printed: where the loss falls fastest, and a tenth of the
+    rate at which it is lowest.
+
+    \b
+    Example:
+      vsearch find-lr devise --data captions.h5 --features features.h5 --output lr.png --set task.batch=512
+    """
+    from training import plots as drawing
+    from training.run import Inputs, sweep
+
+    check_drawing(output)
+    drawing.require()
+    inputs = Inputs(data, features, labels, label_features, start)
+    with progress_bar("steps") as show:
+        curve = sweep(recipe, inputs, device, parse_settings(settings or []), low, high, steps, show)
+    drawing.draw_curve(curve, output)
+    out(f"steepest fall          {curve.steepest:.1e}")
+    out(f"a tenth of the lowest  {curve.tenth:.1e}")
 
 
 @app.command()
-def evaluate(
+def plots(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of trainings.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The picture to draw.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Draw only this one, as in log.jsonl; may be repeated.")
+    ] = None,
+) -> None:
+    """Draw trainings against each other: a panel for each metric, a line for each run.
+
+    \b
+    Example:
+      vsearch plots runs/devise runs/devise-wide --output runs.png
+      vsearch plots runs/caption --output caption.png --metric cider --metric bleu4
+    """
+    from training import plots as drawing
+
+    check_drawing(output)
+    drawing.require()
+    out(f"{shown_path(output)}: {', '.join(drawing.draw_runs(runs, output, metric or []))}")
+
+
+evaluate = typer.Typer(cls=TyperGroup, no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    evaluate,
+    name="evaluate",
+    help="""Measure what was trained on a prepared file.
+
+    \b
+    Example:
+      vsearch evaluate captions captions.h5 --split test
+    """,
+)
+
+
+@evaluate.command("captions")
+def evaluate_captions(
     data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
     beam: Annotated[list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated.")] = None,
@@ -456,8 +668,8 @@ def evaluate(
 
     \b
     Example:
-      vsearch evaluate captions.h5 --split test --beam 1 --beam 5
-      vsearch evaluate captions.h5 --word dog --word snow --json
+      vsearch evaluate captions captions.h5 --split test --beam 1 --beam 5
+      vsearch evaluate captions captions.h5 --word dog --word snow --json
     """
     from training import evaluate as evaluation
     from vsearch import modelfolder
@@ -480,6 +692,60 @@ def evaluate(
         out(f"{name:<24}{value:10.2f}")
     for name, (fits, names) in tops.items():
         out(f"{name:<24}{fits:>7} of {len(names)}  {' '.join(names)}")
+
+
+@evaluate.command("devise")
+def evaluate_devise(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare labels`.")],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A training of devise-zero-shot in place of the model; may be repeated."),
+    ] = None,
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
+    unseen: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Classes the model never saw: a recipe, or a file of them.")
+    ] = None,
+    hierarchy: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Precision in a hierarchy, too: wordnet, tiny-imagenet, or a file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure how a model names pictures and finds them by a word, also of classes it was not trained on.
+
+    Flat hit@k, hierarchical precision@k, 1 - cos, and the precision of the ten pictures nearest to a class's word, on
+    the dev pictures of labelled data. With --run, several trainings stand side by side; the model then gives the words.
+
+    \b
+    Example:
+      vsearch evaluate devise labels.h5 --hierarchy tiny-imagenet
+      vsearch evaluate devise labels.h5 --features label-features.h5 --run runs/words --run runs/softmax
+    """
+    if run and unseen is not None:
+        raise typer.BadParameter("--run and --unseen exclude each other: a training knows what it left out")
+    if run and features is None:
+        raise typer.BadParameter("--run needs --features, those it was trained on")
+    from training import zeroshot
+    from training.tasks.labels import read_labelled
+
+    labelled, space = read_labelled(data), load_words(model_folder(model))
+    runs = zeroshot.read_runs(run or [])
+    left_out = runs[0].task.unseen if runs else zeroshot.read_unseen(unseen) if unseen is not None else ()
+    pictures = zeroshot.dev_pictures(labelled, space, left_out, hierarchy)
+    if runs and features is not None:
+        from vsearch.device import resolve
+
+        place = resolve(device)
+        columns = [column for one in runs for column in zeroshot.run_columns(one, labelled, features, place)]
+    else:
+        from vsearch import modelfolder
+
+        loaded = modelfolder.load(model_folder(model), device)
+        with progress_bar("pictures") as show:
+            columns = [zeroshot.model_column(loaded, data, labelled, features, show)]
+    print_zeroshot(columns, pictures, labelled, as_json=as_json)
 
 
 @app.command()
@@ -603,6 +869,11 @@ def print_hits(hits: Sequence[Hit], reasons: Reasons, *, as_json: bool, paths: b
                 out(f"        near: {', '.join(reasons[hit.id])}")
     if not hits:
         remark("no picture fits")
+
+
+def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
+    for path, reason in skipped:
+        out(f"  skipped {shown_path(path)}: {shown(reason)}")
 
 
 def hit_row(hit: Hit, reasons: Reasons) -> dict[str, Any]:
@@ -733,7 +1004,28 @@ def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> 
     return {"path": os.fspath(photo), **rows[0], **sentinel, "runner_ups": rows[1:]}
 
 
+# Labels
+
+
+def print_labels(photo: Path, nearest: Sequence[tuple[Noun, float]]) -> None:
+    out(shown_path(photo))
+    for noun, score in nearest:
+        out(f"{score:6.3f}  {shown(', '.join(noun.lemmas))}")
+
+
+def label_row(photo: Path, nearest: Sequence[tuple[Noun, float]]) -> dict[str, Any]:
+    labels = [{"lemmas": noun.lemmas, "wnid": noun.wnid or None, "score": round(s, 4)} for noun, s in nearest]
+    return {"path": os.fspath(photo), "labels": labels}
+
+
 # Training
+
+
+def check_drawing(file: Path) -> None:
+    if file.suffix.lower() not in DRAWABLE:
+        raise VsearchError(f"cannot draw into {shown_path(file)}", f"name it as one of {', '.join(DRAWABLE)}")
+    if not file.absolute().parent.is_dir():
+        raise VsearchError(f"no folder {shown_path(file.absolute().parent)} to draw into", "make it first")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
@@ -771,6 +1063,30 @@ def train_bundle(
         raise typer.BadParameter("a bundle also needs --teacher and --work")
     places = Folders(data, teacher, work, output)
     make(recipe, places, device, tuple(stages or STAGES), overrides, remark, report, show)
+
+
+def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: Labelled, *, as_json: bool) -> None:
+    """A column for each model, in the order given; below the figures, those of single words."""
+    from training import zeroshot
+
+    tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate(column, pictures) for column in columns}
+    words = {k: labelled.classes[k][1][0] for k in pictures.queries}
+    found = {column.name: zeroshot.word_precisions(column, pictures) for column in columns}
+    if as_json:
+        by_word = {name: {words[k]: value for k, value in values.items()} for name, values in found.items()}
+        out(json.dumps({name: {**table, "words": by_word[name]} for name, table in tables.items()}, indent=2))
+        return
+    width = max(10, *(len(name) + 2 for name in tables))
+    out(f"{'':<36}" + "".join(f"{name:>{width}}" for name in tables))
+    for row in next(iter(tables.values())):
+        digits = 4 if row.startswith("1 - cos") else 2
+        out(f"{row:<36}" + "".join(cell(table[row], width, digits) for table in tables.values()))
+    for k, word in words.items():
+        out(f"{'  ' + word:<36}" + "".join(cell(values.get(k), width, 2) for values in found.values()))
+
+
+def cell(value: float | None, width: int, digits: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"
 
 
 # Places and facts

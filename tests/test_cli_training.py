@@ -55,9 +55,11 @@ def test_prepare_train_and_evaluate(data: Path, tmp_path: Path) -> None:
     done("train", "devise", "--data", captions, "--features", features, "--output", run, "--device", "cpu", *small)
     assert (run / "best.safetensors").is_file()
 
-    table = done("evaluate", captions, "--split", "test", "--beam", "1", "--beam", "2", "--model", model)
+    table = done("evaluate", "captions", captions, "--split", "test", "--beam", "1", "--beam", "2", "--model", model)
     assert {"bleu4_beam1", "bleu4_beam2"} <= {line.split()[0] for line in table.splitlines()}
-    found = json.loads(done("evaluate", captions, "--beam", "1", "--word", "dog", "--model", model, "--json"))
+    found = json.loads(
+        done("evaluate", "captions", captions, "--beam", "1", "--word", "dog", "--model", model, "--json")
+    )
     assert 0 <= found["words"]["dog"]["fit"] <= 5
     assert len(found["words"]["dog"]["pictures"]) == 5
 
@@ -109,7 +111,7 @@ def test_options_that_would_do_nothing_are_refused(wrong: list[str]) -> None:
     [
         ["train", "nonsense", "--data", "x.h5", "--output", "run"],
         ["train", "devise", "--data", "x.h5", "--features", "y.h5", "--output", "run"],
-        ["evaluate", "x.h5", "--model", "nowhere"],
+        ["evaluate", "captions", "x.h5", "--model", "nowhere"],
         ["prepare", "captions", "nowhere", "x.h5", "--words", "nowhere"],
     ],
 )

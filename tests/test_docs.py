@@ -16,7 +16,9 @@ from cli import app, subtracted_last
 
 ROOT = Path(__file__).resolve().parents[1]
 README = re.sub("<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
-GIVEN = {"build-index", "search", "caption", "train", "prepare", "evaluate", "info"}
+GIVEN = {
+    "build-index", "search", "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
+}  # fmt: skip
 
 
 def leaves(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCommand]]:
@@ -79,8 +81,9 @@ def test_help_has_an_example_that_is_right(name: str) -> None:
         check_line(words)
 
 
-def test_the_group_has_help_with_an_example() -> None:
-    result = CliRunner().invoke(app, ["prepare", "--help"])
+@pytest.mark.parametrize("group", ["prepare", "evaluate"])
+def test_the_group_has_help_with_an_example(group: str) -> None:
+    result = CliRunner().invoke(app, [group, "--help"])
     calls = shell_lines(result.output.partition("Example:")[2])
     assert calls
     for words in calls:

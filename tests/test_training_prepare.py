@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_model import words_file
 from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.distil import crop_box, cut_views, prepare_distil
-from training.prepare.features import cut, key_of, read_features, write_features
+from training.prepare.features import cut, encoder_network, key_of, read_features, teacher_network, write_features
 from training.prepare.labels import class_vectors, prepare_labels, read_tiny_imagenet
 from training.prepare.store import PreparedWriter, open_prepared, read_encoded
 from training_data import COLOURS, flickr8k, teacher, tiny_imagenet
@@ -112,8 +112,8 @@ def test_a_damaged_data_set_is_named(tmp_path: Path, break_it, message: str) -> 
 
 def test_labels_keep_their_pictures_and_average_their_lemmas(tmp_path: Path, space: PhraseSpace) -> None:
     shards = read_tiny_imagenet(tiny_imagenet(tmp_path / "t", per_class=3))
-    assert prepare_labels(shards, tmp_path / "l.h5", space) == 3 * 3 * 2 + 6
-    assert prepare_labels(shards, tmp_path / "few.h5", space, per_class=4) == 3 * 4 + 6
+    assert prepare_labels(shards, tmp_path / "l.h5", space).pictures == 3 * 3 * 2 + 6
+    assert prepare_labels(shards, tmp_path / "few.h5", space, per_class=4).pictures == 3 * 4 + 6
     with open_prepared(tmp_path / "l.h5", "labels") as file:
         labels = file["labels/class"][:]
         for row, label in zip(read_encoded(file), labels, strict=True):
@@ -181,7 +181,8 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
     prepare_captions(read_flickr8k(flickr8k(tmp_path / "f", 3)), tmp_path / "c.h5", space, min_word_freq=1)
     torch.manual_seed(0)
     encoder, preprocess = Encoder(EncoderConfig("resnet18")), PreprocessConfig(side=32)
-    write_features(encoder, preprocess, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), views=2, batch=6)
+    network = encoder_network(encoder, preprocess, torch.device("cpu"))
+    write_features(network, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), views=2, batch=6)
     with h5py.File(tmp_path / "c.h5") as file:
         names, encoded = file["pictures/name"][:], read_encoded(file)
     key = key_of(encoder, preprocess)
@@ -201,6 +202,24 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
         read_features(tmp_path / "f.h5", names, key_of(encoder, PreprocessConfig(side=48)))
     with pytest.raises(DataError, match=r"lacks 1 pictures, other\.jpg"):
         read_features(tmp_path / "f.h5", np.array([b"other.jpg"], object))
+
+
+def test_features_of_a_teacher(tmp_path: Path, space: PhraseSpace) -> None:
+    prepare_captions(read_flickr8k(flickr8k(tmp_path / "f", 3)), tmp_path / "c.h5", space, min_word_freq=1)
+    network = teacher_network(teacher(tmp_path / "t"), torch.device("cpu"))
+    write_features(network, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), grid=False, views=2)
+    with h5py.File(tmp_path / "c.h5") as file:
+        names, encoded = file["pictures/name"][:], read_encoded(file)
+    found = read_features(tmp_path / "f.h5", names)
+    assert found.pool.shape == (9, 2, 12) and found.grid is None and found.key == network.key
+    pixels = cut(encoded[4], 224, 1)[0].astype(np.float32)  # its pool is the mean colour of each quarter, over 255
+    quarters = [pixels[:112, :112], pixels[:112, 112:], pixels[112:, :112], pixels[112:, 112:]]
+    expected = np.stack([q.mean((0, 1)) for q in quarters], 1).reshape(-1) / 255
+    np.testing.assert_allclose(found.pool[4, 0], expected, atol=5e-3)
+    (tmp_path / "t" / "teacher.py").write_text((tmp_path / "t" / "teacher.py").read_text() + "# changed\n")
+    changed = teacher_network(tmp_path / "t", torch.device("cpu"))
+    with pytest.raises(DataError, match="another encoder"):
+        read_features(tmp_path / "f.h5", names, changed.key)
 
 
 def test_mirrored_view_is_the_mirror_image() -> None:

@@ -58,6 +58,55 @@ def tiny_imagenet(folder: Path, per_class: int = 8) -> Path:
     return folder
 
 
+def karpathy(folder: Path, per_split: int = 2) -> Path:
+    """A Karpathy JSON with its pictures in `images/`: photos as in `flickr8k`, the splits mixed."""
+    (folder / "images" / "pool").mkdir(parents=True)
+    images = []
+    for i in range(per_split):
+        for split in ("val", "restval", "test", "train"):
+            name = f"{split}{i}.jpg"
+            draw(folder / "images" / "pool" / name, list(COLOURS)[i % 3])
+            raw = [f"A {list(COLOURS)[i % 3]} {THINGS[i % 3]} .", f"Only {split} ."]
+            sentences = [{"raw": text, "tokens": text.lower().split()[:-1]} for text in raw]
+            images.append({"filepath": "pool", "filename": name, "split": split, "sentences": sentences})
+    (folder / "dataset.json").write_text(json.dumps({"images": images, "dataset": "tiny"}))
+    return folder / "dataset.json"
+
+
+def coco(folder: Path, per_split: int = 3) -> dict[str, Path]:
+    """COCO captions in its layout: `annotations/captions_train.json` and so on, the pictures in `train/` beside it."""
+    files = {}
+    (folder / "annotations").mkdir(parents=True)
+    for first, (split, name) in enumerate((("train", "train"), ("dev", "val"), ("test", "test"))):
+        (folder / name).mkdir()
+        images, annotations = [], []
+        for i in range(per_split):
+            number = 100 * first + 7 * i
+            draw(folder / name / f"{number:06}.jpg", list(COLOURS)[i % 3])
+            images.append({"id": number, "file_name": f"{number:06}.jpg"})
+            annotations.append({"image_id": number, "caption": f"a {list(COLOURS)[i % 3]} {THINGS[i % 3]} {split}"})
+        table = {"images": images, "annotations": annotations[::-1], "info": {}}
+        files[split] = folder / "annotations" / f"captions_{name}.json"
+        files[split].write_text(json.dumps(table))
+    return files
+
+
+def draw(path: Path, colour: str, side: int = 40) -> None:
+    """A picture of one of COLOURS with some noise."""
+    noise = np.random.default_rng(side).integers(0, 20, (side, side, 3))
+    Image.fromarray((noise + np.array(COLOURS[colour])).clip(0, 255).astype(np.uint8)).save(path)
+
+
+def image_folder(folder: Path, classes: dict[str, str], train: int = 3, val: int = 2) -> Path:
+    """Labelled pictures as ImageNet has them: `train/<class>/*.JPEG`, each class of the colour it is given."""
+    for split, count in (("train", train), ("val", val)):
+        for name, colour in classes.items():
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                draw(folder / split / name / f"{i}.JPEG", colour)
+    return folder
+
+
 def teacher(folder: Path) -> Path:
     """A teacher whose pooled features are mean colours: `teacher.py` as `training.prepare.distil` wants it."""
     folder.mkdir(parents=True)

@@ -19,7 +19,7 @@ from training.checkpoint import below
 from training.loop import Report
 from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.distil import prepare_distil
-from training.prepare.features import write_features
+from training.prepare.features import encoder_network, write_features
 from training.prepare.labels import prepare_labels, read_tiny_imagenet
 from training.prepare.store import open_prepared
 from training.prepare.words import train_words
@@ -136,15 +136,16 @@ class _Bundler:
             prepare_labels(shards, self.path("labels.h5"), self._space(), self.bundle.per_class, self.progress)
 
     def features(self) -> None:
-        encoder, place = self._encoder(), resolve(self.device)
+        place = resolve(self.device)
+        network = encoder_network(self._encoder(), self.preprocess, place)
         if not self.path("features.h5").is_file():
             write_features(
-                encoder, self.preprocess, self.path("captions.h5"), self.path("features.h5"), place,
-                views=self.bundle.views, progress=self.progress,
+                network, self.path("captions.h5"), self.path("features.h5"), place, views=self.bundle.views,
+                progress=self.progress,
             )  # fmt: skip
         if not self.path("label-features.h5").is_file():
             write_features(
-                encoder, self.preprocess, self.path("labels.h5"), self.path("label-features.h5"), place, grid=False,
+                network, self.path("labels.h5"), self.path("label-features.h5"), place, grid=False,
                 progress=self.progress,
             )  # fmt: skip
 

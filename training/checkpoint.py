@@ -20,16 +20,20 @@ def save(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], state: dict[str, Any]
 ) -> None:
     """Write weights, optimiser moments, the weight average, random state and `state` atomically."""
-    from safetensors.torch import save_file
-
     tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
     tensors["random.torch"] = torch.get_rng_state()
+    write(path, tensors, state=json.dumps(state))
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
+    """Write a safetensors file; it takes its name only when complete."""
+    from safetensors.torch import save_file
+
     partial = path.with_name(path.name + ".partial")
-    contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={"state": json.dumps(state)})
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, metadata or None)
     os.replace(partial, path)
 
 

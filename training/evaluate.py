@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from training.captioner import generate, load_decoder, read_captioned, read_grid, score
-from training.prepare.store import SPLITS, open_prepared, read_encoded
+from training.prepare.store import SPLITS, open_prepared, read_pixels
 from vsearch.errors import DataError
 from vsearch.generate import Caption
-from vsearch.image.decode import decode_bytes
-from vsearch.image.transform import to_pixels
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
@@ -29,10 +27,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared caption set: I encoded pictures with their names and tokenised captions."""
+    """One split of a prepared caption set: where its I pictures are, with their names and tokenised captions."""
 
     names: list[str]
-    encoded: list[bytes]
+    file: Path
+    rows: list[int]
     captions: list[list[list[str]]]
 
 
@@ -42,7 +41,7 @@ def read_split(path: Path, split: str) -> Split:
         raise DataError(f"no split {split!r}", f"splits: {', '.join(SPLITS)}")
     with open_prepared(path, "captions") as file:
         rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index(split))
-        encoded, names = read_encoded(file), file["pictures/name"].asstr()[:]
+        names = file["pictures/name"].asstr()[:]
         owner, texts = file["captions/picture"][:], file["captions/text"].asstr()[:]
     if not len(rows):
         raise DataError(f"{path} has no picture in the split {split!r}", "prepare the data set again")
@@ -50,12 +49,7 @@ def read_split(path: Path, split: str) -> Split:
     for picture, text in zip(owner, texts, strict=True):
         if int(picture) in groups:
             groups[int(picture)].append(str(text).split())
-    return Split([str(names[i]) for i in rows], [encoded[i] for i in rows], list(groups.values()))
-
-
-def pixels_of(encoded: list[bytes], side: int) -> NDArray[np.uint8]:
-    """Encoded pictures -> (B, S, S, 3)."""
-    return np.stack([to_pixels(decode_bytes(piece), side) for piece in encoded])
+    return Split([str(names[i]) for i in rows], path, rows.tolist(), list(groups.values()))
 
 
 def describe(
@@ -69,13 +63,14 @@ def describe(
     """Vectors (I, D) of a split's pictures and, where wanted, the best caption of each."""
     vectors: list[NDArray[np.float32]] = []
     found: list[Caption] = []
-    for start in range(0, len(split.encoded), batch):
-        pixels = pixels_of(split.encoded[start : start + batch], model.config.preprocess.side)
+    for start in range(0, len(split.rows), batch):
+        with open_prepared(split.file, "captions") as file:
+            pixels = read_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
         out = model.describe(torch.from_numpy(pixels).permute(0, 3, 1, 2), captions=captions, beam=beam)
         vectors.append(out.vectors)
         found += [best[0] for best in out.captions or []]
         if progress:
-            progress(start + len(pixels), len(split.encoded))
+            progress(start + len(pixels), len(split.rows))
     return np.concatenate(vectors), found
 
 

@@ -2,95 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from training import checkpoint
-from training.schedule import OneCycle
-from vsearch.device import autocast
-from vsearch.errors import VsearchError
+from training import checkpoint, distributed
+from training.average import Average
+from training.contract import Group, LoopConfig, Loss, Progress, Report, Stopped, Task
+from training.schedule import Standing, schedule
+from training.step import Stepper, Watch, steps_of
+from vsearch.device import keep_memory
+from vsearch.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How to optimise; the `[loop]` table of a recipe."""
-
-    epochs: int = 10
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.25
-    beta2: float = 0.99
-    clip: float = 1.0
-    average: float = 0.0  # decay of the exponential moving average of the weights; 0: none
-    bf16: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parameters that share a learning rate of `scale` times the recipe's."""
-
-    parameters: list[nn.Parameter]
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a task says of one batch: the loss to descend, values to log, and how many items it held."""
-
-    value: Tensor
-    items: int
-    parts: dict[str, Tensor] = field(default_factory=dict)
-
-
-class Task(Protocol):
-    """A model, its data and its losses."""
-
-    monitor: str  # the metric of `evaluate` that chooses the best epoch, higher is better; "" keeps the last
-
-    @property
-    def module(self) -> nn.Module: ...
-    def groups(self) -> list[Group]: ...
-    def steps(self, epoch: int) -> int: ...
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Any]: ...
-    def loss(self, batch: Any) -> Loss: ...
-    def evaluate(self) -> dict[str, float]: ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; `left` in seconds."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    lr: float
-    items_per_second: float
-    left: float
-
-
-Report = Callable[[Progress], None]
-
-
-class Stopped(VsearchError):
-    """The loss stopped being a number; the last good checkpoint is kept."""
+__all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "fit"]
+LOOK = 20  # steps between two looks at the loss on a device that must be waited for
 
 
 def fit(task: Task, config: LoopConfig, output: Path, device: torch.device, report: Report | None = None) -> None:
     """Train `task` into the folder `output`; continues where an earlier run stopped.
 
     After every epoch there stand `checkpoint.safetensors`, `best.safetensors` (the weights of the best epoch by
-    `task.monitor`, averaged ones where the recipe averages) and a line more in `log.jsonl`.
+    `task.monitor`, averaged ones where the recipe averages) and a line more in `log.jsonl`. On several processes only
+    the first one writes and reports.
+
+    Raises Stopped where the loss, a gradient or a weight is no finite number, ConfigError for a recipe that does not
+    fit, DataError for a checkpoint that cannot be used.
     """
     _Fit(task, config, output, device, report).run()
 
@@ -99,121 +42,131 @@ class _Fit:
     def __init__(
         self, task: Task, config: LoopConfig, output: Path, device: torch.device, report: Report | None
     ) -> None:
+        if not task.monitor and (config.schedule == "plateau" or config.stop_after):
+            raise ConfigError(
+                "this task has no metric to wait for", "set loop.schedule = one_cycle, loop.stop_after = 0"
+            )
+        self.task, self.config, self.output, self.device = task, config, output, device
+        if device.type == "cpu":
+            keep_memory()
+        self.first = distributed.first()
+        self.report = report if self.first else None
+        self.stepper = Stepper(task, config, device)
+        self.average = Average(task.module, config.average) if config.average else None
+        self.steps = steps_of(task, config.epochs)
+        self.begins = [0, *accumulate(self.steps)]  # the first step of each epoch, and the end of the last
+        self.at = schedule(config.schedule, config.lr, self.begins[-1], config.warmup, config.warmup_steps)
+        self.standing = Standing()
         output.mkdir(parents=True, exist_ok=True)
-        self.task, self.config, self.output, self.device, self.report = task, config, output, device, report
-        groups = [g for g in task.groups() if g.parameters]
-        self.scales = [g.scale for g in groups]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": g.parameters} for g in groups],
-            lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True,
-        )  # fmt: skip
-        self.parameters = [p for g in groups for p in g.parameters]
-        self.schedule = OneCycle(config.lr, config.warmup)
-        self.steps = [task.steps(e) for e in range(config.epochs)]
-        self.average = _copy(task.module) if config.average else {}
-        self.first, self.best = 0, -math.inf
-        self.started, self.done_before = time.monotonic(), 0
 
     def run(self) -> None:
+        self.resume()
+        self.started, self.done_before = time.monotonic(), self.begins[min(self.standing.epoch, self.config.epochs)]
+        patience = self.config.decay_patience if self.config.schedule == "plateau" else 0
+        while self.standing.epoch < self.config.epochs and not self.is_over():
+            epoch = self.standing.epoch
+            record = {"epoch": epoch + 1, **self.train(epoch), **self.evaluate()}
+            value = distributed.told(self.monitored(record), self.device)
+            self.standing = self.standing.after(value, patience, self.config.decay_factor)
+            if self.first:
+                self.keep(record)
+
+    def is_over(self) -> bool:
+        return 0 < self.config.stop_after <= self.standing.stale
+
+    def resume(self) -> None:
         last = self.output / "checkpoint.safetensors"
         if last.is_file():
-            average, state = checkpoint.load(last, self.task.module, self.optimizer)
-            self.average = average
-            self.first, self.best = state["epoch"], state["best"]
-        self.done_before = sum(self.steps[: self.first])
-        for epoch in range(self.first, self.config.epochs):
-            record = {"epoch": epoch + 1, **self.train(epoch), **self.evaluate()}
-            self.keep(record)
-            state = {"epoch": epoch + 1, "best": self.best}
-            checkpoint.save(last, self.task.module, self.optimizer, self.average, state)
-            with (self.output / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
+            average, state = checkpoint.load(last, self.task.module, self.stepper.optimizer)
+            if self.average:
+                self.average.load(average)
+            self.standing = Standing(**state)
+        distributed.agree(self.standing.epoch, self.device, f"checkpoint {last}")
+        if self.first:
+            self.cut_log()
+
+    def cut_log(self) -> None:
+        """Take from the log the epochs that the checkpoint does not know: they are run again."""
+        log = self.output / "log.jsonl"
+        lines = log.read_text().splitlines() if log.is_file() else []
+        if len(lines) > self.standing.epoch:
+            log.write_text("".join(f"{line}\n" for line in lines[: self.standing.epoch]))
 
     def train(self, epoch: int) -> dict[str, float]:
         """One epoch; returns the means of loss and parts over its items."""
         self.task.module.train()
-        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + epoch)
-        torch.manual_seed(self.config.seed * 100_003 + epoch)
-        sums: dict[str, Tensor] = {}
-        items, started = 0, time.monotonic()
-        for step, batch in enumerate(self.task.batches(epoch, generator)):
-            share = (sum(self.steps[:epoch]) + step) / sum(self.steps)
-            lr, loss = self.step(batch, share)
+        seed = self.config.seed * 100_003 + epoch
+        torch.manual_seed(seed + (distributed.rank() << 40))  # each process drops out other cells
+        watch, sums, items, started = Watch(epoch, self.device), _Means(), 0, time.monotonic()
+        for step, batch in enumerate(self.task.batches(epoch, torch.Generator().manual_seed(seed))):
+            lr, momentum = self.at(self.begins[epoch] + step)
+            lr *= self.standing.factor
+            value, loss = self.stepper.step(batch, lr, momentum, watch, step)
+            if self.average:
+                self.average.update()
             items += loss.items
-            for name, value in {"loss": loss.value, **loss.parts}.items():
-                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach().float() * loss.items
-            if step % 20 == 0:
-                self.check(loss.value, epoch, step)
-                self.tell(epoch, step, float(loss.value.detach()), lr, items / (time.monotonic() - started))
+            sums.add({**loss.parts, "loss": value}, loss.items)
+            if step % LOOK == 0:
+                watch.look()
+                self.tell(epoch, step, value, lr, items / (time.monotonic() - started))
+        watch.look()
+        self.stepper.check_weights(epoch)
+        means = sums.result()
         seconds = time.monotonic() - started
-        means = {k: float(v) / items for k, v in sums.items()}
-        if not math.isfinite(means["loss"]):
-            raise Stopped(f"the loss was not a number in epoch {epoch + 1}", "lower the learning rate, then resume")
         return {**means, "lr": lr, "items_per_second": items / seconds, "seconds": seconds}
 
-    def step(self, batch: Any, share: float) -> tuple[float, Loss]:
-        lr, momentum = self.schedule.at(share)
-        for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
-            group["lr"], group["betas"] = lr * scale, (momentum, self.config.beta2)
-        with autocast(self.device, enabled=self.config.bf16):
-            loss = self.task.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.value.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip:
-            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.optimizer.step()
-        if self.average:
-            with torch.no_grad():
-                for name, value in self.task.module.state_dict().items():
-                    _blend(self.average[name], value, self.config.average)
-        return lr, loss
-
-    def check(self, value: Tensor, epoch: int, step: int) -> None:
-        if not math.isfinite(float(value.detach())):
-            raise Stopped(
-                f"the loss is {float(value.detach())} at epoch {epoch + 1}, step {step}; the checkpoint of the epoch "
-                "before is kept", "lower the learning rate, then resume",
-            )  # fmt: skip
-
-    def tell(self, epoch: int, step: int, loss: float, lr: float, speed: float) -> None:
+    def tell(self, epoch: int, step: int, value: Tensor, lr: float, speed: float) -> None:
         if self.report is None:
             return
-        done = sum(self.steps[:epoch]) + step + 1
+        done = self.begins[epoch] + step + 1
         elapsed = time.monotonic() - self.started
-        left = elapsed / max(1, done - self.done_before) * (sum(self.steps) - done)
-        self.report(Progress(epoch + 1, self.config.epochs, step, self.steps[epoch], loss, lr, speed, left))
+        left = elapsed / max(1, done - self.done_before) * (self.begins[-1] - done)
+        self.report(Progress(epoch + 1, self.config.epochs, step, self.steps[epoch], float(value), lr, speed, left))
 
     def evaluate(self) -> dict[str, float]:
-        """The task's metrics with the averaged weights, where there are any."""
-        own = _copy(self.task.module) if self.average else {}
-        if self.average:
-            self.task.module.load_state_dict(self.average)
-        self.task.module.eval()
-        with torch.no_grad():
-            metrics = self.task.evaluate()
-        if self.average:
-            self.task.module.load_state_dict(own)
-        return metrics
+        """The task's metrics with the averaged weights, where there are any; on the first process alone."""
+        if not self.first:
+            return {}
+        with self.average.in_place() if self.average else nullcontext(), distributed.alone(), torch.no_grad():
+            self.task.module.eval()
+            return self.task.evaluate()
+
+    def monitored(self, record: dict[str, float]) -> float:
+        """The metric that chooses the best epoch; without one the last epoch is the best."""
+        if not self.task.monitor or not self.first:
+            return math.inf
+        if self.task.monitor not in record:
+            raise ConfigError(f"the task has no metric {self.task.monitor!r}", f"known: {', '.join(record)}")
+        return record[self.task.monitor]
 
     def keep(self, record: dict[str, float]) -> None:
-        from safetensors.torch import save_file
-
-        value = record.get(self.task.monitor, math.inf) if self.task.monitor else math.inf
-        if value < self.best or (value == self.best and math.isfinite(value)):
-            return
-        self.best = value
-        weights = self.average or self.task.module.state_dict()
-        partial = self.output / "best.safetensors.partial"
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in weights.items()}, partial)
-        partial.replace(self.output / "best.safetensors")
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in module.state_dict().items()}
+        """Write what an epoch has made. The checkpoint comes last: before it stands, the epoch is not done."""
+        if self.standing.stale == 0:
+            weights = self.average.values if self.average else self.task.module.state_dict()
+            checkpoint.write(self.output / "best.safetensors", weights)
+        with (self.output / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        average = self.average.values if self.average else {}
+        last = self.output / "checkpoint.safetensors"
+        checkpoint.save(last, self.task.module, self.stepper.optimizer, average, dataclasses.asdict(self.standing))
 
 
-def _blend(average: Tensor, value: Tensor, decay: float) -> None:
-    if average.is_floating_point():
-        average.lerp_(value.to(average.dtype), 1 - decay)
-    else:
-        average.copy_(value)
+class _Means:
+    """Means of named values, each over the items of the batches that had it; the values stay on their device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.items: dict[str, int] = {}
+
+    def add(self, values: dict[str, Tensor], items: int) -> None:
+        for name, value in values.items():
+            part = value.detach().float() * items
+            self.sums[name] = self.sums[name] + part if name in self.sums else part
+            self.items[name] = self.items.get(name, 0) + items
+
+    def result(self) -> dict[str, float]:
+        names = sorted(self.sums, key=lambda name: name != "loss")
+        if not names:
+            return {}
+        means = distributed.average(torch.stack([self.sums[n] / self.items[n] for n in names]))
+        return dict(zip(names, means.tolist(), strict=True))

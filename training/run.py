@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training import distributed
 from training import recipe as recipes
 from training.loop import LoopConfig, Report, Task, fit
+from training.lr_finder import LrCurve, find_lr
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve, seed_everything
 from vsearch.errors import ConfigError
@@ -19,12 +21,14 @@ from vsearch.errors import ConfigError
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files a training reads: a prepared file, its cached features, labelled pictures and theirs."""
+    """The files a training reads: a prepared file, its cached features, labelled pictures and theirs, and the folder
+    of the model that a second stage starts from."""
 
     data: Path
     features: Path | None = None
     labels: Path | None = None
     label_features: Path | None = None
+    start: Path | None = None
 
 
 def train(
@@ -33,24 +37,58 @@ def train(
 ) -> None:  # fmt: skip
     """Train `recipe` on `inputs` into the folder `output`; continues where an earlier run stopped.
 
-    The recipe, changed settings included, is written beside the result.
+    Under torchrun all its processes train together, see `training.distributed`.
 
     Raises ConfigError for a recipe that does not fit, DataError for files that do not.
     """
-    table = recipes.read(recipe, overrides)
-    note = json.dumps(table, indent=2) + "\n"
-    loop = from_dict(LoopConfig, table.pop("loop", {}), "loop")
-    place = resolve(device)
-    seed_everything(loop.seed)
-    task = _task(table, inputs, loop, place)
+    table, loop = _read(recipe, overrides)
+    with distributed.joined(device) as place:
+        task = _task(table, inputs, loop, place)
+        if distributed.first():
+            _note(recipes.read(recipe, overrides), inputs, output)
+        fit(task, loop, output, place, report)
+
+
+def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
+    """Write the recipe, changed settings included, beside what is trained by it; and what its features were made with.
+
+    Raises DataError where the training was begun on features of another encoder.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.json").write_text(note, "utf-8")
-    fit(task, loop, output, place, report)
+    if inputs.features is not None:
+        from training.prepare.features import note_key
+
+        note_key(output, inputs.features)
+    (output / "recipe.json").write_text(json.dumps(table, indent=2) + "\n", "utf-8")
+
+
+def sweep(
+    recipe: str | Path, inputs: Inputs, device: str = "auto", overrides: Mapping[str, str] | None = None,
+    low: float = 1e-6, high: float = 1.0, steps: int = 100, progress: Callable[[int, int], None] | None = None,
+) -> LrCurve:  # fmt: skip
+    """The losses of `recipe` on `inputs` at learning rates from `low` to `high`; see `training.lr_finder`.
+
+    Raises ConfigError for a recipe that does not fit, DataError for files that do not.
+    """
+    table, loop = _read(recipe, overrides)
+    place = resolve(device)
+    return find_lr(_task(table, inputs, loop, place), loop, place, low, high, steps, progress)
+
+
+def _read(recipe: str | Path, overrides: Mapping[str, str] | None) -> tuple[dict[str, Any], LoopConfig]:
+    """The recipe, seeded, as its `[loop]` and the rest."""
+    table = recipes.read(recipe, overrides)
+    loop = from_dict(LoopConfig, table.pop("loop", {}), "loop")
+    seed_everything(loop.seed)
+    return table, loop
 
 
 def _task(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
     kind = table.pop("kind", None)
-    tasks = {"distil": _distil, "devise": _devise, "caption": _caption, "self-critical": _self_critical}
+    tasks = {
+        "distil": _distil, "devise": _devise, "devise-labels": _devise_labels, "devise-finetune": _devise_finetune,
+        "caption": _caption, "self-critical": _self_critical, "joint": _joint,
+    }  # fmt: skip
     if kind not in tasks:
         raise ConfigError(f"the recipe's kind is {kind!r}", f"known: {', '.join(tasks)}")
     task = tasks[kind](table, inputs, loop, device)
@@ -76,6 +114,24 @@ def _devise(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: tor
     return DeviseTask(config, head, inputs.data, _features(inputs), device, inputs.labels, inputs.label_features)
 
 
+def _devise_labels(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
+    from training.tasks.labels import LabelsTask, LabelsTaskConfig
+
+    head = from_dict(DeviseConfig, table.pop("devise", {}), "devise")
+    config = from_dict(LabelsTaskConfig, table.pop("task", {}), "task")
+    return LabelsTask(config, head, inputs.data, _features(inputs), device)
+
+
+def _devise_finetune(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
+    from training.tasks.finetune import FinetuneConfig, FinetuneTask
+    from vsearch import modelfolder
+
+    if inputs.start is None:
+        raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
+    config = from_dict(FinetuneConfig, table.pop("task", {}), "task")
+    return FinetuneTask(config, modelfolder.load(inputs.start, "cpu"), inputs.data, device)
+
+
 def _caption(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
     from training.tasks.caption import CaptionTask, CaptionTaskConfig
 
@@ -90,6 +146,23 @@ def _self_critical(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, devi
     decoder = from_dict(DecoderConfig, table.pop("decoder", {}), "decoder")
     config = from_dict(SelfCriticalConfig, table.pop("task", {}), "task")
     return SelfCriticalTask(config, decoder, inputs.data, _features(inputs), device)
+
+
+def _joint(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
+    from training.tasks.joint import JointConfig, JointTask
+    from vsearch import modelfolder
+
+    if inputs.start is None:
+        raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
+    devise, decoder = table.pop("devise", None), table.pop("decoder", None)
+    return JointTask(
+        from_dict(JointConfig, table.pop("task", {}), "task"),
+        modelfolder.load(inputs.start, "cpu"),
+        None if devise is None else from_dict(DeviseConfig, devise, "devise"),
+        None if decoder is None else from_dict(DecoderConfig, decoder, "decoder"),
+        inputs.data,
+        device,
+    )
 
 
 def _features(inputs: Inputs) -> Path:

@@ -1,9 +1,12 @@
-"""Learning-rate schedules: plain functions of the share of training done."""
+"""Learning-rate schedules: plain functions of the step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+SCHEDULES = ("one_cycle", "plateau", "constant")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,53 @@ class OneCycle:
             )
         rest = (share - self.warmup) / max(1e-9, 1 - self.warmup)
         return _cosine(self.peak, self.peak / self.end, rest), _cosine(low, high, rest)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The same learning rate in every step, after a straight rise over the first `warmup_steps`."""
+
+    peak: float
+    warmup_steps: int = 0
+    momentum: float = 0.9
+
+    def at(self, step: int) -> tuple[float, float]:
+        """(learning rate, momentum) of step `step`, counted from 0."""
+        return self.peak * min(1.0, (step + 1) / max(1, self.warmup_steps)), self.momentum
+
+
+def schedule(
+    name: str, peak: float, total: int, warmup: float, warmup_steps: int
+) -> Callable[[int], tuple[float, float]]:
+    """The schedule of `SCHEDULES` over `total` steps: step -> (learning rate, momentum).
+
+    "plateau" is steady here: what it takes off follows from the epochs' metrics, see `Standing`.
+    """
+    if name == "one_cycle":
+        cycle = OneCycle(peak, min(1.0, warmup_steps / max(1, total)) if warmup_steps else warmup)
+        return lambda step: cycle.at(step / max(1, total))
+    return Steady(peak, warmup_steps).at
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the epochs so far have come to; kept in the checkpoint."""
+
+    epoch: int = 0  # epochs done
+    best: float = -math.inf
+    stale: int = 0  # epochs since the best one
+    factor: float = 1.0  # of the learning rate
+
+    def after(self, value: float, patience: int = 0, factor: float = 1.0) -> Standing:
+        """The standing after one more epoch, whose metric is `value` (a NaN is no gain).
+
+        After every `patience` epochs in a row without gain (0: never) the learning rate's factor shrinks by `factor`.
+        """
+        if value > self.best or value == math.inf:
+            return Standing(self.epoch + 1, value, 0, self.factor)
+        stale = self.stale + 1
+        shrinks = patience > 0 and stale % patience == 0
+        return Standing(self.epoch + 1, self.best, stale, self.factor * (factor if shrinks else 1.0))
 
 
 def _cosine(start: float, end: float, share: float) -> float:

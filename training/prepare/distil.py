@@ -11,16 +11,19 @@ import io
 import json
 import math
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.prepare.pictures import in_order
 from training.prepare.store import PreparedWriter
 from vsearch.errors import DataError, PictureError
 from vsearch.image.decode import decode as decode_file
@@ -87,25 +90,28 @@ def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
 
 def photo_views(paths: list[Path], crops: int, side: int, seed: int) -> Iterator[View]:
     """The views of all photos in order; a file that is no picture is left out."""
-
-    def cut(path: Path) -> list[View]:
-        try:
-            return cut_views(path, crops, side, seed)
-        except PictureError:
-            return []
-
-    with ThreadPoolExecutor() as pool:
-        for views in pool.map(cut, paths):
+    for _, views in in_order(lambda path: cut_views(path, crops, side, seed), paths):
+        if not isinstance(views, PictureError):
             yield from views
 
 
 def shard_views(shards: list[Path]) -> Iterator[View]:
     """The labelled pictures of Tiny-ImageNet shards (npz of `bytes`, `offsets`, `labels`)."""
     for shard in shards:
-        with np.load(shard, allow_pickle=False) as arrays:
-            flat, offsets, labels = arrays["bytes"].tobytes(), arrays["offsets"], arrays["labels"]
+        flat, offsets, labels = read_shard(shard, "bytes", "offsets", "labels")
+        if len(offsets) != len(labels) + 1:
+            raise DataError(f"{shard} has {len(offsets)} offsets for {len(labels)} labels", "copy the shard anew")
         for i, label in enumerate(labels):
-            yield View(flat[offsets[i] : offsets[i + 1]], f"{shard.stem}#{i}", int(label))
+            yield View(flat[offsets[i] : offsets[i + 1]].tobytes(), f"{shard.stem}#{i}", int(label))
+
+
+def read_shard(shard: Path, *names: str) -> list[NDArray[Any]]:
+    """Arrays of a shard by their names. Raises DataError where the file is damaged or lacks one."""
+    try:
+        with np.load(shard, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{shard} is no shard of labelled pictures: {error}", "copy the shard anew") from None
 
 
 def batches(views: Iterator[View], size: int) -> Iterator[list[View]]:
@@ -139,9 +145,7 @@ def prepare_distil(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teacher = load_teacher(teacher_folder).to(device)
     total = len(photos) * (crops + 1)
-    for shard in shards:
-        with np.load(shard, allow_pickle=False) as arrays:
-            total += len(arrays["labels"])
+    total += sum(len(read_shard(shard, "labels")[0]) for shard in shards)
 
     def views() -> Iterator[View]:
         yield from shard_views(shards)

@@ -8,6 +8,7 @@ Files of any other network with `name`, `pool` and `grid` serve as well; they ha
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.prepare.store import read_encoded
+from training.prepare.distil import TEACHER_SIDE, load_teacher
+from training.prepare.store import Stored, read_stored, to_picture
 from vsearch.config import PreprocessConfig
 from vsearch.device import autocast
 from vsearch.errors import DataError
-from vsearch.image.decode import decode_bytes
 from vsearch.image.transform import normalise, to_pixels
 from vsearch.models.encoder import Encoder
 
@@ -34,10 +35,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Features:
-    """Features in memory: `pool` (I, A, C), `grid` (I, A, N, C) or None; A views, the first the plain picture."""
+    """Features in memory: `pool` (I, A, C), `grid` (I, A, N, C) or None; A views, the first the plain picture; and the
+    key of what made them, "" where the file does not say."""
 
     pool: NDArray[np.float16]
     grid: NDArray[np.float16] | None
+    key: str = ""
 
 
 def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
@@ -49,41 +52,71 @@ def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Network:
+    """What features are made with: uint8 pictures (B, 3, S, S) -> grid (B, N, C) and pool (B, C); S is `side`."""
+
+    see: Callable[[Tensor], tuple[Tensor, Tensor]]
+    side: int
+    key: str
+
+
+def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torch.device) -> Network:
+    """An encoder of ours, moved to `device`."""
+    encoder = encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def see(images: Tensor) -> tuple[Tensor, Tensor]:
+        grid, pool = encoder(normalise(images, preprocess).contiguous(memory_format=torch.channels_last))
+        return grid, pool
+
+    return Network(see, preprocess.side, key_of(encoder, preprocess))
+
+
+def teacher_network(folder: Path, device: torch.device) -> Network:
+    """A network by a `teacher.py`, as `distil.load_teacher` reads it, whose answer has a `grid` (B, C, H, W), too."""
+    teacher = load_teacher(folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+
+    def see(images: Tensor) -> tuple[Tensor, Tensor]:
+        out = teacher(images.contiguous(memory_format=torch.channels_last))
+        cells = out["grid"] if "grid" in out else out["pool"][:, :, None]
+        return cells.flatten(2).transpose(1, 2), out["pool"]
+
+    return Network(see, TEACHER_SIDE, digest.hexdigest())
+
+
 def write_features(
-    encoder: Encoder, preprocess: PreprocessConfig, prepared: Path, output: Path, device: torch.device,
-    grid: bool = True, views: int = 1, batch: int = 64, progress: Progress | None = None,
+    network: Network, prepared: Path, output: Path, device: torch.device, grid: bool = True, views: int = 1,
+    batch: int = 64, progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Compute the features of all pictures in `prepared`. View 0 is the picture, view 1 its mirror image, further ones
     are crops of seven eighths of both sides at a corner, mirrored at every other view."""
-    with h5py.File(prepared, "r") as file:
-        encoded, names = read_encoded(file), file["pictures/name"][:]
-    encoder = encoder.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     partial = output.with_name(output.name + ".partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(partial, "w") as file:
-        file["name"] = names
-        file.attrs["key"] = key_of(encoder, preprocess)
+    with h5py.File(prepared, "r") as pictures, h5py.File(partial, "w") as file:
+        file["name"] = pictures["pictures/name"][:]
+        total = len(file["name"])
+        file.attrs["key"] = network.key
         start = 0
-        for pixels in _pixels(encoded, preprocess.side, views, batch):
-            cells, pool = _encode(encoder, pixels, preprocess, device)
+        for pixels in _pixels(pictures, total, network.side, views, batch):
+            cells, pool = _encode(network, pixels, device)
             shape = (len(pixels) // views, views)
-            _append(file, "pool", pool.view(*shape, -1), len(encoded))
+            _append(file, "pool", pool.view(*shape, -1), total)
             if grid:
-                _append(file, "grid", cells.reshape(*shape, *cells.shape[1:]), len(encoded))
+                _append(file, "grid", cells.reshape(*shape, *cells.shape[1:]), total)
             start += shape[0]
             if progress:
-                progress(start, len(encoded))
+                progress(start, total)
         file.attrs["complete"] = True
     os.replace(partial, output)
 
 
 @torch.inference_mode()
-def _encode(
-    encoder: Encoder, pixels: NDArray[np.uint8], preprocess: PreprocessConfig, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+def _encode(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor]:
     with autocast(device):
-        grid, pool = encoder(normalise(images, preprocess).contiguous(memory_format=torch.channels_last))
+        grid, pool = network.see(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
     return grid.half().cpu(), pool.half().cpu()
 
 
@@ -96,18 +129,18 @@ def _append(file: h5py.File, name: str, rows: Tensor, total: int) -> None:
     file[name].attrs["filled"] = start + len(rows)
 
 
-def _pixels(encoded: list[bytes], side: int, views: int, batch: int) -> Iterator[NDArray[np.uint8]]:
+def _pixels(file: h5py.File, total: int, side: int, views: int, batch: int) -> Iterator[NDArray[np.uint8]]:
     """Batches of decoded pictures (n * views, S, S, 3), all views of a picture side by side."""
     per_batch = max(1, batch // views)
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(encoded), per_batch):
-            chunk = encoded[start : start + per_batch]
-            yield np.concatenate(list(pool.map(lambda piece: cut(piece, side, views), chunk)))
+        for start in range(0, total, per_batch):
+            chunk = read_stored(file, range(start, min(start + per_batch, total)))
+            yield np.concatenate(list(pool.map(lambda stored: cut(stored, side, views), chunk)))
 
 
-def cut(encoded: bytes, side: int, views: int) -> NDArray[np.uint8]:
-    """The views of one picture, (views, S, S, 3)."""
-    picture = decode_bytes(encoded)
+def cut(stored: Stored, side: int, views: int) -> NDArray[np.uint8]:
+    """The views of one picture, encoded or raw: (views, S, S, 3)."""
+    picture = to_picture(stored)
     width, height = picture.size
     out = []
     for view in range(views):
@@ -139,6 +172,41 @@ def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid:
         cells = file["grid"][:] if grid and "grid" in file else None
         if cells is not None and not np.array_equal(order, np.arange(len(cells))):
             cells = cells[order]
+        found = str(file.attrs.get("key", ""))
     if pool.ndim == 2:
         pool, cells = pool[:, None], None if cells is None else cells[:, None]
-    return Features(pool, cells)
+    return Features(pool, cells, found)
+
+
+def key_in(path: Path) -> str:
+    """The key of the network and preprocessing that made the features in a file; "" where it does not say.
+
+    Raises DataError where there is no such file.
+    """
+    if not path.is_file():
+        raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
+    with h5py.File(path, "r") as file:
+        return str(file.attrs.get("key", ""))
+
+
+NOTE = "features.json"
+
+
+def note_key(run: Path, features: Path) -> None:
+    """Write into the output folder of a training what its features were made with.
+
+    Raises DataError where it was begun on features of another encoder or preprocessing.
+    """
+    key = key_in(features)
+    if key_in_note(run) not in (None, key):
+        raise DataError(
+            f"the training in {run} was begun on features of another encoder or preprocessing",
+            "go on with those, or name another output folder",
+        )
+    (run / NOTE).write_text(json.dumps({"key": key}) + "\n", "utf-8")
+
+
+def key_in_note(run: Path) -> str | None:
+    """What `note_key` wrote, or None."""
+    path = run / NOTE
+    return str(json.loads(path.read_text("utf-8"))["key"]) if path.is_file() else None

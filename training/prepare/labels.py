@@ -1,86 +1,216 @@
-"""Labelled pictures: shards of Tiny-ImageNet become one HDF5 file of pictures, classes and the classes' word vectors.
+"""Labelled pictures become one HDF5 file of pictures, classes and the classes' word vectors.
 
-Shapes: I pictures, K classes, D word-vector size.
+Shapes: I pictures, K classes, D word-vector size, S side.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from training.prepare.distil import View, batches, shard_views
+from training.prepare.distil import read_shard, shard_views
+from training.prepare.jsonfile import read_json
+from training.prepare.pictures import encode_picture, in_order
 from training.prepare.store import PreparedWriter
-from vsearch.errors import DataError
+from training.prepare.wordnet import Names
+from vsearch.errors import DataError, PictureError
+from vsearch.text.nouns import noun_vectors
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
 
 Progress = Callable[[int, int], None]
+Classes = list[tuple[str, list[str]]]  # (WordNet number or name, lemmas)
+AT_ONCE = 256  # pictures written in one go
+MOST = 32_767  # classes; int16
+
+
+class Entry(NamedTuple):
+    """One labelled picture: its name, its class, and its file or encoded bytes."""
+
+    name: str
+    label: int
+    source: Path | bytes
+
+
+class Labelled(Protocol):
+    """A set of labelled pictures with the splits "train" and "dev"."""
+
+    @property
+    def classes(self) -> Classes: ...
+    @property
+    def empty(self) -> list[str]: ...
+    @property
+    def skipped(self) -> list[tuple[str, str]]: ...
+    def entries(self, split: str, per_class: int | None) -> Iterator[Entry]: ...
+    def total(self, split: str, per_class: int | None) -> int: ...
+
+
+@dataclass
+class LabelReport:
+    """What became of labelled pictures: pictures and classes written; the classes that needed subwords, each with its
+    words outside the dictionary; the classes left out because they have no picture; skipped pictures with the reason.
+    """
+
+    pictures: int = 0
+    classes: int = 0
+    subwords: dict[str, list[str]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Shards:
     """A Tiny-ImageNet folder: `classes` is [(wnid, lemmas)], and the shards of each split."""
 
-    classes: list[tuple[str, list[str]]]
+    classes: Classes
     train: list[Path]
     dev: list[Path]
 
+    @property
+    def empty(self) -> list[str]:
+        return []
 
-def read_tiny_imagenet(folder: Path) -> Shards:
-    """The shards in `folder`: `classes.json`, `train-*.npz`, `val.npz` (which is the dev split here)."""
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        return []
+
+    def entries(self, split: str, per_class: int | None) -> Iterator[Entry]:
+        """The pictures of "train" or "dev" in their order, at most `per_class` of each class."""
+        seen: Counter[int] = Counter()
+        for view in shard_views(self.train if split == "train" else self.dev):
+            if not 0 <= view.label < len(self.classes):
+                raise DataError(f"{view.name}: there is no class {view.label} in classes.json", "copy the shards anew")
+            seen[view.label] += 1
+            if per_class is None or seen[view.label] <= per_class:
+                yield Entry(view.name, view.label, view.encoded)
+
+    def total(self, split: str, per_class: int | None) -> int:
+        """How many pictures `entries` has."""
+        shards = self.train if split == "train" else self.dev
+        count = Counter(label for shard in shards for label in read_shard(shard, "labels")[0].tolist())
+        return sum(n if per_class is None else min(n, per_class) for n in count.values())
+
+
+def read_labelled(folder: Path, lemmas: Path | None = None) -> Labelled:
+    """Labelled pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
+
+    `lemmas`: a file of `wnid TAB lemma, lemma` lines that names the classes. Raises DataError where it is neither.
+    """
+    from training.prepare.imagefolder import read_image_folder
+
+    if (folder / "classes.json").is_file():
+        return read_tiny_imagenet(folder, lemmas)
+    if (folder / "train").is_dir():
+        return read_image_folder(folder, lemmas)
+    raise DataError(
+        f"no labelled pictures in {folder}", "name a folder with train/<class>/, or with classes.json and shards"
+    )
+
+
+def read_tiny_imagenet(folder: Path, lemmas: Path | None = None) -> Shards:
+    """The shards in `folder`: `classes.json`, `train-*.npz`, `val.npz` (which is the dev split here).
+
+    A class goes by its lemmas in the file `lemmas`, if that has it, else by those in `classes.json`; where these are
+    none, by NLTK's WordNet.
+    """
     listing = folder / "classes.json"
     if not listing.is_file():
         raise DataError(f"no classes.json in {folder}", "name the folder of the Tiny-ImageNet shards")
-    classes = [(str(wnid), [str(x) for x in lemmas]) for wnid, lemmas in json.loads(listing.read_text("utf-8"))]
+    try:
+        listed = [(str(wnid), [str(x) for x in own]) for wnid, own in read_json(listing)]
+    except (TypeError, ValueError):
+        raise DataError(f"{listing} is not [[wnid, [lemma, ...]], ...]", "copy the file anew") from None
+    names = Names(*([lemmas] if lemmas else []))
+    classes = [(wnid, names.find(wnid) or own or names.lemmas(wnid)) for wnid, own in listed]
     train, dev = sorted(folder.glob("train-*.npz")), sorted(folder.glob("val.npz"))
     if not train or not dev:
         raise DataError(f"no train-*.npz or no val.npz in {folder}", "name the folder of the Tiny-ImageNet shards")
     return Shards(classes, train, dev)
 
 
-def class_vectors(
-    classes: list[tuple[str, list[str]]], space: PhraseSpace
-) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Unit target of each class (K, D): the mean over its lemmas of their phrase vectors, several words averaged."""
-    rows = []
-    for wnid, lemmas in classes:
-        phrases = [t for t in map(tokenise, lemmas) if t]
-        if not phrases:
-            raise DataError(f"class {wnid} has no word", "name its lemmas in classes.json")
-        mean = space.vectors_of(phrases).mean(0)
-        rows.append(mean / np.linalg.norm(mean))
-    return np.asarray(rows, np.float32)
+def class_vectors(classes: Classes, space: PhraseSpace) -> NDArray[np.float32]:
+    """Unit target of each class (K, D): the mean over its lemmas of their phrase vectors, several words averaged.
+
+    With a .vec, a lemma of unknown words alone has no vector and cannot count; DataError names a class of such lemmas.
+    """
+    placed = []
+    for name, lemmas in classes:
+        placed.append([lemma for lemma in lemmas if any(np.any(space.vectors.unit(w)) for w in tokenise(lemma))])
+        if not placed[-1]:
+            raise DataError(
+                f"class {name} has no word that has a vector: {', '.join(lemmas)}",
+                "take word vectors with subwords (a .bin), or give other lemmas with --lemmas FILE",
+            )
+    return noun_vectors(space, placed)
+
+
+def unknown_words(lemmas: list[str], space: PhraseSpace) -> list[str]:
+    """The words of a class's lemmas that are outside the dictionary: their vectors are guessed from their subwords."""
+    return [word for word in dict.fromkeys(chain(*map(tokenise, lemmas))) if word not in space.vectors]
 
 
 def prepare_labels(
-    shards: Shards, output: Path, space: PhraseSpace, per_class: int | None = None, progress: Progress | None = None
-) -> int:
+    source: Labelled, output: Path, space: PhraseSpace, per_class: int | None = None, progress: Progress | None = None,
+    side: int = 256,
+) -> LabelReport:  # fmt: skip
     """Write a prepared file of kind "labels", of the training split at most `per_class` pictures of each class.
 
-    Returns the number of pictures.
+    Small pictures are stored as they are, others as JPEG of side x side (`pictures.encode_picture`), one after the
+    other, so that memory does not grow with their number. A picture that cannot be read is left out, and so is a class
+    without a picture to train on, with its other pictures: both stand in the report, and nothing shifts.
+    Raises DataError where a class has no word that has a vector, or no picture is left.
     """
-    labels: list[int] = []
-    with PreparedWriter(output, "labels", classes=json.dumps(shards.classes)) as writer:
-        for split, paths in (("train", shards.train), ("dev", shards.dev)):
-            limit = per_class if split == "train" else None
-            for batch in batches(_first_of_each(shard_views(paths), limit), 512):
-                writer.add_pictures([v.encoded for v in batch], [v.name for v in batch], split)
-                labels += [v.label for v in batch]
-                if progress:
-                    progress(len(labels), len(labels))
-        writer.write("labels/class", np.asarray(labels, np.int16))
-        writer.write("labels/vector", class_vectors(shards.classes, space))
-    return len(labels)
+    if len(source.classes) > MOST:
+        raise DataError(f"{len(source.classes)} classes are too many", f"{MOST} are the most")
+    vectors = class_vectors(source.classes, space)
+    report = LabelReport(empty=list(source.empty), skipped=list(source.skipped))
+    total = source.total("train", per_class) + source.total("dev", None)
+
+    def show(done: int) -> None:
+        if progress:
+            progress(done, total)
+
+    with PreparedWriter(output, "labels") as writer:
+        labels = _write(writer, source.entries("train", per_class), "train", side, report, show)
+        used, known = sorted(set(labels)), set(labels)
+        if not used:
+            raise DataError("not one picture to train on can be read", "check the data set's folder")
+        rest = (entry for entry in source.entries("dev", None) if entry.label in known)
+        labels += _write(writer, rest, "dev", side, report, show)
+        classes = [source.classes[k] for k in used]
+        writer.attr("classes", json.dumps(classes))
+        writer.write("labels/class", np.searchsorted(used, labels).astype(np.int16))
+        writer.write("labels/vector", vectors[used])
+    report.pictures, report.classes = len(labels), len(used)
+    report.empty += [name for k, (name, _) in enumerate(source.classes) if k not in known]
+    report.subwords = {name: words for name, lemmas in classes if (words := unknown_words(lemmas, space))}
+    return report
 
 
-def _first_of_each(views: Iterator[View], limit: int | None) -> Iterator[View]:
-    seen: Counter[int] = Counter()
-    for view in views:
-        seen[view.label] += 1
-        if limit is None or seen[view.label] <= limit:
-            yield view
+def _write(
+    writer: PreparedWriter, entries: Iterator[Entry], split: str, side: int, report: LabelReport,
+    show: Callable[[int], None],
+) -> array[int]:  # fmt: skip
+    """Add the pictures of a split; the class of each that could be read."""
+
+    def encode(entry: Entry) -> bytes:
+        return encode_picture(entry.source, side)
+
+    labels: array[int] = array("h")
+    done = in_order(encode, entries)
+    while chunk := list(islice(done, AT_ONCE)):
+        good = [(entry, content) for entry, content in chunk if isinstance(content, bytes)]
+        report.skipped += [(entry.name, str(content)) for entry, content in chunk if isinstance(content, PictureError)]
+        writer.add_pictures([content for _, content in good], [entry.name for entry, _ in good], split)
+        labels.extend(entry.label for entry, _ in good)
+        show(writer.picture_count + len(report.skipped))
+    return labels

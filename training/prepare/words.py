@@ -82,6 +82,17 @@ def trim(source: Path, target: Path, *, quantise: bool = False) -> None:
         raise DataError(
             f"training gave vectors that are not numbers: {source}", "train again, with fasttext-wheel 0.9.2"
         )
+    write_rows(source, target, rows, quantise=quantise)
+
+
+def write_rows(source: Path, target: Path, rows: NDArray[np.float32], *, quantise: bool = False) -> None:
+    """Write a fastText .bin with the dictionary of `source` and the input matrix `rows` (words + buckets, D).
+
+    DataError where `rows` has another shape than the matrix of `source`.
+    """
+    layout = read_layout(source)
+    if rows.shape != (layout.words + layout.bucket, layout.dim):
+        raise DataError(f"{source} has {layout.words + layout.bucket} rows of {layout.dim}, not {rows.shape}")
     with target.open("wb") as file:
         file.write(_head(source, layout))
         file.write(b"\1" if quantise else b"\0")
@@ -92,6 +103,23 @@ def trim(source: Path, target: Path, *, quantise: bool = False) -> None:
             for chunk in _chunks(rows):
                 file.write(chunk.tobytes())
         file.write(b"\0" + SHAPE.pack(0, layout.dim))
+
+
+class InputRows:
+    """The input matrix of a fastText .bin, plain or quantised, and which of its rows make a word."""
+
+    def __init__(self, path: Path) -> None:
+        """WordsError when the file is no whole fastText .bin."""
+        layout = read_layout(path)
+        from fasttext import FastText
+
+        self._model = FastText._FastText(model_path=str(path))
+        count = layout.words + layout.bucket
+        self.rows = np.array([self._model.get_input_vector(i) for i in range(count)], np.float32)  # (R, D)
+
+    def made_of(self, word: str) -> tuple[int, NDArray[np.int64]]:
+        """The row of a word of the dictionary, and all rows whose mean is its vector: that one and its subwords'."""
+        return int(self._model.get_word_id(word)), np.asarray(self._model.get_subwords(word)[1], np.int64)
 
 
 def _head(source: Path, layout: Layout) -> bytes:

@@ -8,6 +8,7 @@ Shapes: B photos of a batch, K captions of each, N cells, C channels, L longest 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.captioner import generate, read_captioned, read_grid
+from training.distributed import shard, share
 from training.loop import Group, Loss
 from training.prefetch import prefetch
 from training.prepare.store import open_prepared
+from training.prepare.wordtable import read_words
 from vsearch.config import DecoderConfig
-from vsearch.errors import ConfigError, DataError
+from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
 from vsearch.models.decoders import Decoder, Teacher, build_decoder
+from vsearch.text.vocab import Vocabulary
 
 MONITORS = ("cider", "bleu4")
 WORD_VECTORS = ("none", "tuned", "frozen")
@@ -134,8 +138,9 @@ class CaptionTask:
         return torch.from_numpy(self.grid[photos, rng.integers(self.grid.shape[1], size=len(photos))])
 
     def loss(self, batch: Batch) -> Loss:
+        items, batch = batch.lengths.numel(), shard(batch)
         total, parts = caption_loss(self.module.decoder, batch, self.config.label_smoothing, self.config.alpha)
-        return Loss(total, batch.lengths.numel(), parts)
+        return Loss(total, items, parts)
 
     def evaluate(self) -> dict[str, float]:
         """CIDEr and BLEU-4 of the dev split, free-running."""
@@ -158,11 +163,12 @@ def caption_loss(decoder: Decoder, batch: Batch, smoothing: float, alpha: float)
     """The loss of a batch, and its parts with the share of words among the five likeliest (top5)."""
     out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling)
     logits = out.logits.float()  # (P, V)
-    parts = {"cross_entropy": F.cross_entropy(logits, out.targets, label_smoothing=smoothing)}
+    entropy = F.cross_entropy(logits, out.targets, label_smoothing=smoothing)
+    parts = {"cross_entropy": share(entropy, len(logits))}
     total = parts["cross_entropy"]
     with torch.no_grad():
         better = logits > logits.gather(1, out.targets[:, None])
-        parts["top5"] = (better.sum(1) < 5).float().mean()
+        parts["top5"] = share((better.sum(1) < 5).float().mean(), len(logits))
     if out.attention is not None and alpha:
         cells = out.attention[..., : batch.memory.shape[1]].float()  # (B * K, T, N), no sentinel
         parts["stochastic"] = ((1 - cells.sum(1)) ** 2).mean()
@@ -176,9 +182,11 @@ def set_word_vectors(decoder: Decoder, data: Path, frozen: bool) -> None:
     Raises DataError where the file has none, ConfigError where they have another size than decoder.embed.
     """
     with open_prepared(data, "captions") as file:
-        if "vocabulary/vector" not in file:
-            raise DataError(f"{data} has no vectors of its vocabulary", "prepare the captions again")
-        vectors = torch.from_numpy(file["vocabulary/vector"][:].astype(np.float32))  # (V, D)
+        table, vocabulary = read_words(file), Vocabulary(json.loads(file.attrs["vocabulary"]))
+    rows = dict(zip(table.words, table.vectors, strict=True))
+    none = np.zeros(table.vectors.shape[1], np.float32)
+    vectors = torch.from_numpy(np.stack([rows.get(word, none) for word in vocabulary.words]))  # (V - specials, D)
+    vectors = torch.cat([torch.zeros(len(vocabulary) - len(vectors), vectors.shape[1]), vectors])  # (V, D)
     weight = decoder.embedding.weight
     if vectors.shape != weight.shape:
         raise ConfigError(f"decoder.embed is {weight.shape[1]}, the word vectors have {vectors.shape[1]}", "make equal")

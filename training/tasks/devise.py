@@ -1,6 +1,7 @@
 """The DeViSE head on cached features: captions' phrase vectors and class vectors as targets.
 
 Losses, weighed in the recipe and summed: cosine, hinge rank (Frome et al. 2013, eq. 1) and in-batch contrastive.
+The words may be tuned along with the head: see `vsearch.models.phrases`.
 Evaluation is retrieval on the dev split: every caption against every picture.
 """
 
@@ -9,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.distributed import spread
 from training.loop import Group, Loss
 from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
+from training.tasks.targets import Captions, caption_losses, label_losses, mean_view, random_views, recall, weighted
 from vsearch.config import DeviseConfig
-from vsearch.errors import ConfigError
-from vsearch.metrics.retrieval import evaluate_retrieval
-from vsearch.models.devise import Contrastive, DeviseHead, cosine_loss, hinge_rank_loss
+from vsearch.errors import ConfigError, DataError
+from vsearch.models.devise import Contrastive, DeviseHead
+from vsearch.models.phrases import PhraseEncoder
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,15 @@ class DeviseTaskConfig:
     margin: float = 0.1
     temperature: float = 0.07
     captions_averaged: int = 1  # targets are the mean of that many of a photo's captions, drawn anew each time
+    words: str = "fixed"  # fixed | tuned: whether the word vectors and the weights of words are trained, too
+    words_lr: float = 0.3  # their learning rate, as a share of the head's
+    views: int = 1  # views of a dev picture whose vectors are averaged; 0: all there are
 
 
 @dataclass(frozen=True)
 class Batch:
     pool: Tensor  # (B, C)
-    target: Tensor  # (B, D)
+    target: Tensor  # (B, D) phrase vectors; or, of words that are tuned, rows of words (B, L), -1 behind the last
     label_pool: Tensor  # (b, C)
     label: Tensor  # (b,) class
 
@@ -50,10 +57,14 @@ class Batch:
 class DeviseModule(nn.Module):
     """The head and what is learned beside it."""
 
-    def __init__(self, config: DeviseConfig, channels: int, temperature: float) -> None:
+    def __init__(
+        self, config: DeviseConfig, channels: int, temperature: float, phrases: PhraseEncoder | None = None
+    ) -> None:
         super().__init__()
         self.devise = DeviseHead(config, channels)
         self.contrastive = Contrastive(temperature)
+        if phrases is not None:
+            self.phrases = phrases
 
 
 class DeviseTask:
@@ -68,25 +79,27 @@ class DeviseTask:
         self.config, self.device = config, device
         with open_prepared(data, "captions") as file:
             split, names = file["pictures/split"][:], file["pictures/name"][:]
-            vectors, owner = file["captions/vector"][:].astype(np.float32), file["captions/picture"][:]
-        self.pool = read_features(features, names, grid=False).pool  # (I, A, C)
+            self.captions = Captions(file, config.words, config.captions_averaged)
+        found = read_features(features, names, grid=False)
+        self.pool, self.key = found.pool, found.key  # (I, A, C)
+        if config.views > self.pool.shape[1]:
+            raise ConfigError(f"task.views is {config.views}, {features} has {self.pool.shape[1]}", "lower it")
         self.train_rows = np.flatnonzero(split == SPLITS.index("train"))
-        self.captions = [vectors[owner == i] for i in range(len(split))]
-        dev = np.flatnonzero(split == SPLITS.index("dev"))
-        self.dev_pool = torch.from_numpy(self.pool[dev, 0].astype(np.float32))
-        self.dev_vectors = torch.from_numpy(np.concatenate([self.captions[i] for i in dev]))
-        self.dev_owner = np.repeat(np.arange(len(dev)), [len(self.captions[i]) for i in dev])
+        self.dev_rows = np.flatnonzero(split == SPLITS.index("dev"))
         self._read_labels(labels, label_features)
-        if head.dim != vectors.shape[1]:
+        if head.dim != self.captions.dim:
             raise ConfigError(
-                f"devise.dim is {head.dim}, the targets have {vectors.shape[1]}", "set devise.dim to that"
+                f"devise.dim is {head.dim}, the targets have {self.captions.dim}", "set devise.dim to that"
             )
-        self.module = DeviseModule(head, self.pool.shape[2], config.temperature).to(device)
+        phrases = self.captions.encoder if config.words == "tuned" else None
+        self.module = DeviseModule(head, self.pool.shape[2], config.temperature, phrases).to(device)
 
     def _read_labels(self, labels: Path | None, features: Path | None) -> None:
         self.label_rows = np.zeros(0, np.int64)
         if not self.config.label_batch:
             return
+        if self.config.words == "tuned":
+            raise ConfigError("the vectors of labels stay where untuned words are", "set task.label_batch to 0")
         if labels is None or features is None:
             raise ConfigError(
                 "task.label_batch needs labelled pictures", "give labels and label_features, or set it to 0"
@@ -95,10 +108,17 @@ class DeviseTask:
             self.label_rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index("train"))
             self.label_class = file["labels/class"][:].astype(np.int64)
             self.label_vectors = torch.from_numpy(file["labels/vector"][:]).to(self.device)
-            self.label_pool = read_features(features, file["pictures/name"][:], grid=False).pool
+            found = read_features(features, file["pictures/name"][:], grid=False)
+        if found.key != self.key:
+            raise DataError(f"{features} holds features of another encoder or preprocessing", "prepare both with one")
+        self.label_pool = found.pool
 
     def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+        own = {id(p) for p in self.module.phrases.parameters()} if self.config.words == "tuned" else set()
+        rest = Group([p for p in self.module.parameters() if id(p) not in own])
+        # Words are pulled to where fastText has them by nothing but a small learning rate: no decay of the shared map.
+        words = Group([p for p in self.module.parameters() if id(p) in own], self.config.words_lr, 0.0)
+        return [rest, words]
 
     def steps(self, epoch: int) -> int:
         return max(1, len(self.train_rows) // self.config.batch)
@@ -110,29 +130,24 @@ class DeviseTask:
             rows = order[step * self.config.batch : (step + 1) * self.config.batch]
             few = rng.choice(self.label_rows, self.config.label_batch) if self.config.label_batch else self.label_rows
             label = self.label_class[few] if len(few) else few
-            pool = self._views(self.label_pool, few, rng) if len(few) else self._views(self.pool, few, rng)
-            yield Batch(self._views(self.pool, rows, rng), self._targets(rows, rng), pool, torch.from_numpy(label))
+            pool = random_views(self.label_pool, few, rng) if len(few) else random_views(self.pool, few, rng)
+            target = self.captions.draw(rows, rng)
+            yield Batch(random_views(self.pool, rows, rng), target, pool, torch.from_numpy(label))
 
-    def _views(self, pool: NDArray[np.float16], rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """A random view of each row, (B, C)."""
-        return torch.from_numpy(pool[rows, rng.integers(pool.shape[1], size=len(rows))].astype(np.float32))
+    def embed(self, pool: Tensor) -> Tensor:
+        """Pooled features (B, C) -> unit vectors (B, D), on the device."""
+        return cast(Tensor, self.module.devise(pool.to(self.device)))
 
-    def _targets(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        n = self.config.captions_averaged
-        drawn = [c[rng.permutation(len(c))[:n]].mean(0) for c in (self.captions[i] for i in rows)]
-        return nn.functional.normalize(torch.from_numpy(np.stack(drawn)), dim=-1)
+    def phrases(self, target: Tensor) -> Tensor:
+        """Unit phrase vectors (B, D) of a batch's targets, on the device."""
+        target = target.to(self.device)
+        return cast(Tensor, self.module.phrases(target)) if self.config.words == "tuned" else target
 
     def loss(self, batch: Batch) -> Loss:
-        c, target = self.config, batch.target.to(self.device)
-        predicted = self.module.devise(batch.pool.to(self.device))
-        parts: dict[str, Tensor] = {}
-        if c.cosine:
-            parts["cosine"] = cosine_loss(predicted, target)
-        if c.hinge:
-            parts["hinge"] = hinge_rank_loss(predicted, torch.arange(len(target), device=self.device), target, c.margin)
-        if c.contrastive:
-            parts["contrastive"] = self.module.contrastive(predicted, target)
-        total = torch.stack([getattr(c, name) * value for name, value in parts.items()]).sum()
+        c, target = self.config, self.phrases(batch.target)
+        predicted = spread(self.embed, batch.pool)
+        parts = caption_losses(c, predicted, target, self.module.contrastive)
+        total = weighted(c, parts)
         if len(batch.label):
             label_parts = self._label_losses(batch)
             parts |= label_parts
@@ -140,23 +155,18 @@ class DeviseTask:
         return Loss(total, len(target), parts)
 
     def _label_losses(self, batch: Batch) -> dict[str, Tensor]:
-        c, label = self.config, batch.label.to(self.device)
-        predicted = self.module.devise(batch.label_pool.to(self.device))
-        parts: dict[str, Tensor] = {}
-        if c.cosine:
-            parts["label_cosine"] = c.cosine * cosine_loss(predicted, self.label_vectors[label])
-        if c.hinge:
-            parts["label_hinge"] = c.hinge * hinge_rank_loss(predicted, label, self.label_vectors, c.margin)
-        if c.contrastive:
-            logits = predicted.float() @ self.label_vectors.T * self.module.contrastive.scale
-            parts["label_contrastive"] = c.contrastive * nn.functional.cross_entropy(logits, label)
-        return parts
+        predicted, label = spread(self.embed, batch.label_pool), batch.label.to(self.device)
+        parts = label_losses(self.config, predicted, label, self.label_vectors, self.module.contrastive)
+        return {f"label_{name}": value for name, value in parts.items()}
 
     def evaluate(self) -> dict[str, float]:
         """Dev retrieval; `recall` is the mean of text-to-image and image-to-text R@1, 5 and 10, in percent."""
-        with torch.no_grad():
-            pictures = self.module.devise(self.dev_pool.to(self.device)).cpu()
-        similarity = (self.dev_vectors @ pictures.T).numpy()  # (M, I)
-        metrics = evaluate_retrieval(similarity, self.dev_owner)
-        keys = [f"{way}_r{k}" for way in ("t2i", "i2t") for k in (1, 5, 10)]
-        return {**metrics, "recall": float(np.mean([metrics[k] for k in keys]))}
+        return self.retrieval(self.dev_rows)
+
+    @torch.no_grad()
+    def retrieval(self, rows: NDArray[np.int64]) -> dict[str, float]:
+        """Every caption of the pictures in `rows` against every one of these pictures; full ranking."""
+        self.module.eval()
+        pictures = mean_view(self.embed, self.pool[rows, : self.config.views or None])  # (I, D)
+        targets, owner = self.captions.all_of(rows)
+        return recall(self.phrases(targets), owner, pictures)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.augment import augment
+from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
 from training.prepare.store import open_prepared, read_encoded
@@ -128,10 +129,14 @@ class DistilTask:
             torch.from_numpy(self.label[flat]),
         )
 
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, 3, S, S) -> pooled features, classes and labels, on the device."""
+        outputs: tuple[Tensor, Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
+        return outputs
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         label, t = batch.label.to(self.device), self.config.temperature
-        images = batch.images.to(self.device, memory_format=torch.channels_last)
-        pool, classes, labels = (x.float() for x in self.module(images))
+        pool, classes, labels = (x.float() for x in spread(self.forward, batch.images))
         target = F.log_softmax(batch.logits.to(self.device) / t, 1)
         divergence = F.kl_div(F.log_softmax(classes / t, 1), target, log_target=True, reduction="batchmean")
         losses = {

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from training.captioner import quick
 from training.checkpoint import load_best
+from training.distributed import shard, share
 from training.loop import Loss
 from training.prefetch import prefetch
 from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
@@ -104,17 +105,19 @@ class SelfCriticalTask(CaptionTask):
 
     def loss(self, batch: Batch) -> Loss:  # type: ignore[override]
         c, decoder = self.critic, self.module.decoder
+        items, batch = len(batch.photos), shard(batch)
         ids, lengths, rewards, baseline = self.explore(batch)
         out = teach(decoder, batch.memory, ids, lengths)
         advantage = (rewards - baseline).to(out.logits.device)  # (B, S)
-        total = (1 - c.xe_weight) * policy_loss(out.logits.float(), out.targets, packed(advantage, lengths))
+        policy = policy_loss(out.logits.float(), out.targets, packed(advantage, lengths))
+        total = (1 - c.xe_weight) * share(policy, len(out.targets))
         parts = {"reward": rewards.mean(), "baseline": baseline.mean(), "words": lengths.float().mean()}
         if c.xe_weight:
             own = Captions(batch.memory, batch.captions, batch.lengths)
             entropy, _ = caption_loss(decoder, own, c.label_smoothing, alpha=0.0)
             parts["cross_entropy"] = entropy
             total = total + c.xe_weight * entropy
-        return Loss(total, len(batch.photos), parts)
+        return Loss(total, items, parts)
 
     @torch.no_grad()
     def explore(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

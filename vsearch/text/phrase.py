@@ -24,6 +24,7 @@ from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats, WordVectors
 
 RARE = 5  # words in fewer captions than this weigh as much as if in this many: their true rarity is unknown
+BLOCK = 8192  # phrases placed at once
 EXAMPLE = 'write it as in: boat engine -sail 2*red "hot dog"'
 
 
@@ -113,8 +114,25 @@ class PhraseSpace:
 
     def vectors_of(self, phrases: Iterable[Sequence[str]]) -> Floats:
         """`vector` of M phrases: (M, D)."""
-        rows = [self.vector(tokens) for tokens in phrases]
-        return np.array(rows, np.float32).reshape(len(rows), self.vectors.dim)
+        listed = [list(tokens) for tokens in phrases]
+        rows = [self._vectors(listed[start : start + BLOCK]) for start in range(0, len(listed), BLOCK)]
+        return np.concatenate(rows) if rows else np.zeros((0, self.vectors.dim), np.float32)
+
+    def _vectors(self, phrases: Sequence[Sequence[str]]) -> Floats:
+        """All phrases at once: the weighted, centred vectors of the words there are, summed by phrase."""
+        words = {word: n for n, word in enumerate(dict.fromkeys(word for tokens in phrases for word in tokens))}
+        units = np.array([self._unit(word) for word in words], np.float32).reshape(len(words), self.vectors.dim)
+        weights = np.array([self.idf.get(word, self.default_idf) for word in words], np.float32) * units.any(1)
+        parts = weights[:, None] * (units - self.mean)  # (words, D)
+        lengths = np.array([len(tokens) for tokens in phrases])
+        flat = np.array([words[word] for tokens in phrases for word in tokens], np.int64)
+        total = np.zeros((len(phrases), self.vectors.dim), np.float32)  # (M, D)
+        if len(flat):
+            total[lengths > 0] = np.add.reduceat(parts[flat], (np.cumsum(lengths) - lengths)[lengths > 0])
+        norms = np.linalg.norm(total, axis=1)
+        for row in np.flatnonzero(~(norms > 1e-6))[:1]:
+            self._finish(total[row], " ".join(phrases[row]))
+        return np.asarray(total / norms[:, None], np.float32)
 
     def query(self, terms: Sequence[Term]) -> Query:
         """The unit vector of what `parse` returned. A label of several words weighs as its words do on average.

@@ -1,0 +1,42 @@
+"""JSON files of data sets, read so that an error names the file and the entry that does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vsearch.errors import DataError
+
+T = TypeVar("T")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises DataError where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "check the data set's folder") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}", "copy the file anew") from error
+
+
+def field(entry: Any, key: str, kind: type[T], place: str) -> T:
+    """`entry[key]`, which must be of `kind`. Raises DataError with the place, as in "x.json, images[3]"."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{place}: not a table of keys and values", "check the data set's file")
+    if key not in entry:
+        raise DataError(f"{place}: {key!r} is missing", "check the data set's file")
+    if not isinstance(entry[key], kind):
+        raise DataError(f"{place}: {key!r} is no {kind.__name__}", "check the data set's file")
+    value: T = entry[key]
+    return value
+
+
+def pictures_of(source: Path, images: Path | None) -> Path:
+    """The folder of a JSON file's pictures: `images` where given, else `images/` beside the file, else the file's own
+    (of a file in `annotations/`, the folder above)."""
+    if images is not None:
+        return images
+    own = source.parent.parent if source.parent.name == "annotations" else source.parent
+    return own / "images" if (own / "images").is_dir() else own

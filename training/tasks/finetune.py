@@ -1,0 +1,154 @@
+"""The DeViSE head together with its encoder, on the pictures themselves: the second stage of fast.ai lesson 11.
+
+The head, trained first on cached features, goes on with the full learning rate; the last blocks of the encoder follow
+with a hundredth of it and the first ones with a thousandth (discriminative learning rates: Howard and Ruder 2018,
+section 3.2). Shapes: B batch, S side in pixels, D word-vector size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.augment import augment
+from training.distributed import spread
+from training.loop import Group, Loss
+from training.prefetch import prefetch
+from training.prepare.store import SPLITS, open_prepared, read_pixels
+from training.tasks.targets import Captions, caption_losses, recall, weighted
+from vsearch.errors import ConfigError
+from vsearch.image.transform import normalise
+from vsearch.models.devise import Contrastive, DeviseHead
+from vsearch.models.encoder import Encoder
+from vsearch.models.joint import JointModel
+
+CROP = 8 / 7  # pictures are read larger than the network sees them, so that a crop loses nothing
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """The `[task]` table. `scales` are the shares of the learning rate of the encoder's first stages (`early` of its
+    five), of its other stages, and of the head; 0 keeps a part frozen."""
+
+    batch: int = 64
+    cosine: float = 1.0
+    hinge: float = 0.0
+    contrastive: float = 0.0
+    margin: float = 0.1
+    temperature: float = 0.07
+    scales: tuple[float, float, float] = (0.001, 0.01, 1.0)
+    early: int = 3
+    norms: bool = False  # whether the statistics of batch norm move, too
+    smallest: float = 0.6  # least share of a picture's area that a random crop keeps
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor  # (B, 3, S, S) normalised
+    target: Tensor  # (B, D)
+
+
+class FinetuneModule(nn.Module):
+    """Encoder, head, and the learned temperature."""
+
+    def __init__(self, encoder: Encoder, devise: DeviseHead, config: FinetuneConfig) -> None:
+        super().__init__()
+        self.encoder, self.devise = encoder, devise
+        self.contrastive = Contrastive(config.temperature)
+        self.norms = config.norms
+
+    def train(self, mode: bool = True) -> FinetuneModule:
+        super().train(mode)
+        if not self.norms:
+            for layer in self.encoder.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.devise(self.encoder(images)[1]))  # (B, D)
+
+
+class FinetuneTask:
+    """`model` is where encoder and head start from; `data` a prepared file of captions made with the model's words."""
+
+    monitor = "recall"
+
+    def __init__(self, config: FinetuneConfig, model: JointModel, data: Path, device: torch.device) -> None:
+        if model.devise is None:
+            raise ConfigError("the model to start from has no DeViSE head", "train one on cached features first")
+        self.config, self.device, self.preprocess = config, device, model.config.preprocess
+        self.data = data
+        with open_prepared(data, "captions") as file:
+            split = file["pictures/split"][:]
+            self.captions = Captions(file)
+        if model.devise.config.dim != self.captions.dim:
+            raise ConfigError(
+                f"the model's vectors have {model.devise.config.dim} values, the targets {self.captions.dim}",
+                "prepare the captions with the model's words",
+            )
+        self.train_rows, self.dev_rows = (np.flatnonzero(split == SPLITS.index(s)) for s in ("train", "dev"))
+        module = FinetuneModule(model.encoder, model.devise, config)
+        self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def groups(self) -> list[Group]:
+        stages = list(self.module.encoder.stages)
+        parts: list[list[nn.Module]] = [
+            stages[: self.config.early], stages[self.config.early :], [self.module.devise, self.module.contrastive],
+        ]  # fmt: skip
+        groups = []
+        for modules, scale in zip(parts, self.config.scales, strict=True):
+            parameters = [p for m in modules for p in m.parameters()]
+            for parameter in parameters:
+                parameter.requires_grad_(scale > 0)
+            groups.append(Group(parameters if scale > 0 else [], scale))
+        return groups
+
+    def steps(self, epoch: int) -> int:
+        return max(1, len(self.train_rows) // self.config.batch)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        order = rng.permutation(self.train_rows)
+
+        def draw() -> Iterator[Batch]:
+            with open_prepared(self.data, "captions") as file:
+                for step in range(self.steps(epoch)):
+                    rows = order[step * self.config.batch : (step + 1) * self.config.batch]
+                    pixels = read_pixels(file, rows.tolist(), round(self.preprocess.side * CROP))
+                    images = augment(pixels, self.preprocess.side, self.preprocess, rng, self.config.smallest)
+                    yield Batch(images, self.captions.draw(rows, rng))
+
+        return prefetch(draw())
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""
+        return cast(Tensor, self.module(images.to(self.device, memory_format=torch.channels_last)))
+
+    def loss(self, batch: Batch) -> Loss:
+        predicted, target = spread(self.embed, batch.images), batch.target.to(self.device)
+        parts = caption_losses(self.config, predicted, target, self.module.contrastive)
+        return Loss(weighted(self.config, parts), len(target), parts)
+
+    def evaluate(self) -> dict[str, float]:
+        """Retrieval on the dev split, as the task on cached features has it."""
+        targets, owner = self.captions.all_of(self.dev_rows)
+        return recall(targets, owner, self._vectors(self.dev_rows))
+
+    @torch.no_grad()
+    def _vectors(self, rows: NDArray[np.int64]) -> Tensor:
+        """The unit vectors (I, D) of whole pictures."""
+        found = []
+        with open_prepared(self.data, "captions") as file:
+            for start in range(0, len(rows), self.config.batch):
+                pixels = read_pixels(file, rows[start : start + self.config.batch].tolist(), self.preprocess.side)
+                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+                found.append(self.embed(normalise(images, self.preprocess)).float().cpu())
+        return torch.cat(found)
