@@ -329,7 +329,9 @@ SideOption = Annotated[
 def prepare_words(
     corpus: Annotated[Path, typer.Argument(metavar="TEXT", help="A paragraph a line, .txt or .txt.xz.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder to write.")],
-    captions: Annotated[Path, typer.Option(metavar="FOLDER", help="Flickr8k; its training captions join the text.")],
+    captions: Annotated[
+        Path, typer.Option(metavar="SOURCE", help="Captions, as `prepare captions` takes them; the training ones join.")
+    ],
     dim: Annotated[int, typer.Option(min=2, metavar="D", help="Numbers of a vector.")] = 200,
     min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
     bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,
@@ -342,10 +344,10 @@ def prepare_words(
     Example:
       vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k
     """
-    from training.prepare.captions import read_flickr8k
+    from training.prepare.sources import read_captions
     from training.prepare.words import train_words
 
-    texts = [text for photo in read_flickr8k(captions) if photo.split == "train" for text in photo.captions]
+    texts = [text for photo in read_captions(captions) if photo.split == "train" for text in photo.captions]
     remark("training word vectors; fastText does not say how far it is, and a long text takes many minutes")
     train_words(corpus, texts, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads)
     out(shown_path(output))
