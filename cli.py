@@ -525,7 +525,7 @@ def train(
     \b
     Example:
       vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
-      vsearch train devise --data captions.h5 --features features.h5 --output runs/devise --set loop.epochs=30
+      vsearch train devise-tuned --data captions.h5 --features features.h5 --output runs/head --set loop.epochs=30
     """
     from training import distributed
     from training import recipe as recipes
@@ -604,7 +604,7 @@ def find_lr(
 
     \b
     Example:
-      vsearch find-lr devise --data captions.h5 --features features.h5 --output lr.png --set task.batch=512
+      vsearch find-lr devise-tuned --data captions.h5 --features features.h5 --output lr.png --set task.batch=512
     """
     from training import plots as drawing
     from training.run import Inputs, sweep

@@ -122,3 +122,72 @@ def test_wrong_parts_are_refused(data: Path, cached: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"no best\.safetensors"):
         assemble(model_folder(), [tmp_path], tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_parts_fit_the_encoder_that_the_model_ends_up_with(data: Path, cached: Path, tmp_path: Path) -> None:
+    """A head made on features of the base's encoder is wrong once another run has replaced that encoder, unless the
+    head is replaced as well."""
+    train("devise-tuned", Inputs(data, cached), tmp_path / "head", "cpu", HEAD)
+    settings = {"loop.epochs": "1", "task.batch": "9", "loop.lr": "0.01", "loop.average": "0.0"}
+    train("devise-finetune", Inputs(data, start=model_folder()), tmp_path / "both", "cpu", settings)
+    with pytest.raises(DataError, match="features of another encoder than the model's"):
+        assemble(model_folder(), [tmp_path / "both", tmp_path / "head"], tmp_path / "m", data)
+    assert not (tmp_path / "m").exists()
+    (tmp_path / "both" / "best.safetensors").write_bytes(b"cut")
+    with pytest.raises(DataError, match="is damaged"):
+        assemble(model_folder(), [tmp_path / "both"], tmp_path / "m")
+
+
+def test_a_recipe_that_does_not_fit_leaves_the_run_as_it_is(data: Path, cached: Path, tmp_path: Path) -> None:
+    train("devise-tuned", Inputs(data, cached), tmp_path, "cpu", {**HEAD, "loop.epochs": "1"})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(DataError, match="another network") as caught:
+        train("devise-tuned", Inputs(data, cached), tmp_path, "cpu", {**HEAD, "devise.hidden": "8"})
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_only_the_loop_may_change_when_a_training_goes_on(data: Path, cached: Path, tmp_path: Path) -> None:
+    train("devise-tuned", Inputs(data, cached), tmp_path, "cpu", {**HEAD, "loop.epochs": "1"})
+    with pytest.raises(ConfigError, match="begun with another 'task'"):
+        train("devise-tuned", Inputs(data, cached), tmp_path, "cpu", {**HEAD, "task.cosine": "0.5"})
+    assert json.loads((tmp_path / "recipe.json").read_text())["task"]["cosine"] == 1.0
+    train("devise-tuned", Inputs(data, cached), tmp_path, "cpu", {**HEAD, "loop.epochs": "2"})
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_recipes_that_train_nothing_are_refused(data: Path) -> None:
+    with pytest.raises(ConfigError, match="everything frozen"):
+        FinetuneConfig(scales=(0.0, 0.0, 0.0))
+    task = task_of(data, cosine=0.0, contrastive=0.0)
+    with pytest.raises(ConfigError, match="no loss"):
+        task.loss(next(iter(task.batches(0, torch.Generator().manual_seed(0)))))
+
+
+def test_a_split_without_pictures_is_named(data: Path, cached: Path, tmp_path: Path) -> None:
+    space = PhraseSpace.load(model_folder())
+    photos = [photo for photo in read_flickr8k(data.parent / "f") if photo.split == "train"]
+    prepare_captions(photos, tmp_path / "c.h5", space, min_word_freq=1, max_len=8)
+    with pytest.raises(DataError, match="the dev split"):
+        train("devise-tuned", Inputs(tmp_path / "c.h5", cached), tmp_path / "x", "cpu", HEAD)
+    assert not (tmp_path / "x").exists()
+
+
+def test_files_in_each_others_place_are_named(data: Path, cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no 'name'"):
+        train("devise-tuned", Inputs(data, data), tmp_path / "x", "cpu", HEAD)
+    model = modelfolder.load(model_folder(), "cpu")
+    network = encoder_network(model.encoder, model.config.preprocess, CPU)
+    with pytest.raises(DataError, match="has no 'pictures/name'"):
+        write_features(network, cached, tmp_path / "f.h5", CPU)
+    with pytest.raises(DataError, match="not a readable HDF5"):
+        write_features(network, tmp_path / "none.h5", tmp_path / "f.h5", CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_the_recipe_does_not_use_is_refused(data: Path, cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--features has no use"):
+        train("devise-finetune", Inputs(data, cached, start=model_folder()), tmp_path / "x", "cpu")
+    with pytest.raises(ConfigError, match="--start has no use"):
+        train("devise-tuned", Inputs(data, cached, start=model_folder()), tmp_path / "x", "cpu", HEAD)
+    assert not (tmp_path / "x").exists()

@@ -303,3 +303,10 @@ def test_large_pictures_are_squashed_small_ones_stay(tmp_path: Path, space: Phra
         assert first == small
         with Image.open(io.BytesIO(big)) as picture:
             assert picture.size == (side, side)
+
+
+def test_a_list_of_classes_that_is_no_text_is_named(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "d", {"dog": "red"})
+    (root / "wnids.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"wnids\.txt is not UTF-8 text"):
+        read_labelled(root)

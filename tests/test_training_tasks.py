@@ -95,7 +95,7 @@ def test_captions_are_learnt_by_heart(inputs: Inputs, tmp_path: Path) -> None:
         "decoder.embed": "16", "decoder.hidden": "32", "decoder.attention": "16", "decoder.dropout": "0.0",
         "task.batch": "6", "task.label_smoothing": "0.0", "loop.epochs": "15", "loop.lr": "0.01", "loop.average": "0.0",
     }  # fmt: skip
-    train("caption", inputs, tmp_path, "cpu", overrides)
+    train("caption", Inputs(inputs.data, inputs.features), tmp_path, "cpu", overrides)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1]["cross_entropy"] < 0.6 * log[0]["cross_entropy"]
     assert log[-1]["top5"] > log[0]["top5"]

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from training.prepare.features import key_in_note, key_of
 from training.prepare.store import open_prepared
 from training.tune import tuned_space
 from vsearch import modelfolder
-from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, from_dict
+from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.build import build
 from vsearch.models.joint import JointModel
@@ -40,16 +41,18 @@ def assemble(
     config, vocabulary = model.config, model.vocabulary
     states = {name: getattr(model, name).state_dict() for name in PARTS if getattr(model, name) is not None}
     phrases: dict[str, Tensor] = {}
+    fed: dict[str, Path] = {}  # the run, on cached features, that each of these parts is from
     for run in runs:
         made = _read(run)
         found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
         if not found:
             raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
-        if "encoder" not in found:
-            _check_features(run, model)
         table = json.loads((run / "recipe.json").read_text("utf-8"))
         for name in found:
             states[name] = below(made, f"{name}.")
+            fed.pop(name, None)
+            if "encoder" not in found:
+                fed[name] = run
             config = _configured(config, name, table)
         if "decoder" in found:
             vocabulary = _vocabulary(data)
@@ -59,6 +62,8 @@ def assemble(
         part = getattr(whole, name)
         assert isinstance(part, nn.Module)
         _load(part, state, name)
+    for run in fed.values():
+        _check_features(run, whole)
     if not phrases:
         source = words or base
         return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))
@@ -73,7 +78,10 @@ def _read(run: Path) -> dict[str, Tensor]:
     for name in ("best.safetensors", "recipe.json"):
         if not (run / name).is_file():
             raise DataError(f"no {name} in {run}", "name the output folder of `vsearch train`")
-    return load_file(run / "best.safetensors")
+    try:
+        return load_file(run / "best.safetensors")
+    except SafetensorError as error:
+        raise DataError(f"{run / 'best.safetensors'} is damaged: {error}", "train it again") from error
 
 
 def _check_features(run: Path, model: JointModel) -> None:
@@ -92,7 +100,10 @@ def _configured(config: ModelConfig, name: str, table: dict[str, Any]) -> ModelC
         return dataclasses.replace(config, devise=from_dict(DeviseConfig, table[name], name))
     if name == "decoder":
         return dataclasses.replace(config, decoder=from_dict(DecoderConfig, table[name], name))
-    return dataclasses.replace(config, encoder=from_dict(EncoderConfig, table[name], name))
+    config = dataclasses.replace(config, encoder=from_dict(EncoderConfig, table[name], name))
+    if "preprocess" not in table:
+        return config
+    return dataclasses.replace(config, preprocess=from_dict(PreprocessConfig, table["preprocess"], "preprocess"))
 
 
 def _vocabulary(data: Path | None) -> Vocabulary:

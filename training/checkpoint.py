@@ -55,7 +55,9 @@ def load(
     try:
         module.load_state_dict(below(tensors, "module."))
     except RuntimeError as error:
-        raise DataError(f"{path} is of another network: {error}", "use the recipe it was made with") from error
+        raise DataError(
+            f"{path} is of another network: {' '.join(str(error).split())}", "use the recipe it was made with"
+        ) from error
     if optimizer is not None:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in below(tensors, "optimizer.").items():

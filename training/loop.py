@@ -21,7 +21,7 @@ from training.step import Stepper, Watch, steps_of
 from vsearch.device import keep_memory
 from vsearch.errors import ConfigError
 
-__all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "fit"]
+__all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "check", "fit"]
 LOOK = 20  # steps between two looks at the loss on a device that must be waited for
 
 
@@ -36,6 +36,15 @@ def fit(task: Task, config: LoopConfig, output: Path, device: torch.device, repo
     fit, DataError for a checkpoint that cannot be used.
     """
     _Fit(task, config, output, device, report).run()
+
+
+def check(output: Path, task: Task) -> None:
+    """Raises DataError where `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
+    last = output / "checkpoint.safetensors"
+    if last.is_file():
+        own = {name: value.clone() for name, value in task.module.state_dict().items()}
+        checkpoint.load(last, task.module)
+        task.module.load_state_dict(own)
 
 
 class _Fit:

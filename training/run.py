@@ -12,11 +12,18 @@ import torch
 
 from training import distributed
 from training import recipe as recipes
-from training.loop import LoopConfig, Report, Task, fit
+from training.loop import LoopConfig, Report, Task, check, fit
 from training.lr_finder import LrCurve, find_lr
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve, seed_everything
 from vsearch.errors import ConfigError
+
+USED = {  # by recipes of that kind, beside the prepared file
+    "devise": ("features", "labels", "label_features"),
+    "devise-labels": ("features",),
+    "devise-finetune": ("start",),
+    "caption": ("features",),
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ def train(
     with distributed.joined(device) as place:
         task = _task(table, inputs, loop, place)
         if distributed.first():
+            check(output, task)
             _note(recipes.read(recipe, overrides), inputs, output)
         fit(task, loop, output, place, report)
 
@@ -52,14 +60,25 @@ def train(
 def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
     """Write the recipe, changed settings included, beside what is trained by it; and what its features were made with.
 
-    Raises DataError where the training was begun on features of another encoder.
+    Raises ConfigError where the training was begun by a recipe that differs in more than `[loop]`, DataError where it
+    was begun on features of another encoder.
     """
     output.mkdir(parents=True, exist_ok=True)
+    noted = output / "recipe.json"
+    text = json.dumps(table, indent=2) + "\n"
+    if noted.is_file() and (output / "checkpoint.safetensors").is_file():
+        before, now = json.loads(noted.read_text("utf-8")), json.loads(text)
+        other = sorted(name for name in before | now if name != "loop" and before.get(name) != now.get(name))
+        if other:
+            raise ConfigError(
+                f"the training in {output} was begun with another {other[0]!r}",
+                "use the same settings, or name another output folder",
+            )
     if inputs.features is not None:
         from training.prepare.features import note_key
 
         note_key(output, inputs.features)
-    (output / "recipe.json").write_text(json.dumps(table, indent=2) + "\n", "utf-8")
+    noted.write_text(text, "utf-8")
 
 
 def sweep(
@@ -91,6 +110,10 @@ def _task(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch
     }  # fmt: skip
     if kind not in tasks:
         raise ConfigError(f"the recipe's kind is {kind!r}", f"known: {', '.join(tasks)}")
+    for name in ("features", "labels", "label_features", "start"):
+        if getattr(inputs, name) is not None and name not in USED.get(kind, ()):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} has no use in a recipe of kind {kind!r}", f"leave {option} out")
     task = tasks[kind](table, inputs, loop, device)
     if table:
         raise ConfigError(f"a recipe of kind {kind!r} has no table {next(iter(table))!r}")

@@ -92,10 +92,12 @@ def write_features(
     batch: int = 64, progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Compute the features of all pictures in `prepared`. View 0 is the picture, view 1 its mirror image, further ones
-    are crops of seven eighths of both sides at a corner, mirrored at every other view."""
+    are crops of seven eighths of both sides at a corner, mirrored at every other view.
+
+    Raises DataError where `prepared` is no prepared file."""
     partial = output.with_name(output.name + ".partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(prepared, "r") as pictures, h5py.File(partial, "w") as file:
+    with _opened(prepared, ("pictures/name",)) as pictures, h5py.File(partial, "w") as file:
         file["name"] = pictures["pictures/name"][:]
         total = len(file["name"])
         file.attrs["key"] = network.key
@@ -160,7 +162,7 @@ def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid:
     """
     if not path.is_file():
         raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
-    with h5py.File(path, "r") as file:
+    with _opened(path, ("name", "pool")) as file:
         if key is not None and file.attrs.get("key", key) != key:
             raise DataError(f"{path} holds features of another encoder or preprocessing", "prepare the features again")
         rows = {name: i for i, name in enumerate(file["name"][:])}
@@ -185,8 +187,21 @@ def key_in(path: Path) -> str:
     """
     if not path.is_file():
         raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
-    with h5py.File(path, "r") as file:
+    with _opened(path, ("name", "pool")) as file:
         return str(file.attrs.get("key", ""))
+
+
+def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
+    """An HDF5 file that holds the data sets `held`; DataError where it is none."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is not a readable HDF5 file", "make it with `vsearch prepare`") from error
+    missing = [name for name in held if name not in file]
+    if missing:
+        file.close()
+        raise DataError(f"{path} has no {missing[0]!r}: it is another kind of file", "check which file goes where")
+    return file
 
 
 NOTE = "features.json"

@@ -52,7 +52,7 @@ def read_image_folder(root: Path, lemmas: Path | None = None) -> ImageFolder:
     Raises DataError where there is no class, all are empty, or nothing knows the lemmas of one.
     """
     listed = root / "wnids.txt"
-    names = list(dict.fromkeys(listed.read_text("utf-8").split())) if listed.is_file() else folders_in(root / "train")
+    names = list(dict.fromkeys(_text(listed).split())) if listed.is_file() else folders_in(root / "train")
     if not names:
         raise DataError(f"no class folder in {root / 'train'}", "it holds a folder for each class, with its pictures")
     full = [name for name in names if pictures_below(root / "train" / name)]
@@ -88,10 +88,17 @@ def pictures_below(folder: Path) -> list[Path]:
 def read_annotations(path: Path) -> dict[str, list[str]]:
     """The file names of each class in `val_annotations.txt`: name TAB wnid, and a box that is not read."""
     files: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0].strip()
         if not name.strip() or not wnid:
             raise DataError(f"{path}, line {number}: not 'file TAB wnid'", "copy the file anew")
         files.setdefault(wnid, []).append(name.strip())
     return files
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text", "copy the file anew") from error

@@ -21,7 +21,16 @@ from training.distributed import spread
 from training.loop import Group, Loss
 from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
-from training.tasks.targets import Captions, caption_losses, label_losses, mean_view, random_views, recall, weighted
+from training.tasks.targets import (
+    Captions,
+    caption_losses,
+    label_losses,
+    mean_view,
+    random_views,
+    recall,
+    train_and_dev,
+    weighted,
+)
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.devise import Contrastive, DeviseHead
@@ -84,8 +93,7 @@ class DeviseTask:
         self.pool, self.key = found.pool, found.key  # (I, A, C)
         if config.views > self.pool.shape[1]:
             raise ConfigError(f"task.views is {config.views}, {features} has {self.pool.shape[1]}", "lower it")
-        self.train_rows = np.flatnonzero(split == SPLITS.index("train"))
-        self.dev_rows = np.flatnonzero(split == SPLITS.index("dev"))
+        self.train_rows, self.dev_rows = train_and_dev(split, data)
         self._read_labels(labels, label_features)
         if head.dim != self.captions.dim:
             raise ConfigError(

@@ -21,8 +21,8 @@ from training.augment import augment
 from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
-from training.prepare.store import SPLITS, open_prepared, read_pixels
-from training.tasks.targets import Captions, caption_losses, recall, weighted
+from training.prepare.store import open_prepared, read_pixels
+from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
 from vsearch.errors import ConfigError
 from vsearch.image.transform import normalise
 from vsearch.models.devise import Contrastive, DeviseHead
@@ -47,6 +47,10 @@ class FinetuneConfig:
     early: int = 3
     norms: bool = False  # whether the statistics of batch norm move, too
     smallest: float = 0.6  # least share of a picture's area that a random crop keeps
+
+    def __post_init__(self) -> None:
+        if not any(scale > 0 for scale in self.scales):
+            raise ConfigError("task.scales keeps everything frozen", "let one of the three be above 0")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class FinetuneTask:
                 f"the model's vectors have {model.devise.config.dim} values, the targets {self.captions.dim}",
                 "prepare the captions with the model's words",
             )
-        self.train_rows, self.dev_rows = (np.flatnonzero(split == SPLITS.index(s)) for s in ("train", "dev"))
+        self.train_rows, self.dev_rows = train_and_dev(split, data)
         module = FinetuneModule(model.encoder, model.devise, config)
         self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

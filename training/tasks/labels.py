@@ -23,7 +23,7 @@ from training.loop import Group, Loss
 from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
 from training.tasks.devise import DeviseModule
-from training.tasks.targets import label_losses, random_views
+from training.tasks.targets import label_losses, random_views, train_and_dev
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.retrieval import hit_at
@@ -154,7 +154,7 @@ class LabelsTask:
         self.targets = class_targets(config, labelled.vectors)[torch.from_numpy(seen)].to(device)  # (S, D)
         self.label = (np.cumsum(seen) - 1)[labelled.label]  # (I,) among the seen
         self.pool = read_features(features, labelled.names, grid=False).pool  # (I, A, C)
-        self.train_rows, dev = (rows[seen[labelled.label[rows]]] for rows in map(labelled.rows, ("train", "dev")))
+        self.train_rows, dev = (rows[seen[labelled.label[rows]]] for rows in train_and_dev(labelled.split, data))
         self.dev_pool = torch.from_numpy(self.pool[dev, 0].astype(np.float32))
         self.dev_label = self.label[dev]
         self.module = build_module(config, head, self.pool.shape[2], len(self.targets)).to(device)

@@ -6,6 +6,7 @@ Shapes: I pictures, M captions, L words of the longest, A views, B batch, C chan
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.prepare.store import SPLITS
 from training.prepare.wordtable import read_words
-from vsearch.errors import ConfigError
+from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.models.devise import Contrastive, cosine_loss, hinge_rank_loss
 from vsearch.models.phrases import PhraseEncoder
@@ -34,6 +36,15 @@ class LossWeights(Protocol):
     def contrastive(self) -> float: ...
     @property
     def margin(self) -> float: ...
+
+
+def train_and_dev(split: NDArray[np.uint8], file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of either split, of all rows' `split` (I,). Raises DataError where one has no picture."""
+    found = {name: np.flatnonzero(split == SPLITS.index(name)) for name in ("train", "dev")}
+    for name, rows in found.items():
+        if not len(rows):
+            raise DataError(f"the {name} split of {file} has no picture", "prepare it from data that has one")
+    return found["train"], found["dev"]
 
 
 class Captions:
@@ -114,7 +125,9 @@ def caption_losses(
 
 
 def weighted(weights: LossWeights, parts: Mapping[str, Tensor]) -> Tensor:
-    """The sum of `caption_losses`, each times its weight."""
+    """The sum of `caption_losses`, each times its weight. Raises ConfigError where all weights are 0."""
+    if not parts:
+        raise ConfigError("this recipe has no loss", "set task.cosine, task.hinge or task.contrastive")
     return torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
 
 
