@@ -23,6 +23,8 @@ USED = {  # by recipes of that kind, beside the prepared file
     "devise-labels": ("features",),
     "devise-finetune": ("start",),
     "caption": ("features",),
+    "self-critical": ("features",),
+    "joint": ("start",),
 }
 
 
