@@ -17,19 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.augment import augment
 from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
-from training.prepare.store import open_prepared, read_pixels
+from training.prepare.store import open_prepared
+from training.tasks.pictures import augmented, whole
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
 from vsearch.errors import ConfigError
-from vsearch.image.transform import normalise
 from vsearch.models.devise import Contrastive, DeviseHead
 from vsearch.models.encoder import Encoder
 from vsearch.models.joint import JointModel
-
-CROP = 8 / 7  # pictures are read larger than the network sees them, so that a crop loses nothing
 
 
 @dataclass(frozen=True)
@@ -120,17 +117,9 @@ class FinetuneTask:
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
         rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        order = rng.permutation(self.train_rows)
-
-        def draw() -> Iterator[Batch]:
-            with open_prepared(self.data, "captions") as file:
-                for step in range(self.steps(epoch)):
-                    rows = order[step * self.config.batch : (step + 1) * self.config.batch]
-                    pixels = read_pixels(file, rows.tolist(), round(self.preprocess.side * CROP))
-                    images = augment(pixels, self.preprocess.side, self.preprocess, rng, self.config.smallest)
-                    yield Batch(images, self.captions.draw(rows, rng))
-
-        return prefetch(draw())
+        order, c = rng.permutation(self.train_rows), self.config
+        drawn = augmented(self.data, order, c.batch, self.steps(epoch), self.preprocess, rng, c.smallest)
+        return prefetch(Batch(images, self.captions.draw(rows, rng)) for rows, images in drawn)
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""
@@ -149,10 +138,5 @@ class FinetuneTask:
     @torch.no_grad()
     def _vectors(self, rows: NDArray[np.int64]) -> Tensor:
         """The unit vectors (I, D) of whole pictures."""
-        found = []
-        with open_prepared(self.data, "captions") as file:
-            for start in range(0, len(rows), self.config.batch):
-                pixels = read_pixels(file, rows[start : start + self.config.batch].tolist(), self.preprocess.side)
-                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
-                found.append(self.embed(normalise(images, self.preprocess)).float().cpu())
-        return torch.cat(found)
+        batches = whole(self.data, rows, self.config.batch, self.preprocess)
+        return torch.cat([self.embed(images).float().cpu() for images in batches])

@@ -19,26 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.augment import augment
 from training.captioner import generate, read_captioned
 from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
-from training.prepare.store import open_prepared, read_pixels
+from training.prepare.store import open_prepared
 from training.tasks.caption import Batch as Told
 from training.tasks.caption import caption_loss, check_choice
+from training.tasks.pictures import augmented, whole
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError
-from vsearch.image.transform import normalise
 from vsearch.metrics.caption import bleu, cider
 from vsearch.models.decoders import Decoder, build_decoder
 from vsearch.models.devise import Contrastive, DeviseHead
 from vsearch.models.encoder import Encoder
 from vsearch.models.joint import JointModel
 
-CROP = 8 / 7  # pictures are read larger than the network sees them, so that a crop loses nothing
 MONITORS = ("cider", "bleu4", "recall")
 
 
@@ -168,17 +166,11 @@ class JointTask:
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
         rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        order = rng.permutation(self.train_rows)
-
-        def draw() -> Iterator[Batch]:
-            with open_prepared(self.data, "captions") as file:
-                for step in range(self.steps(epoch)):
-                    photos = order[step * self.config.batch : (step + 1) * self.config.batch]
-                    pixels = read_pixels(file, photos.tolist(), round(self.preprocess.side * CROP))
-                    images = augment(pixels, self.preprocess.side, self.preprocess, rng, self.config.smallest)
-                    yield Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng))
-
-        return prefetch(draw())
+        order, c = rng.permutation(self.train_rows), self.config
+        drawn = augmented(self.data, order, c.batch, self.steps(epoch), self.preprocess, rng, c.smallest)
+        return prefetch(
+            Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng)) for photos, images in drawn
+        )
 
     def _told(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Captions (B, K, L) of each photo, different ones as far as there are, and their lengths (B, K)."""
@@ -223,11 +215,8 @@ class JointTask:
     def _look(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], Tensor]:
         """Cells (I, N, C) and unit vectors (I, D) of whole pictures."""
         cells, vectors = [], []
-        with open_prepared(self.data, "captions") as file:
-            for start in range(0, len(rows), self.config.batch):
-                pixels = read_pixels(file, rows[start : start + self.config.batch].tolist(), self.preprocess.side)
-                images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
-                grid, found = self.see(normalise(images, self.preprocess))
-                cells.append(grid.half().cpu().numpy())
-                vectors.append(found.float().cpu())
+        for images in whole(self.data, rows, self.config.batch, self.preprocess):
+            grid, found = self.see(images)
+            cells.append(grid.half().cpu().numpy())
+            vectors.append(found.float().cpu())
         return np.concatenate(cells), torch.cat(vectors)
