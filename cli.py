@@ -606,8 +606,12 @@ def find_lr(
     Example:
       vsearch find-lr devise-tuned --data captions.h5 --features features.h5 --output lr.png --set task.batch=512
     """
+    from training import distributed
     from training import plots as drawing
     from training.run import Inputs, sweep
+
+    if distributed.started():
+        raise VsearchError("a learning rate is looked for in one process", "leave out torchrun")
 
     check_drawing(output)
     drawing.require()

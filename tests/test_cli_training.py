@@ -124,3 +124,11 @@ def test_what_is_missing_is_one_line_of_error(
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_learning_rate_is_looked_for_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    call = ["find-lr", "devise-tuned", "--data", str(tmp_path / "c.h5"), "--output", str(tmp_path / "lr.png")]
+    result = CliRunner().invoke(cli.app, call)
+    assert result.exit_code == 1
+    assert "in one process; leave out torchrun" in result.stderr

@@ -156,6 +156,17 @@ def test_only_the_loop_may_change_when_a_training_goes_on(data: Path, cached: Pa
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("name", ["recipe.json", "features.json"])
+def test_a_damaged_note_is_named(data: Path, cached: Path, tmp_path: Path, name: str) -> None:
+    train("devise-tuned", Inputs(data, cached), tmp_path / "run", "cpu", {**HEAD, "loop.epochs": "1"})
+    (tmp_path / "run" / name).write_text("[")
+    with pytest.raises(DataError, match=f"cannot read .*{name}"):
+        assemble(model_folder(), [tmp_path / "run"], tmp_path / "m", data)
+    with pytest.raises(DataError, match=f"cannot read .*{name}"):
+        train("devise-tuned", Inputs(data, cached), tmp_path / "run", "cpu", {**HEAD, "loop.epochs": "2"})
+    assert not (tmp_path / "m").exists()
+
+
 def test_recipes_that_train_nothing_are_refused(data: Path) -> None:
     with pytest.raises(ConfigError, match="everything frozen"):
         FinetuneConfig(scales=(0.0, 0.0, 0.0))

@@ -100,7 +100,7 @@ def test_titles_are_words() -> None:
 def test_folders_without_a_log_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no log\.jsonl"):
         plots.read_log(tmp_path)
-    for text in ("{", "[1]", '{"loss": "low"}'):
+    for text in ("{", "[1]", '{"loss": "low"}', '{"loss": 1}'):
         (tmp_path / "log.jsonl").write_text(text)
         with pytest.raises(DataError, match="not the log"):
             plots.read_log(tmp_path)

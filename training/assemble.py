@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.checkpoint import below
-from training.prepare.features import key_in_note, key_of
+from training.prepare.features import key_in_note, key_of, read_note
 from training.prepare.store import open_prepared
 from training.tune import tuned_space
 from vsearch import modelfolder
@@ -47,7 +47,7 @@ def assemble(
         found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
         if not found:
             raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
-        table = json.loads((run / "recipe.json").read_text("utf-8"))
+        table = read_note(run / "recipe.json")
         for name in found:
             states[name] = below(made, f"{name}.")
             fed.pop(name, None)

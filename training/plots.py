@@ -49,8 +49,8 @@ def read_log(run: Path) -> list[Record]:
         raise DataError(f"{run} has no log.jsonl", "name the output folder of a training that has done an epoch")
     try:
         records: list[Record] = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-        return [{str(k): float(v) for k, v in r.items()} for r in records]
-    except (ValueError, TypeError, AttributeError) as error:
+        return [{"epoch": float(r["epoch"]), **{str(k): float(v) for k, v in r.items()}} for r in records]
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{log} is not the log of a training: {error}") from error
 
 

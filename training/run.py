@@ -69,7 +69,9 @@ def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
     noted = output / "recipe.json"
     text = json.dumps(table, indent=2) + "\n"
     if noted.is_file() and (output / "checkpoint.safetensors").is_file():
-        before, now = json.loads(noted.read_text("utf-8")), json.loads(text)
+        from training.prepare.features import read_note
+
+        before, now = read_note(noted), json.loads(text)
         other = sorted(name for name in before | now if name != "loop" and before.get(name) != now.get(name))
         if other:
             raise ConfigError(

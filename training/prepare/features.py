@@ -222,6 +222,17 @@ def note_key(run: Path, features: Path) -> None:
 
 
 def key_in_note(run: Path) -> str | None:
-    """What `note_key` wrote, or None."""
+    """What `note_key` wrote, or None. Raises DataError where it is damaged."""
     path = run / NOTE
-    return str(json.loads(path.read_text("utf-8"))["key"]) if path.is_file() else None
+    return str(read_note(path).get("key", "")) if path.is_file() else None
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """A JSON table that a training left in its folder. Raises DataError where it is damaged."""
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}", "train into a new folder") from error
+    if not isinstance(table, dict):
+        raise DataError(f"{path} is damaged: it is no table", "train into a new folder")
+    return table
