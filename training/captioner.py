@@ -5,7 +5,6 @@ Shapes: I pictures, N cells, C channels.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
 from vsearch.generate import beam_search
 from vsearch.metrics.caption import bleu, cider, rouge_l
-from vsearch.models.decoders import Decoder, build_decoder
+from vsearch.models.decoders import Decoder, build_decoder, quick
 from vsearch.text.vocab import Vocabulary
 
 Texts = list[list[str]]
@@ -110,7 +109,7 @@ def generate(
     progress: Progress | None = None,
 ) -> Texts:
     """The best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode."""
-    fast, c = quick(decoder, device), decoder.config
+    fast, c = quick(decoder, fast_bf16(device)), decoder.config
     found: Texts = []
     for start in range(0, len(cells), batch):
         memory = torch.from_numpy(np.asarray(cells[start : start + batch])).to(device).float()
@@ -120,17 +119,6 @@ def generate(
         if progress:
             progress(len(found), len(cells))
     return found
-
-
-def quick(decoder: Decoder, device: torch.device) -> Decoder:
-    """A copy whose matrices are in bfloat16 where that is fast; the output layer stays exact."""
-    if not fast_bf16(device):
-        return decoder
-    fast = copy.deepcopy(decoder).requires_grad_(False)
-    for layer in fast.modules():
-        if isinstance(layer, nn.Linear) and layer is not fast.output:
-            layer.bfloat16()
-    return fast
 
 
 def score(references: Sequence[Texts], hypotheses: Texts) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from training.lr_finder import LrCurve, find_lr
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve, seed_everything
 from vsearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vsearch.models.joint import JointModel
 
 USED = {  # by recipes of that kind, beside the prepared file
     "devise": ("features", "labels", "label_features"),
@@ -151,12 +154,9 @@ def _devise_labels(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, devi
 
 def _devise_finetune(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
     from training.tasks.finetune import FinetuneConfig, FinetuneTask
-    from vsearch import modelfolder
 
-    if inputs.start is None:
-        raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
     config = from_dict(FinetuneConfig, table.pop("task", {}), "task")
-    return FinetuneTask(config, modelfolder.load(inputs.start, "cpu"), inputs.data, device)
+    return FinetuneTask(config, _start(inputs), inputs.data, device)
 
 
 def _caption(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
@@ -177,19 +177,24 @@ def _self_critical(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, devi
 
 def _joint(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
     from training.tasks.joint import JointConfig, JointTask
-    from vsearch import modelfolder
 
-    if inputs.start is None:
-        raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
     devise, decoder = table.pop("devise", None), table.pop("decoder", None)
     return JointTask(
         from_dict(JointConfig, table.pop("task", {}), "task"),
-        modelfolder.load(inputs.start, "cpu"),
+        _start(inputs),
         None if devise is None else from_dict(DeviseConfig, devise, "devise"),
         None if decoder is None else from_dict(DecoderConfig, decoder, "decoder"),
         inputs.data,
         device,
     )
+
+
+def _start(inputs: Inputs) -> JointModel:
+    from vsearch import modelfolder
+
+    if inputs.start is None:
+        raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
+    return modelfolder.load(inputs.start, "cpu")
 
 
 def _features(inputs: Inputs) -> Path:

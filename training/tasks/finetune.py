@@ -63,15 +63,7 @@ class FinetuneModule(nn.Module):
         super().__init__()
         self.encoder, self.devise = encoder, devise
         self.contrastive = Contrastive(config.temperature)
-        self.norms = config.norms
-
-    def train(self, mode: bool = True) -> FinetuneModule:
-        super().train(mode)
-        if not self.norms:
-            for layer in self.encoder.modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                    layer.eval()
-        return self
+        encoder.fine_tune(0, norms=config.norms)
 
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.devise(self.encoder(images)[1]))  # (B, D)

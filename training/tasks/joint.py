@@ -86,16 +86,7 @@ class JointModule(nn.Module):
         super().__init__()
         self.encoder, self.devise, self.decoder = encoder, devise, decoder
         self.contrastive = None if devise is None else Contrastive(c.temperature)
-        self.norms = c.norms
-        encoder.fine_tune(c.from_block if c.encoder_scale else None)
-
-    def train(self, mode: bool = True) -> JointModule:
-        super().train(mode)
-        if not self.norms:
-            for layer in self.encoder.modules():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                    layer.eval()
-        return self
+        encoder.fine_tune(c.from_block if c.encoder_scale else None, norms=c.norms)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), D = 0 without a head."""

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.captioner import quick
 from training.checkpoint import load_best
 from training.distributed import shard, share
 from training.loop import Loss
@@ -29,10 +28,11 @@ from training.prefetch import prefetch
 from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
 from training.tasks.caption import Batch as Captions
 from vsearch.config import DecoderConfig
-from vsearch.device import autocast
+from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
 from vsearch.generate import greedy, sample
 from vsearch.metrics.caption import Cider
+from vsearch.models.decoders import quick
 from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
 
 BASELINES = ("others", "greedy")
@@ -126,7 +126,7 @@ class SelfCriticalTask(CaptionTask):
         training = decoder.training
         decoder.eval()
         try:
-            fast, max_len = quick(decoder, self.device), self.decoder_config.max_len
+            fast, max_len = quick(decoder, fast_bf16(self.device)), self.decoder_config.max_len
             with autocast(self.device):
                 ids, lengths = sample(fast, memory, c.samples, max_len)
                 best = greedy(fast, memory, max_len) if c.baseline == "greedy" else []

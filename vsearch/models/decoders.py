@@ -6,6 +6,7 @@ T steps, V vocabulary, P packed positions (words and end marks of all captions o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
@@ -284,3 +285,15 @@ def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
 def _first(state: State, size: int) -> State:
     """The first `size` rows, one hypothesis for each picture, as views."""
     return state if len(state.hidden) == size else State(*[part[:size] for part in state])
+
+
+def quick(decoder: Decoder, half: bool) -> Decoder:
+    """For decoding: where `half`, a copy whose matrices are in bfloat16, so that autocast need not cast them in every
+    step; the output layer stays exact."""
+    if not half:
+        return decoder
+    fast = copy.deepcopy(decoder).requires_grad_(False)
+    for layer in fast.modules():
+        if isinstance(layer, nn.Linear) and layer is not fast.output:
+            layer.bfloat16()
+    return fast

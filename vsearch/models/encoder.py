@@ -39,6 +39,7 @@ class Encoder(nn.Module):
         self.stages = _stages(config.name)
         self.channels = _channels(self.stages)
         self._trained_from: int | None = 0
+        self._norms = True
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = images
@@ -47,12 +48,13 @@ class Encoder(nn.Module):
         grid = x.flatten(2).transpose(1, 2)  # (B, N, C)
         return grid, grid.mean(1)  # (B, C)
 
-    def fine_tune(self, from_block: int | None) -> None:
+    def fine_tune(self, from_block: int | None, norms: bool = True) -> None:
         """Train stages `from_block` and later only (S0 opens 2 to 4); None freezes all, 0 trains all.
 
-        Frozen stages stay in evaluation mode whatever `train()` says, so their batch-norm statistics do not move.
+        Frozen stages stay in evaluation mode whatever `train()` says, so their batch-norm statistics do not move;
+        without `norms` those of the trained stages do not move either.
         """
-        self._trained_from = from_block
+        self._trained_from, self._norms = from_block, norms
         for i, stage in enumerate(self.stages):
             stage.requires_grad_(from_block is not None and i >= from_block)
         self.train(self.training)
@@ -62,6 +64,9 @@ class Encoder(nn.Module):
         for i, stage in enumerate(self.stages):
             if self._trained_from is None or i < self._trained_from:
                 stage.eval()
+        for layer in self.modules() if not self._norms else ():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
         return self
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,6 @@ Shapes: B batch, S side in pixels, C channels, D word-vector size, N grid cells.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,7 +17,7 @@ from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.generate import Caption, beam_search
 from vsearch.image.transform import normalise
-from vsearch.models.decoders import Decoder
+from vsearch.models.decoders import Decoder, quick
 from vsearch.models.devise import DeviseHead
 from vsearch.models.encoder import Encoder
 from vsearch.models.fold import folded
@@ -112,7 +111,11 @@ class JointModel(nn.Module):
         if self._fast is None or self._fast[0] != key:
             half = fast_bf16(tensors[0].device)
             with torch.inference_mode(False):
-                self._fast = key, _fast_encoder(self.encoder, half), _fast_decoder(self.decoder, half)
+                self._fast = (
+                    key,
+                    _fast_encoder(self.encoder, half),
+                    None if self.decoder is None else quick(self.decoder, half),
+                )
         return self._fast[1:]
 
 
@@ -122,15 +125,4 @@ def _fast_encoder(encoder: Encoder, half: bool) -> Encoder:
     if half:
         fast.bfloat16()
     fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return fast
-
-
-def _fast_decoder(decoder: Decoder | None, half: bool) -> Decoder | None:
-    """Matrices in bfloat16, so that autocast need not cast them in every step; the output layer stays exact."""
-    if decoder is None or not half:
-        return decoder
-    fast = copy.deepcopy(decoder).requires_grad_(False)
-    for layer in fast.modules():
-        if isinstance(layer, nn.Linear) and layer is not fast.output:
-            layer.bfloat16()
     return fast
