@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
-from vsearch.models.decoders import KINDS, AdaptiveDecoder, Cell, Decoder, SoftAttentionDecoder, State, build_decoder
+from vsearch.models.decoders import (
+    KINDS,
+    AdaptiveDecoder,
+    Cell,
+    Decoder,
+    SoftAttentionDecoder,
+    State,
+    build_decoder,
+    quick,
+)
 from vsearch.text.vocab import END, START
 
 B, N, C, V, H = 5, 4, 6, 11, 7
@@ -270,6 +279,25 @@ def test_bfloat16_logits_stay_exact_enough_to_rank() -> None:
         logits, _, _ = model.step(CAPTIONS[:, 0], state)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, model.step(CAPTIONS[:, 0], state)[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tied_output_is_the_embedding_again(kind: str) -> None:
+    """Logits are project(features) . embedding + bias; the matrix is saved once and learns from both of its uses."""
+    model = make(kind, tied=True)
+    assert sum(1 for name in model.state_dict() if "embedding" in name) == 1
+    features, _, _ = model.advance(model.inputs(torch.tensor([START] * B)), model.start(memory()))
+    logits, _, _ = model.step(torch.tensor([START] * B), model.start(memory()))
+    projected = features @ model.output.project.weight.T + model.output.project.bias  # type: ignore[union-attr]
+    torch.testing.assert_close(logits, projected @ model.embedding.weight.T + model.output.bias)
+    out = model.train()(memory(), CAPTIONS, LENGTHS)
+    torch.autograd.backward(F.cross_entropy(out.logits, out.targets))
+    never = sorted(set(range(V)) - set(CAPTIONS[:, :-1].flatten().tolist()))
+    assert never and model.embedding.weight.grad is not None
+    assert model.embedding.weight.grad[never].abs().sum(1).min() > 0  # no input word, but a word not to say
+    fast = quick(model, half=True)
+    assert fast.output.project.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert fast.cell.recurrent.weight.dtype == torch.bfloat16  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("settings", [{"kind": "transformer"}, {"kind": "soft", "scoring": "cosine"}])

@@ -50,6 +50,7 @@ class DecoderConfig:
     scoring: str = "additive"  # additive | tanh | dot
     dropout: float = 0.5
     gate: bool = True
+    tied: bool = False  # the output layer shares the embedding's matrix
     max_len: int = 20
     beam: int = 5
     length_power: float = 0.7

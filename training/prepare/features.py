@@ -25,7 +25,7 @@ from torch import Tensor
 from training.prepare.distil import TEACHER_SIDE, load_teacher
 from training.prepare.store import Stored, read_stored, to_picture
 from vsearch.config import PreprocessConfig
-from vsearch.device import autocast
+from vsearch.device import autocast, keep_memory
 from vsearch.errors import DataError
 from vsearch.image.transform import normalise, to_pixels
 from vsearch.models.encoder import Encoder
@@ -97,6 +97,8 @@ def write_features(
     Raises DataError where `prepared` is no prepared file."""
     partial = output.with_name(output.name + ".partial")
     output.parent.mkdir(parents=True, exist_ok=True)
+    if device.type == "cpu":
+        keep_memory()
     with _opened(prepared, ("pictures/name",)) as pictures, h5py.File(partial, "w") as file:
         file["name"] = pictures["pictures/name"][:]
         total = len(file["name"])

@@ -72,6 +72,19 @@ class Cell(nn.Module):
         return torch.tanh(inputs + own), cell
 
 
+class TiedOutput(nn.Module):
+    """Features (..., H) -> logits (..., V) by way of the embedding's own matrix (Press and Wolf 2017)."""
+
+    def __init__(self, embedding: nn.Embedding, hidden: int) -> None:
+        super().__init__()
+        self._embedding = (embedding,)  # in a tuple: its weights are the decoder's, and saved once
+        self.project = nn.Linear(hidden, embedding.embedding_dim)
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(self.project(features), self._embedding[0].weight, self.bias)
+
+
 class Decoder(nn.Module):
     """What all decoders share: embedding, output layer, one step, and teacher forcing over packed captions."""
 
@@ -81,10 +94,12 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, config.embed)
         self.input = nn.Linear(config.embed, gates)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden, vocabulary)
+        self.output: nn.Linear | TiedOutput = nn.Linear(config.hidden, vocabulary)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         nn.init.uniform_(self.output.weight, -0.1, 0.1)
         nn.init.zeros_(self.output.bias)
+        if config.tied:
+            self.output = TiedOutput(self.embedding, config.hidden)
 
     def start(self, memory: Tensor) -> State:
         """The state before the first word, one row for each picture of `memory` (B, N, C)."""
@@ -293,7 +308,8 @@ def quick(decoder: Decoder, half: bool) -> Decoder:
     if not half:
         return decoder
     fast = copy.deepcopy(decoder).requires_grad_(False)
+    exact = set(fast.output.modules())
     for layer in fast.modules():
-        if isinstance(layer, nn.Linear) and layer is not fast.output:
+        if isinstance(layer, nn.Linear) and layer not in exact:
             layer.bfloat16()
     return fast
