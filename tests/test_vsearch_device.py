@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import subprocess
@@ -84,3 +85,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert faults["keep"] <= faults["default"]
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         assert faults["keep"] < 100
+
+
+def test_kept_kernels_are_not_compiled_again() -> None:
+    """Eight shapes multiplied twice: compiled once each where the cache is ours, twice where it holds but four.
+
+    Where torch multiplies by other means than oneDNN nothing is compiled, and nothing is to be kept.
+    """
+    script = """
+import torch
+from vsearch.device import keep_kernels
+keep_kernels()
+for n in [*range(33, 41)] * 2:
+    torch.ones(n, 64, dtype=torch.bfloat16) @ torch.ones(64, 64, dtype=torch.bfloat16)
+"""
+    compiled = {}
+    for capacity in ("", "4"):
+        environment = {k: v for k, v in os.environ.items() if k != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+        environment |= {"ONEDNN_VERBOSE": "profile_create"}
+        environment |= {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": capacity} if capacity else {}
+        call = [sys.executable, "-c", script]
+        run = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
+        compiled[capacity] = run.stdout.count("create:cache_miss")
+    assert compiled in ({"": 8, "4": 16}, {"": 0, "4": 0})

@@ -18,7 +18,7 @@ from training.average import Average
 from training.contract import Group, LoopConfig, Loss, Progress, Report, Stopped, Task
 from training.schedule import Standing, schedule
 from training.step import Stepper, Watch, steps_of
-from vsearch.device import keep_memory
+from vsearch.device import keep_kernels, keep_memory
 from vsearch.errors import ConfigError
 
 __all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "check", "fit"]
@@ -58,6 +58,7 @@ class _Fit:
         self.task, self.config, self.output, self.device = task, config, output, device
         if device.type == "cpu":
             keep_memory()
+            keep_kernels()
         self.first = distributed.first()
         self.report = report if self.first else None
         self.stepper = Stepper(task, config, device)
