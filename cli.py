@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from index.build import Report
-    from index.library import Library
+    from index.duplicates import Group
+    from index.library import Library, Picture
     from index.search import Hit
     from training.loop import Progress
+    from training.ranking import Report as RankingReport
     from training.tasks.labels import Labelled
     from training.zeroshot import Column, DevPictures
     from vsearch.generate import Caption
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
 DRAWABLE = (".png", ".jpg", ".jpeg", ".webp")
 PATIENCE = 2.0  # seconds before a progress bar appears
+UNREADABLE = 3  # exit code of a build that could not look into some folder
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell gives it
 COMMON = 2.0  # idf of a word in one caption of seven: "a", "in", "the" and the like lie below it
 
@@ -93,6 +98,10 @@ DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="aut
 BeamOption = Annotated[
     int | None, typer.Option("--beam", min=1, metavar="N", help="Beams per caption; default: the model's own number.")
 ]
+DayOption = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only files changed from that day on, or up to it."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
 
 
@@ -116,27 +125,62 @@ def build_index(
 ) -> None:
     """Embed and describe every picture below some folders, and keep them in the library.
 
-    Running it again only does what changed. Files that are no readable picture are skipped and listed.
+    Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
+    are skipped and listed on stderr. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
 
     \b
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
     """
-    from index import build
+    run_build(library, folders, model, device, beam, captions=captions, batch=batch, reindex=reindex)
+
+
+@app.command()
+def reindex(
+    library: LibraryOption = None,
+    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")] = True,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures the network sees at once.")] = 32,
+    beam: BeamOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Embed and describe every picture of the library anew, as another model needs.
+
+    What cannot be read at the moment (a disk that is not there) is forgotten until a build finds it again. Output and
+    exit codes are those of build-index.
+
+    \b
+    Example:
+      vsearch reindex
+      vsearch reindex --model my-model --library my.library
+    """
+    run_build(library, [], model, device, beam, captions=captions, batch=batch, reindex=True)
+
+
+@app.command()
+def forget(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders that `vsearch info` shows.", show_default=False)
+    ],
+    library: LibraryOption = None,
+) -> None:
+    """Take folders and all pictures below them out of the library; no file is touched.
+
+    \b
+    Example:
+      vsearch forget /media/old-disk
+    """
+    from index.forget import forget as run
     from index.library import Library
-    from vsearch.describer import Describer
 
     place = library_path(library)
-    describer = Describer.load(model_folder(model), device, beam=beam)
-    with Library.open(place, create=True) as opened, progress_bar("pictures") as progress:
-        if not reindex:
-            check_model(opened, model)
-        report = build.build_index(
-            opened, folders, describer, captions=captions, batch=batch, reindex=reindex, progress=progress
-        )
-    for line in report_lines(report, place):
-        out(line)
+    with Library.open(place) as opened:
+        done = run(opened, folders)
+    gone = f"forgot {done.pictures} pictures below {done.folders} folders in {done.seconds:.1f} s"
+    out(f"{gone}; {done.total} pictures in {shown_path(place)}")
+    for folder, above in done.covered:
+        remark(f"{folder} lies below {above}: the next build of that brings it back")
 
 
 @app.command(cls=SearchCommand)
@@ -147,7 +191,14 @@ def search(
     image: Annotated[Path | None, typer.Option(metavar="PHOTO", help="Look for pictures like this one.")] = None,
     count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")] = 10,
     within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    since: DayOption = None,
+    until: DayOption = None,
     min_score: Annotated[float | None, typer.Option(metavar="X", help="Only pictures that score X or more.")] = None,
+    caption_weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="W", help="How much captions count, 0 to 1; default: the model's."),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every picture, whatever their number.")] = False,
     as_json: JsonOption = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
     nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
@@ -162,7 +213,7 @@ def search(
     """Find the pictures nearest to words, to a picture, or to both.
 
     Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
-    --image together are mixed, half and half.
+    --image together are mixed, half and half. The score is the share of such hits that fit, where the model knows it.
 
     \b
     Example:
@@ -176,6 +227,8 @@ def search(
         raise typer.BadParameter("--json and --paths exclude each other")
     if not words and image is None:
         raise typer.BadParameter("give words, --image PHOTO, or both")
+    if caption_weight is not None and not words:
+        raise typer.BadParameter("--caption-weight is for words: a picture alone is compared with pictures")
     if image is None and not " ".join(words or []).strip():
         raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
     if why and (paths or nul):
@@ -184,24 +237,186 @@ def search(
         raise typer.BadParameter("--min-score takes a number")
     from index import search as searching
     from index.library import Library
+    from vsearch.ranking import Kind, Ranking
 
     folder, text = model_folder(model), " ".join(words or [])
     space = load_words(folder) if text or why else None
+    kind: Kind = "words" if text else "picture"
+    ranking = Ranking.load(folder)
     with Library.open(library_path(library), read_only=True) as opened:
         check_model(opened, model)
         vector = query_vector(text, space, image, folder, device)
-        hits = searching.search(opened, vector, count, within=within, min_score=min_score)
-        if within is not None and not hits and not within.exists():
-            raise VsearchError(
-                f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them"
-            )
+        hits = searching.search(
+            opened,
+            vector,
+            count,
+            kind=kind,
+            ranking=ranking,
+            weight=caption_weight,
+            within=within,
+            since=None if since is None else nanoseconds(since),
+            until=None if until is None else nanoseconds(until + timedelta(days=1)),
+            min_score=min_score,
+            exact=exact or None,
+        )
+        check_folder(within, found=bool(hits))
         reasons = why_words(space, opened, hits) if why and space is not None else {}
         total = opened.count()
     if html is not None:
         from index.page import write_page
 
-        write_page(html, text, hits, image=image, why=reasons, total=total)
+        write_page(html, text, hits, image=image, why=reasons, total=total, shares=ranking.calibrated(kind))
     print_hits(hits, reasons, as_json=as_json, paths=paths, nul=nul)
+
+
+@app.command()
+def similar(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="In the library or not.", show_default=False)],
+    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")] = 10,
+    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    min_score: Annotated[float | None, typer.Option(metavar="X", help="Only pictures that score X or more.")] = None,
+    as_json: JsonOption = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
+    nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures, too.")] = None,
+    library: LibraryOption = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find other pictures like a photo.
+
+    The network is not asked about a photo that the library has as it is.
+
+    \b
+    Example:
+      vsearch similar dog.jpg
+      vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
+    """
+    if as_json and (paths or nul):
+        raise typer.BadParameter("--json and --paths exclude each other")
+    if min_score is not None and not math.isfinite(min_score):
+        raise typer.BadParameter("--min-score takes a number")
+    from index import search as searching
+    from index.library import Library
+    from index.paths import absolute
+    from vsearch.ranking import Ranking
+
+    folder = model_folder(model)
+    with Library.open(library_path(library), read_only=True) as opened:
+        check_model(opened, model)
+        mine = opened.picture(absolute(photo))
+        vector = stored_vector(opened, mine)
+        if vector is None:
+            vector = query_vector("", None, photo, folder, device)
+        ranking = Ranking.load(folder)
+        found = searching.search(
+            opened, vector, count + 1, kind="picture", ranking=ranking, within=within, min_score=min_score
+        )
+        hits = [hit for hit in found if mine is None or hit.id != mine.id][:count]
+        check_folder(within, found=bool(found))
+        total = opened.count()
+    if html is not None:
+        from index.page import write_page
+
+        write_page(html, "", hits, image=photo, total=total, shares=ranking.calibrated("picture"))
+    print_hits(hits, {}, as_json=as_json, paths=paths, nul=nul)
+
+
+@app.command()
+def duplicates(
+    threshold: Annotated[
+        float | None, typer.Option(min=-1, metavar="X", help="Cosine from which on pictures are one; 2: equal files.")
+    ] = None,
+    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per group.")] = False,
+    library: LibraryOption = None,
+) -> None:
+    """List groups of near-identical pictures: copies, and those resized, compressed anew or slightly cropped.
+
+    The largest file of a group stands first; above each group, the bytes of the others. Nothing is deleted.
+
+    \b
+    Example:
+      vsearch duplicates
+      vsearch duplicates --in ~/Pictures/2024 --threshold 0.99 --json
+    """
+    from index import duplicates as finding
+    from index.library import Library
+
+    limit = finding.THRESHOLD if threshold is None else threshold
+    if not math.isfinite(limit):
+        raise typer.BadParameter("--threshold takes a number")
+    with Library.open(library_path(library), read_only=True) as opened, progress_bar("pictures") as show:
+        groups = finding.duplicates(opened, limit, within=within, progress=show)
+        check_folder(within, found=bool(groups))
+    if as_json:
+        out(json.dumps([group_row(group) for group in groups], indent=2))
+        return
+    for group in groups:
+        kind = "equal files" if group.exact else "pictures"
+        out(f"{len(group.pictures)} {kind}, {group.freed:,} bytes but for the first")
+        for picture in group.pictures:
+            out(f"{picture.size:>12,}  {shown_path(picture.path)}")
+    spare = sum(len(group.pictures) - 1 for group in groups)
+    out(f"{len(groups)} groups; {spare} pictures are spare, {sum(group.freed for group in groups):,} bytes")
+
+
+@app.command()
+def check(
+    library: LibraryOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Verify the library: database, vectors, caches, recall of the graph, missing files.
+
+    A line for each finding, with its remedy. The exit code is 0 if all is well, else 1. Caches that are damaged are
+    deleted.
+
+    \b
+    Example:
+      vsearch check
+      vsearch check --library my.library --json
+    """
+    from dataclasses import asdict
+
+    from index.check import check as run
+    from index.library import Library
+
+    with Library.open(library_path(library), read_only=True) as opened:
+        seen = run(opened)
+    if as_json:
+        out(json.dumps(asdict(seen), indent=2))
+    else:
+        for finding in seen.findings:
+            out(shown(f"{finding.message}; {finding.remedy}"))
+        verdict = "all is well" if not seen.findings else f"{len(seen.findings)} findings"
+        graph = "no graph" if seen.recall is None else f"recall@10 of the graph {seen.recall:.3f}"
+        out(f"{verdict}: {seen.pictures} pictures, {graph}")
+    for path, reason in seen.unseen:
+        remark(f"could not look into {path}: {reason}")
+    if seen.findings:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .npy, .jsonl or .parquet.", show_default=False)],
+    library: LibraryOption = None,
+) -> None:
+    """Write the vectors of all pictures, with paths and captions, for other programs.
+
+    .npy holds vectors alone; the pictures stand beside it in NAME.rows.jsonl, in the same order.
+
+    \b
+    Example:
+      vsearch export vectors.npy
+      vsearch export pictures.jsonl --library my.library
+    """
+    from index.export import export as run
+    from index.library import Library
+
+    with Library.open(library_path(library), read_only=True) as opened:
+        done = run(opened, file)
+    out(f"{' and '.join(shown_path(one) for one in done.files)}: {done.count} vectors of {done.dim} numbers")
 
 
 @app.command()
@@ -322,6 +537,16 @@ WordsOption = Annotated[
 
 SideOption = Annotated[
     int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
+]
+
+EncoderOption = Annotated[
+    str | None, typer.Option("--encoder", metavar="NAME", help="A torchvision network, as resnet101, in its place.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="Its weights; default: torchvision's, downloaded.")
+]
+EncoderSideOption = Annotated[
+    int, typer.Option("--encoder-side", min=32, metavar="N", help="Pixels of the square that --encoder sees.")
 ]
 
 
@@ -470,6 +695,9 @@ def prepare_features(
     teacher: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Ask this network instead of a model's encoder.")
     ] = None,
+    encoder: EncoderOption = None,
+    weights: WeightsOption = None,
+    side: EncoderSideOption = 224,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -480,16 +708,22 @@ def prepare_features(
       vsearch prepare features captions.h5 features.h5 --views 4
       vsearch prepare features labels.h5 label-features.h5 --no-grid
       vsearch prepare features captions.h5 teacher-features.h5 --teacher teacher
+      vsearch prepare features captions.h5 resnet-features.h5 --encoder resnet101
     """
     from training.prepare.features import encoder_network, teacher_network, write_features
-    from vsearch import modelfolder
+    from vsearch import modelfolder, pretrained
+    from vsearch.config import PreprocessConfig
     from vsearch.device import resolve
 
     place = resolve(device)
+    if sum(one is not None for one in (teacher, encoder, model)) > 1:
+        raise typer.BadParameter("--teacher, --encoder and --model exclude each other")
+    if weights is not None and encoder is None:
+        raise typer.BadParameter("--weights are those of an --encoder")
     if teacher is not None:
-        if model is not None:
-            raise typer.BadParameter("--teacher and --model exclude each other")
         network = teacher_network(teacher, place)
+    elif encoder is not None:
+        network = encoder_network(pretrained.encoder(encoder, weights), PreprocessConfig(side), place)
     else:
         loaded = modelfolder.load(model_folder(model), device)
         network = encoder_network(loaded.encoder, loaded.config.preprocess, place)
@@ -565,16 +799,27 @@ def assemble(
     words: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Words it was made with; default: the model's.")
     ] = None,
+    encoder: EncoderOption = None,
+    weights: WeightsOption = None,
+    side: EncoderSideOption = 224,
 ) -> None:
     """Make a model folder of a model and parts that were trained for it: head, decoder, encoder, words.
+
+    With --encoder, what the model had for its own encoder is left out: head and decoder are those of the trainings.
 
     \b
     Example:
       vsearch assemble vsearch/bundled runs/devise --output my-model --data captions.h5
+      vsearch assemble vsearch/bundled runs/soft --output my-model --data captions.h5 --encoder resnet101
     """
     from training.assemble import assemble as run
+    from vsearch import pretrained
+    from vsearch.config import PreprocessConfig
 
-    config = run(base, runs, output, data, words)
+    if weights is not None and encoder is None:
+        raise typer.BadParameter("--weights are those of an --encoder")
+    other = None if encoder is None else (pretrained.encoder(encoder, weights), PreprocessConfig(side))
+    config = run(base, runs, output, data, words, other)
     out(f"{shown_path(output)}, identity {config.identity[:12]}")
 
 
@@ -662,7 +907,14 @@ app.add_typer(
 def evaluate_captions(
     data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
-    beam: Annotated[list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated.")] = None,
+    beam: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated; default: 1, 3 and 5.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A caption training in place of the model; may be repeated."),
+    ] = None,
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None,
     word: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Name its five nearest pictures, too; may be repeated.")
     ] = None,
@@ -670,20 +922,32 @@ def evaluate_captions(
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a model on pictures with captions: recall of the search both ways, BLEU, CIDEr and ROUGE-L.
+    """Measure a model on pictures with captions: recall of the search both ways, and how it describes them.
+
+    That is BLEU-1 to 4, CIDEr, ROUGE-L, the words used and the share of captions unlike all others. With --run, caption
+    trainings stand side by side, by what they write alone.
 
     \b
     Example:
       vsearch evaluate captions captions.h5 --split test --beam 1 --beam 5
       vsearch evaluate captions captions.h5 --word dog --word snow --json
+      vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --run runs/adaptive
     """
+    if bool(run) != (features is not None):
+        raise typer.BadParameter("--run and --features, those it was trained on, go together")
+    if run and word:
+        raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
+    beams = tuple(beam or [1, 3, 5])
+    if run and features is not None:
+        compare_runs(run, data, features, split, beams, device, as_json=as_json)
+        return
     from training import evaluate as evaluation
     from vsearch import modelfolder
 
     folder = model_folder(model)
     loaded, space = modelfolder.load(folder, device), load_words(folder)
     with progress_bar("pictures") as show:
-        table = evaluation.evaluate(loaded, space, data, split, tuple(beam or [5]), show)
+        table = evaluation.evaluate(loaded, space, data, split, beams, show)
     pictures = evaluation.read_split(data, split)
     tops = {}
     if word:
@@ -698,6 +962,26 @@ def evaluate_captions(
         out(f"{name:<24}{value:10.2f}")
     for name, (fits, names) in tops.items():
         out(f"{name:<24}{fits:>7} of {len(names)}  {' '.join(names)}")
+
+
+def compare_runs(
+    runs: list[Path], data: Path, features: Path, split: str, beams: tuple[int, ...], device: str, *, as_json: bool
+) -> None:
+    """Print what caption trainings reached on a split, one column each."""
+    from training.evaluate import evaluate_decoder
+    from vsearch.device import resolve
+
+    place, tables = resolve(device), {}
+    for run in runs:
+        with progress_bar("pictures") as show:
+            tables[str(run)] = evaluate_decoder(run, data, features, split, beams, place, show)
+    if as_json:
+        out(json.dumps(tables, indent=2))
+        return
+    names = [shown_path(run)[-18:] for run in runs]
+    out(f"{'':<24}" + "".join(f"{name:>20}" for name in names))
+    for metric in next(iter(tables.values())):
+        out(f"{metric:<24}" + "".join(f"{table[metric]:20.2f}" for table in tables.values()))
 
 
 @evaluate.command("devise")
@@ -752,6 +1036,47 @@ def evaluate_devise(
         with progress_bar("pictures") as show:
             columns = [zeroshot.model_column(loaded, data, labelled, features, show)]
     print_zeroshot(columns, pictures, labelled, as_json=as_json)
+
+
+@evaluate.command("ranking")
+def evaluate_ranking(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
+    write: Annotated[
+        bool, typer.Option("--write", help="Choose weight and curves on this split and write ranking.json.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are shares.
+
+    Recall of human captions by the pictures alone, by the generated captions alone and by the mix; and, for queries by
+    words and by pictures, how many hits fit beside how many were said to. It measures ranking.json of the model; with
+    --write it first makes that anew.
+
+    
+    Example:
+      vsearch evaluate ranking captions.h5 --model my-model --write
+      vsearch evaluate ranking captions.h5 --model my-model --split test
+    """
+    from training import ranking as measuring
+    from training.evaluate import read_split
+    from vsearch import modelfolder
+    from vsearch.ranking import Ranking
+
+    folder = model_folder(model)
+    loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Ranking.load(folder)
+    with progress_bar("pictures") as show:
+        photos = measuring.see(loaded, space, read_split(data, split), show)
+    if write:
+        chosen = measuring.choose(photos, space)
+        chosen.save(folder)
+    report = measuring.report(photos, space, chosen)
+    if as_json:
+        out(json.dumps(asdict(report), indent=2))
+    else:
+        print_ranking(report)
 
 
 @app.command()
@@ -847,17 +1172,48 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def report_lines(report: Report, place: Path) -> Iterator[str]:
-    """What `build-index` did, in one line, then every skipped file with its reason."""
-    counts = [("added", report.added), ("updated", report.updated), ("moved", report.moved)]
-    counts += [("captioned", report.captioned), ("unchanged", report.unchanged), ("removed", report.removed)]
-    always = {"added", "unchanged"}
-    told = [f"{n} {name}" for name, n in [*counts, ("skipped", len(report.skipped))] if n or name in always]
-    yield f"{', '.join(told)} in {report.seconds:.1f} s; {report.total} pictures in {shown_path(place)}"
+def run_build(
+    library: Path | None,
+    folders: Sequence[Path],
+    model: Path | None,
+    device: str,
+    beam: int | None,
+    *,
+    captions: bool,
+    batch: int,
+    reindex: bool,
+) -> None:
+    """Build, and tell what was done; exit code 3 where a folder could not be read."""
+    from index import build
+    from index.library import Library
+    from vsearch.describer import Describer
+
+    place = library_path(library)
+    describer = Describer.load(model_folder(model), device, beam=beam)
+    with Library.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
+        if not reindex:
+            check_model(opened, model)
+        report = build.build_index(
+            opened, folders, describer, captions=captions, batch=batch, reindex=reindex, progress=progress
+        )
+    out(report_line(report, place))
     for path, reason in report.skipped:
-        yield f"  skipped {shown_path(path)}: {reason}"
+        remark(f"skipped {shown_path(path)}: {reason}")
     for path, reason in report.unreadable:
-        yield f"  could not look into {shown_path(path)}: {reason}"
+        remark(f"could not look into {shown_path(path)}: {reason}")
+    if report.unreadable:
+        raise typer.Exit(UNREADABLE)
+
+
+def report_line(report: Report, place: Path) -> str:
+    """What `build-index` did, in one line."""
+    changes = {"added": report.added, "updated": report.updated, "moved": report.moved}
+    changes |= {"captioned": report.captioned, "removed": report.removed}
+    others = {"unchanged": report.unchanged, "skipped": len(report.skipped), "unreadable": len(report.unreadable)}
+    told = [f"{number} {name}" for name, number in (changes | others).items() if number]
+    if not any(changes.values()):
+        told.insert(0, "nothing changed")
+    return f"{', '.join(told)} in {report.seconds:.1f} s; {report.total} pictures in {shown_path(place)}"
 
 
 def print_hits(hits: Sequence[Hit], reasons: Reasons, *, as_json: bool, paths: bool, nul: bool) -> None:
@@ -877,13 +1233,19 @@ def print_hits(hits: Sequence[Hit], reasons: Reasons, *, as_json: bool, paths: b
         remark("no picture fits")
 
 
+def group_row(group: Group) -> dict[str, Any]:
+    rows = [{"path": picture.path, "size": picture.size} for picture in group.pictures]
+    return {"exact": group.exact, "freed": group.freed, "pictures": rows}
+
+
 def print_skipped(skipped: Sequence[tuple[str, str]]) -> None:
     for path, reason in skipped:
         out(f"  skipped {shown_path(path)}: {shown(reason)}")
 
 
 def hit_row(hit: Hit, reasons: Reasons) -> dict[str, Any]:
-    row = {"path": hit.path, "score": round(hit.score, 4), "caption": hit.caption}
+    scores = {"score": round(hit.score, 4), "cosine": round(hit.cosine, 4)}
+    row = {"path": hit.path, **scores, "caption": hit.caption}
     return {**row, "why": reasons[hit.id]} if hit.id in reasons else row
 
 
@@ -905,6 +1267,17 @@ def subtracted_last(args: Sequence[str], valued: set[str]) -> list[str]:
         is_value = bool(kept) and kept[-1] in valued
         (kept if is_option or is_value else moved).append(arg)
     return [*kept, "--", *moved] if moved else kept
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Local time as the dates of files have it: ns since 1970."""
+    return int(moment.timestamp()) * 1_000_000_000
+
+
+def check_folder(within: Path | None, *, found: bool) -> None:
+    """VsearchError where nothing was found because the folder to look in is not there."""
+    if within is not None and not found and not within.exists():
+        raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")
 
 
 def check_model(library: Library, given: Path | None) -> None:
@@ -948,6 +1321,20 @@ def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folde
     if length < 1e-6:
         raise VsearchError("words and picture cancel each other out", "leave one of them away")
     return np.asarray(vector / length, np.float32)
+
+
+def stored_vector(library: Library, picture: Picture | None) -> Vector | None:
+    """The vector (D,) that the library has of a picture; None if its file is not as it was."""
+    if picture is None:
+        return None
+    try:
+        file = os.stat(picture.path)
+    except OSError:
+        return None
+    if (file.st_size, file.st_mtime_ns) != (picture.size, picture.mtime_ns):
+        return None
+    _, vectors = library.vectors([picture.id])
+    return vectors[0] if len(vectors) else None
 
 
 def why_words(space: PhraseSpace, library: Library, hits: Sequence[Hit], k: int = 5) -> Reasons:
@@ -1089,6 +1476,21 @@ def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: L
         out(f"{row:<36}" + "".join(cell(table[row], width, digits) for table in tables.values()))
     for k, word in words.items():
         out(f"{'  ' + word:<36}" + "".join(cell(values.get(k), width, 2) for values in found.values()))
+
+
+def print_ranking(report: RankingReport) -> None:
+    weight = report.ranking.caption_weight
+    out(f"{'':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}")
+    for name, row in report.recalls.items():
+        out(f"{name:<24}" + "".join(f"{value:8.2f}" for value in row.values()))
+    out(f"caption weight {weight:g}")
+    for kind, found in report.reliabilities.items():
+        out(f"{kind}: {found.hits} hits, expected calibration error {100 * found.error:.2f} %")
+        out(f"{'  hits':>10}{'predicted':>12}{'found':>8}")
+        for one in found.bins:
+            out(f"{one.count:>10}{100 * one.predicted:>10.1f} %{100 * one.found:>6.1f} %")
+    if not report.reliabilities:
+        out("no curves: scores are cosines")
 
 
 def cell(value: float | None, width: int, digits: int) -> str:

@@ -25,7 +25,7 @@ class TutorialDecoder(nn.Module):
 
     def __init__(self, ours: SoftAttentionDecoder) -> None:
         super().__init__()
-        c, channels, words = ours.config, ours.norm.normalized_shape[0], ours.output.out_features
+        c, channels, words = ours.config, ours.norm.normalized_shape[0], ours.embedding.num_embeddings
         assert ours.gate is not None and ours.attention.score is not None
         self.norm = nn.LayerNorm(channels)
         self.embedding = nn.Embedding(words, c.embed)
@@ -45,7 +45,7 @@ class TutorialDecoder(nn.Module):
         whole = (
             (self.norm, ours.norm),
             (self.embedding, ours.embedding), (self.from_cells, ours.attention.key), (self.gate, ours.gate),
-            (self.from_hidden, ours.attention.query), (self.score, ours.attention.score), (self.output, ours.output),
+            (self.from_hidden, ours.attention.query), (self.score, ours.attention.score),
         )  # fmt: skip
         for own, given in whole:
             own.load_state_dict(given.state_dict())
@@ -54,6 +54,8 @@ class TutorialDecoder(nn.Module):
         ):
             own.weight.copy_(weight)
             own.bias.copy_(bias)
+        self.output.weight.copy_(ours.output.weight)
+        self.output.bias.copy_(ours.output.bias)
         self.lstm.weight_ih.copy_(torch.cat([ours.input.weight, ours.context.weight], 1))
         self.lstm.bias_ih.copy_(ours.input.bias)
         self.lstm.weight_hh.copy_(ours.cell.recurrent.weight)

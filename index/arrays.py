@@ -1,6 +1,7 @@
 """All vectors of a library as one array on disk: read in milliseconds where SQLite takes a second. A cache.
 
-Payload: vectors float32 (n, D), then ids int64 (n), ascending.
+There are two at most: `.vectors` holds the pictures' own, `.mixed` those with their captions mixed in, whose footer
+names the weight. Payload: vectors float32 (n, D), then ids int64 (n), ascending.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import io
 import mmap
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cachefile import CacheError, footer, replacing, seal
+from index.cachefile import CacheError, footer, prove, replacing, seal
 from index.database import beside
 from index.library import Library
 
@@ -41,40 +43,46 @@ def positions(among: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
     return found
 
 
-def arrays_path(library: Library) -> Path:
-    """Where the array of a library lies."""
-    return beside(library.path, ".vectors")
+def arrays_path(library: Library, weight: float = 0.0) -> Path:
+    """Where the array of a library lies, for captions of weight 0 or above."""
+    return beside(library.path, ".mixed" if weight else ".vectors")
 
 
-def load_arrays(library: Library) -> Arrays:
-    """Read the array beside a library; raises CacheError if it is missing, damaged, or not made of this library."""
+def load_arrays(library: Library, weight: float = 0.0, *, again: bool = False) -> Arrays:
+    """Map the array beside a library; raises CacheError if it is missing, damaged, or not made of this library.
+
+    `again`: see `cachefile.prove`.
+    """
+    path = arrays_path(library, weight)
     try:
-        with arrays_path(library).open("rb") as file:
+        with path.open("rb") as file:
             table = footer(file)
+            _check(library, table, weight)
+            prove(path, file, table, again=again)
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise CacheError(str(error)) from None
-    return _parse(library, data, table, check=True)
+    return _parse(data, table)
 
 
-def make_arrays(library: Library) -> Arrays:
+def make_arrays(library: Library, weight: float = 0.0) -> Arrays:
     """Make the array anew from the library and keep it beside it, or only in memory where nothing can be written."""
     with library.snapshot():
         try:
-            with replacing(arrays_path(library)) as fresh, fresh.open("xb") as file:
-                _write(library, file)
-            return load_arrays(library)
+            with replacing(arrays_path(library, weight)) as fresh, fresh.open("xb") as file:
+                _write(library, file, weight)
+            return load_arrays(library, weight)
         except (OSError, CacheError):
             memory = io.BytesIO()
-            _write(library, memory)
-            return _parse(library, memory.getbuffer(), footer(memory), check=False)
+            _write(library, memory, weight)
+            return _parse(memory.getbuffer(), footer(memory))
 
 
-def _write(library: Library, file: BinaryIO) -> None:
+def _write(library: Library, file: BinaryIO, weight: float) -> None:
     all_ids, crc, size = [np.empty(0, np.int64)], 0, 0
     last = 0
     while True:
-        ids, vectors = library.vectors_after(last, _ROWS)
+        ids, vectors = library.vectors_after(last, _ROWS, weight)
         if not len(ids):
             break
         last = int(ids[-1])
@@ -84,11 +92,12 @@ def _write(library: Library, file: BinaryIO) -> None:
     tail = np.concatenate(all_ids)
     crc, size = zlib.crc32(tail.data, crc), size + tail.nbytes
     file.write(tail.data)
-    table = {"kind": "vectors", "count": len(tail), "dim": library.dim or 0}
+    table = {"kind": "vectors", "weight": weight, "count": len(tail), "dim": library.dim or 0}
     seal(file, {**table, "last_id": library.last_id(), "token": library.run_token()}, size, crc)
 
 
-def _parse(library: Library, data: mmap.mmap | memoryview, table: dict[str, object], *, check: bool) -> Arrays:
+def _check(library: Library, table: Mapping[str, Any], weight: float) -> None:
+    """Raises CacheError where a footer is not that of an array of this library with this weight."""
     match table:
         case {"kind": "vectors", "count": int(n), "dim": int(dim), "last_id": int(last_id), "token": str(token)}:
             pass
@@ -96,10 +105,14 @@ def _parse(library: Library, data: mmap.mmap | memoryview, table: dict[str, obje
             raise CacheError("another kind of file")
     if dim != (library.dim or 0) or last_id > library.last_id() or not library.knows_run(token):
         raise CacheError("made of another library")
-    size = 4 * n * dim + 8 * n
-    with memoryview(data) as view:
-        if table["size"] != size or (check and zlib.crc32(view[:size]) != table["crc"]):
-            raise CacheError("damaged")
+    if table.get("weight", 0.0) != weight:
+        raise CacheError("made with another weight")
+    if table["size"] != 4 * n * dim + 8 * n:
+        raise CacheError("damaged")
+
+
+def _parse(data: mmap.mmap | memoryview, table: Mapping[str, Any]) -> Arrays:
+    n, dim = int(table["count"]), int(table["dim"])
     vectors = np.frombuffer(data, np.float32, n * dim).reshape(n, dim)  # (n, D)
     ids = np.frombuffer(data, np.int64, n, 4 * n * dim).copy()  # aligned, whatever n and D are
-    return Arrays(ids, vectors, last_id, token)
+    return Arrays(ids, vectors, table["last_id"], table["token"])

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,20 @@ class Describer(Protocol):
     def captions(self) -> bool:
         """Whether it can describe pictures in words."""
 
+    @property
+    def caption_weight(self) -> float:
+        """How much captions count when pictures are looked for by words: 0 to 1."""
+
+    def place(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
+        """The vector (D,) of each caption, None where it has none."""
+
     def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         """uint8 (B, S, S, 3) -> float32 (B, D), and one caption per picture if `captions`, else None."""
+
+
+class _Caption(NamedTuple):
+    text: str
+    vector: NDArray[np.float32] | None
 
 
 @dataclass
@@ -100,6 +112,8 @@ def build_index(
         _check_folders(walk)
         if reindex:
             library.clear(model.identity, model.dim)
+        library.upgrade(model.place)
+        library.note("caption_weight", str(float(model.caption_weight)))
         build = _Build(library, model, captions and model.captions, batch, walk, progress)
         build.plan(found)
         build.run(threads or min(8, os.cpu_count() or 1))
@@ -217,7 +231,7 @@ class _Build:
                 else:
                     self._write_trouble(item)
 
-    def _describe(self, items: list[Prepared]) -> Iterator[tuple[NDArray[np.float32], str | None]]:
+    def _describe(self, items: list[Prepared]) -> Iterator[tuple[NDArray[np.float32], _Caption | None]]:
         """The vector (D,) and the caption of each item, in order."""
         if not items:
             return iter(())
@@ -229,20 +243,22 @@ class _Build:
         if captions is not None and len(captions) != len(items):
             raise ValueError(f"the model made {len(captions)} captions of {len(items)} pictures")
         self.report.encoded += len(items)
-        texts: Sequence[str | None] = captions if captions is not None else [None] * len(items)
-        return iter(list(zip(vectors, texts, strict=True)))
+        if captions is None:
+            return iter([(vector, None) for vector in vectors])
+        placed = [_Caption(*pair) for pair in zip(captions, self._model.place(captions), strict=True)]
+        return iter(list(zip(vectors, placed, strict=True)))
 
-    def _write(self, item: Prepared, vector: NDArray[np.float32], caption: str | None) -> None:
+    def _write(self, item: Prepared, vector: NDArray[np.float32], caption: _Caption | None) -> None:
         file, known = item.job.file, item.job.known
         if not np.isfinite(vector).all() or not vector.any():
             self._write_trouble(Prepared(item.job, trouble="the model makes no vector of it", lasting=True))
         elif item.same and known is not None:
             self._library.touch(known.id, file.path, file.size, file.mtime_ns)
             if caption is not None:
-                self._library.set_caption(known.id, caption)
+                self._library.set_caption(known.id, *caption)
             self.report.captioned += 1
         else:
-            self._library.put(NewPicture(*file, item.digest, vector, caption))
+            self._library.put(NewPicture(*file, item.digest, vector, *(caption or (None, None))))
             self._count(known)
 
     def _write_twin(self, item: Prepared, twin: Picture) -> None:

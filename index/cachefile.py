@@ -1,7 +1,8 @@
 """Files derived from the library, which may be deleted at any moment: whole and of this library, or not there.
 
 Layout: the payload, a JSON footer, its length (8 bytes, little-endian), 8 bytes of magic. The footer holds the CRC-32
-of the payload (3 GB/s). A file appears under its name only when it is complete.
+of the payload (3 GB/s). A file appears under its name only when it is complete. Of a large one, `.proof` beside it
+notes the inode, size and times for which the checksum was last proved: while these stay, it is not computed again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import secrets
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ from typing import Any, BinaryIO
 MAGIC = b"vsearch1"
 _TAIL = struct.Struct("<Q8s")
 _BLOCK = 1 << 22
+PROOF_FROM = 1 << 24  # bytes; the checksum of less takes 5 ms
+_TICK = 0.1  # seconds; a file may change twice within one tick of its clock, and its times show it once
 
 
 class CacheError(Exception):
@@ -78,3 +82,43 @@ def checksum(file: BinaryIO, size: int) -> int:
         crc = zlib.crc32(block, crc)
         size -= len(block)
     return crc
+
+
+def prove(path: Path, file: BinaryIO, table: Mapping[str, Any], *, again: bool = False) -> None:
+    """Raises CacheError if the payload of the open file `path` is not what its footer `table` says.
+
+    Proved once for a file of some size; `again` computes the checksum whatever was proved before.
+    """
+    size, note = int(table["size"]), proof_path(path)
+    mark = _mark(file, table)
+    if not again and size >= PROOF_FROM:
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(note.read_text("utf-8")) == mark:
+                return
+    if size >= PROOF_FROM:
+        age = time.time() - os.fstat(file.fileno()).st_ctime
+        if 0 <= age < _TICK:
+            time.sleep(_TICK - age)
+    settled = time.time() - os.fstat(file.fileno()).st_ctime >= _TICK
+    if checksum(file, size) != table.get("crc"):
+        raise CacheError("damaged")
+    if settled and size >= PROOF_FROM and _mark(file, table) == mark:
+        with contextlib.suppress(OSError), replacing(note) as fresh:
+            fresh.write_text(json.dumps(mark), "utf-8")
+
+
+def discard(path: Path) -> None:
+    """Remove a cache and its proof, if they are there and can be."""
+    for one in (path, proof_path(path)):
+        with contextlib.suppress(OSError):
+            one.unlink(missing_ok=True)
+
+
+def proof_path(path: Path) -> Path:
+    """Where the proof of a cache file lies."""
+    return path.with_name(path.name + ".proof")
+
+
+def _mark(file: BinaryIO, table: Mapping[str, Any]) -> list[Any]:
+    stat = os.fstat(file.fileno())
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, table.get("crc")]

@@ -15,6 +15,7 @@ from index.paths import shell
 from vsearch.errors import LibraryError
 
 BUSY_SECONDS = 10.0  # how long to wait for the few milliseconds of another process's transaction
+_DAMAGE = ("malformed", "not a database", "corrupt", "decode", "no such column", "unsupported file format")
 _CHUNK = 500  # values in one IN (...); SQLite before 3.32 takes 999
 
 
@@ -83,6 +84,10 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
 
+    def version(self) -> tuple[int, int]:
+        """Two numbers that stay as they are as long as nobody, here or elsewhere, changes the file."""
+        return int(self.value("PRAGMA data_version")), self._connection.total_changes
+
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run a statement; returns the id of the row it inserted, if it did."""
         with translated(self.path):
@@ -124,7 +129,7 @@ def translated(path: Path) -> Iterator[None]:
     """Errors of SQLite and of the file system as LibraryError."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where a damaged schema is no text
         raise as_library_error(path, error) from error
 
 
@@ -132,16 +137,24 @@ def as_library_error(path: Path, error: Exception) -> LibraryError:
     """What an error of SQLite or of the file system means for the user."""
     code = error.errno if isinstance(error, OSError) else None
     text = "" if isinstance(error, OSError) else str(error).lower()  # the text of an OSError holds names of files
+    if any(word in text for word in _DAMAGE):
+        remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(path))}*"
+        return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
     if "locked" in text or "busy" in text:
         return LibraryError(f"{path} is locked by another process", "wait until it has finished, then run this again")
-    if "readonly" in text or code in (errno.EACCES, errno.EPERM, errno.EROFS):
+    forbidden = "readonly" in text or ("unable to open" in text and not _writable(path))
+    if forbidden or code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return LibraryError(f"{path} cannot be written", "make the file and its folder writable, or use --library")
     if "full" in text or code in (errno.ENOSPC, errno.EDQUOT):
         return LibraryError(f"the disk of {path} is full", "free some space, then run this again: it goes on from here")
-    if any(word in text for word in ("malformed", "not a database", "corrupt")):
-        remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(path))}*"
-        return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
+    if "disk i/o" in text:
+        remedy = "look whether the disk fails, or a quota or a limit is reached, then run this again"
+        return LibraryError(f"{path} cannot be read or written ({error})", remedy)
     return LibraryError(f"{path} cannot be used ({error})", "look at the file and its folder, or use --library")
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path.parent, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
@@ -150,7 +163,9 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
         return _open(uri + "?mode=rwc")
     try:
         return _open(uri + "?mode=ro")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise
         # On a read-only disk SQLite cannot make the files that readers of a write-ahead log share. If no log is left,
         # nobody writes, and the file can be read as it is.
         if beside(path, "-wal").exists() or not path.exists():

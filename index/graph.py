@@ -25,6 +25,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cachefile import CacheError, checksum, footer, replacing, seal
+from index.cachefile import CacheError, checksum, footer, prove, replacing, seal
 
 SPACE = "cosinesimil"  # ranks as angulardist does, 1.5 times as fast
 LINKS = 16  # neighbours of a point per layer (M)
@@ -45,6 +46,7 @@ _CHATTER = re.compile(
     r"\d{4}-\d\d-\d\d [\d:]+ \S+ \(\w+\) \[(INFO|DEBUG)\]|The vector space is|\s*$)"
 )
 
+_START_SECONDS = 5.0  # how long a thread may take to begin
 _one_at_a_time = threading.RLock()
 
 
@@ -153,10 +155,11 @@ class Graph:
             self._width = width
 
 
-def inspect(path: Path) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
+def inspect(path: Path, *, again: bool = False) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
     """The facts of a saved graph, its ids (n,) and their rows (n,), once size and checksum have proved right.
 
-    nmslib is not asked. Raises CacheError if the file is missing, damaged, or no graph of this kind.
+    nmslib is not asked. Raises CacheError if the file is missing, damaged, or no graph of this kind. `again`: see
+    `cachefile.prove`.
     """
     try:
         with path.open("rb") as file:
@@ -166,8 +169,7 @@ def inspect(path: Path) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.i
                     pass
                 case _:
                     raise CacheError("another kind of graph")
-            if checksum(file, facts["size"]) != facts["crc"]:
-                raise CacheError("damaged")
+            prove(path, file, facts, again=again)
             file.seek(facts["size"] - 16 * n)
             tail = np.frombuffer(file.read(16 * n), np.int64)
             return facts, tail[:n], tail[n:]
@@ -196,22 +198,36 @@ def _new() -> Any:
 def _uninterrupted(work: Any) -> None:
     """Run `work` in a thread; an interrupt of the main thread waits for it and is raised then."""
     failures: list[BaseException] = []
+    begun, done = threading.Event(), threading.Event()
 
     def run() -> None:
+        begun.set()
         try:
             work()
         except BaseException as error:  # handed to the caller below
             failures.append(error)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
     try:
-        while thread.is_alive():
-            thread.join(0.1)
-    finally:
-        thread.join()
+        threading.Thread(target=run).start()
+        while not done.wait(0.1):
+            pass
+    except BaseException:  # perhaps in the midst of `start`: then the thread is about to begin, or never will
+        if _patiently(begun, _START_SECONDS):
+            _patiently(done)
+        raise
     if failures:
         raise failures[0]
+
+
+def _patiently(event: threading.Event, seconds: float = float("inf")) -> bool:
+    """Wait for an event whatever interrupts come; False if it did not come in time."""
+    end = time.monotonic() + seconds
+    while not event.is_set() and time.monotonic() < end:
+        with contextlib.suppress(KeyboardInterrupt):
+            event.wait(0.1)
+    return event.is_set()
 
 
 @contextlib.contextmanager

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.database import Database, as_library_error, translated
 from index.paths import below, shell
-from index.schema import FORMAT, SCHEMA, pack, unpack
+from index.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack, unpack
 from vsearch.errors import LibraryError
+from vsearch.ranking import mix
+
+_ROWS = 10_000  # captions placed at a time
 
 
 class Picture(NamedTuple):
@@ -34,7 +37,7 @@ class Picture(NamedTuple):
 
 
 class NewPicture(NamedTuple):
-    """A row to be written; vector float32 (D,)."""
+    """A row to be written; vector float32 (D,), and that of the caption, None where it has none."""
 
     path: str
     size: int
@@ -42,6 +45,7 @@ class NewPicture(NamedTuple):
     hash: bytes
     vector: NDArray[np.float32]
     caption: str | None
+    caption_vector: NDArray[np.float32] | None = None
 
 
 class Dates(NamedTuple):
@@ -105,7 +109,7 @@ class Library(Database):
             raise LibraryError(f"there is no library at {self.path}", _make_one(self.path))
         if "meta" not in tables or "pictures" not in tables:
             raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
-        if self.noted("format") != str(FORMAT):
+        if self.noted("format") not in READABLE:
             message = f"{self.path} has format {self.noted('format')}, this vsearch reads format {FORMAT}"
             raise LibraryError(message, "use the vsearch that made it, or name another file with --library")
 
@@ -131,6 +135,11 @@ class Library(Database):
         value = self.noted("dim")
         return int(value) if value is not None else None
 
+    @property
+    def caption_weight(self) -> float:
+        """How much captions count in searches by words, as the last build had it: 0 to 1."""
+        return float(self.noted("caption_weight") or 0.0)
+
     def check_identity(self, identity: str) -> None:
         """Raises LibraryError if the vectors were made by another model; its hint is the command that re-indexes."""
         mine = self.identity
@@ -153,18 +162,39 @@ class Library(Database):
     def clear(self, identity: str, dim: int) -> None:
         """Forget every picture, and with them all caches, and begin anew with another model; the folders stay known."""
         with self.writing():
-            for table in ("pictures", "removed", "skipped", "runs"):  # removed after pictures: its trigger fills it
+            for table in ("removed", "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
                 self.execute(f"DELETE FROM {table}")
+            if "caption_vectors" in self._tables():
+                self.execute("DELETE FROM caption_vectors")
             self.start_run()
             self.note("identity", identity)
             self.note("dim", str(dim))
 
+    def upgrade(self, place: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
+        """Bring a library of format 1 up to date: its captions get their vectors from `place`, no picture is opened."""
+        if self.noted("format") == str(FORMAT):
+            return
+        with self.writing():
+            self.execute(CAPTION_VECTORS)
+            self.execute("DROP TRIGGER forget")
+            self.execute(FORGET)
+            last, sql = 0, "SELECT id, caption FROM pictures WHERE id > ? AND caption IS NOT NULL ORDER BY id LIMIT ?"
+            while rows := self.rows(sql, (last, _ROWS)):
+                last = rows[-1][0]
+                vectors = place([caption for _, caption in rows])
+                packed = [(row[0], pack(v)) for row, v in zip(rows, vectors, strict=True) if v is not None]
+                self.execute_many("INSERT INTO caption_vectors VALUES (?, ?)", packed)
+            self.note("format", str(FORMAT))
+
     def reindex_command(self) -> str:
         """The shell command that embeds every folder of this library anew."""
-        words = ["vsearch", "build-index", "--reindex"]
-        if self.path != default_path().absolute():
-            words += ["--library", str(self.path)]
-        return " ".join(shell(word) for word in [*words, *self.folders()])
+        if self.folders():
+            return " ".join(shell(word) for word in ["vsearch", "reindex", *self.place_options()])
+        return " ".join(["vsearch build-index FOLDER --reindex", *(shell(word) for word in self.place_options())])
+
+    def place_options(self) -> list[str]:
+        """The options that name this library on a command line; none where it is the default one."""
+        return [] if self.path == default_path().absolute() else ["--library", str(self.path)]
 
     # ---- reading
 
@@ -182,36 +212,50 @@ class Library(Database):
 
     def folders(self) -> list[str]:
         """Every folder that was ever scanned, sorted."""
-        return sorted(os.fsdecode(row[0]) for row in self.rows("SELECT path FROM folders"))
+        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM folders"))
 
     def mounts(self) -> list[str]:
         """Folders that were mount points when they were last scanned, sorted."""
-        return sorted(os.fsdecode(row[0]) for row in self.rows("SELECT path FROM mounts"))
+        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM mounts"))
 
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that are no readable pictures, by path."""
         rows = self.rows("SELECT path, reason FROM skipped ORDER BY path")
-        return [(os.fsdecode(path), reason) for path, reason in rows]
+        return [(self._name(path), reason) for path, reason in rows]
 
     def skipped_under(self, folder: str) -> list[tuple[str, int, int, str]]:
         """(path, size, mtime_ns, reason) of the skipped files below a folder."""
         sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        return [(os.fsdecode(row[0]), *row[1:]) for row in self.rows(sql, below(folder))]
+        return [(self._name(row[0]), *row[1:]) for row in self.rows(sql, below(folder))]
 
     def dates_under(self, folder: str) -> list[Dates]:
         """The dates of the pictures below a folder, by path."""
         sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
-        return [Dates(os.fsdecode(row[0]), *row[1:]) for row in self.rows(f"{sql} ORDER BY path", below(folder))]
+        return [Dates(self._name(row[0]), *row[1:]) for row in self.rows(f"{sql} ORDER BY path", below(folder))]
+
+    def ids_where(
+        self, folder: str | None = None, since: int | None = None, until: int | None = None
+    ) -> NDArray[np.int64]:
+        """Ids int64 (n,), ascending, of the pictures below a folder and changed in [since, until) (ns)."""
+        wanted: list[str] = []
+        values: list[bytes | int] = []
+        if folder is not None:
+            wanted.append("path >= ? AND path < ?")
+            values += below(folder)
+        for bound, condition in ((since, "mtime_ns >= ?"), (until, "mtime_ns < ?")):
+            if bound is not None:
+                wanted.append(condition)
+                values.append(bound)
+        return _ids(self.rows(f"SELECT id FROM pictures WHERE {' AND '.join(wanted) or 'true'} ORDER BY id", values))
 
     def ids_under(self, folder: str) -> NDArray[np.int64]:
         """Ids of the pictures below a folder: int64 (n,), ascending."""
-        sql = "SELECT id FROM pictures WHERE path >= ? AND path < ? ORDER BY id"
-        return _ids(self.rows(sql, below(folder)))
+        return self.ids_where(folder)
 
     def pictures(self, ids: Iterable[int]) -> dict[int, Picture]:
         """The rows of these ids, by id; ids that are gone are left out."""
         sql = "SELECT id, path, size, mtime_ns, hash, caption FROM pictures WHERE id IN ({})"
-        return {row[0]: Picture(row[0], os.fsdecode(row[1]), *row[2:]) for row in self.rows_in(sql, ids)}
+        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self.rows_in(sql, ids)}
 
     def picture(self, path: str) -> Picture | None:
         """The row of the picture at this path, None if it is not in the library."""
@@ -224,14 +268,31 @@ class Library(Database):
         found = self.pictures(row[0] for row in rows)
         return [found[id_] for id_ in sorted(found)]
 
-    def vectors(self, ids: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids int64 (n,) ascending and their unit vectors float32 (n, D); ids that are gone are left out."""
-        return self._unpacked(sorted(self.rows_in("SELECT id, vector FROM vectors WHERE id IN ({})", ids)))
+    def mixed(self, weight: float) -> float:
+        """The weight that captions can have here: `weight`, or 0 where none has a vector."""
+        usable = weight and self.noted("format") != "1"
+        return weight if usable and self.value("SELECT 1 FROM caption_vectors LIMIT 1") is not None else 0.0
 
-    def vectors_after(self, id_: int, limit: int = -1) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids int64 (n,) above `id_`, ascending, and their unit vectors float32 (n, D); at most `limit` of them."""
-        sql = "SELECT id, vector FROM vectors WHERE id > ? ORDER BY id LIMIT ?"
-        return self._unpacked(self.rows(sql, (id_, limit)))
+    def vectors(self, ids: Iterable[int], weight: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids int64 (n,) ascending and their unit vectors float32 (n, D); ids that are gone are left out.
+
+        `weight`: how much the captions count in them, see `vsearch.ranking.mix`.
+        """
+        source, weight = self._source(weight)
+        return self._unpacked(sorted(self.rows_in(f"{source} WHERE v.id IN ({{}})", ids)), weight)
+
+    def vectors_after(
+        self, id_: int, limit: int = -1, weight: float = 0.0
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As `vectors`, of the ids above `id_`, ascending; at most `limit` of them."""
+        source, weight = self._source(weight)
+        return self._unpacked(self.rows(f"{source} WHERE v.id > ? ORDER BY v.id LIMIT ?", (id_, limit)), weight)
+
+    def _source(self, weight: float) -> tuple[str, float]:
+        if not (weight := self.mixed(weight)):
+            return "SELECT v.id, v.vector FROM vectors v", 0.0
+        join = "FROM vectors v LEFT JOIN caption_vectors c ON c.id = v.id"
+        return f"SELECT v.id, v.vector, c.vector {join}", weight
 
     def removed(self, up_to: int) -> NDArray[np.int64]:
         """Ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
@@ -250,10 +311,21 @@ class Library(Database):
         value = self.value("SELECT value FROM meta WHERE key = ?", (key,))
         return str(value) if value is not None else None
 
-    def _unpacked(self, rows: list[tuple[int, bytes]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _name(self, blob: object) -> str:
+        """A path from the library; what is not even bytes is damage that SQLite does not see."""
+        if not isinstance(blob, bytes):
+            raise as_library_error(self.path, ValueError("malformed: a path is no bytes"))
+        return os.fsdecode(blob)
+
+    def _unpacked(self, rows: list[Any], weight: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        dim = self.dim or 0
         try:
-            return _ids(rows), unpack([row[1] for row in rows], self.dim or 0)
-        except ValueError as error:
+            vectors = unpack([row[1] for row in rows], dim)
+            if weight:
+                captions = unpack([row[2] or bytes(2 * dim) for row in rows], dim)  # zeros where there is none
+                vectors = mix(vectors, captions, weight)
+            return _ids(rows), vectors
+        except (TypeError, ValueError) as error:  # TypeError: a vector is no bytes
             raise as_library_error(self.path, ValueError(f"malformed: {error}")) from None
 
     # ---- writing
@@ -279,6 +351,8 @@ class Library(Database):
                 (path, new.size, new.mtime_ns, new.hash, new.caption),
             )
             self.execute("INSERT INTO vectors VALUES (?, ?)", (id_, pack(new.vector)))
+            if new.caption_vector is not None:
+                self.execute("INSERT INTO caption_vectors VALUES (?, ?)", (id_, pack(new.caption_vector)))
 
     def copy(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
         """Write a second picture with the content of another; False if that other one is gone."""
@@ -290,7 +364,8 @@ class Library(Database):
             sql = "INSERT INTO pictures (path, size, mtime_ns, hash, caption)"
             sql += " SELECT ?, ?, ?, hash, caption FROM pictures WHERE id = ?"
             new = self.execute(sql, (blob, size, mtime_ns, id_))
-            self.execute("INSERT INTO vectors SELECT ?, vector FROM vectors WHERE id = ?", (new, id_))
+            for table in ("vectors", "caption_vectors"):
+                self.execute(f"INSERT INTO {table} SELECT ?, vector FROM {table} WHERE id = ?", (new, id_))
         return True
 
     def touch(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
@@ -305,9 +380,20 @@ class Library(Database):
             self.execute(sql, (blob, size, mtime_ns, id_))
         return True
 
-    def set_caption(self, id_: int, caption: str) -> None:
-        """Write the caption of a picture that is already there."""
-        self.execute("UPDATE pictures SET caption = ? WHERE id = ?", (caption, id_))
+    def set_caption(self, id_: int, caption: str, vector: NDArray[np.float32] | None = None) -> None:
+        """Write the caption of a picture that is already there, and its vector (D,). It gets a new id, see `schema`."""
+        with self.writing():
+            found = self.pictures([id_]).get(id_)
+            if found is None:
+                return
+            own = self.value("SELECT vector FROM vectors WHERE id = ?", (id_,))
+            path = os.fsencode(found.path)
+            self.execute("DELETE FROM pictures WHERE id = ?", (id_,))
+            sql = "INSERT INTO pictures (path, size, mtime_ns, hash, caption) VALUES (?, ?, ?, ?, ?)"
+            new = self.execute(sql, (path, found.size, found.mtime_ns, found.hash, caption))
+            self.execute("INSERT INTO vectors VALUES (?, ?)", (new, own))
+            if vector is not None:
+                self.execute("INSERT INTO caption_vectors VALUES (?, ?)", (new, pack(vector)))
 
     def skip(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
         """Remember that this file is no readable picture; a picture known at its path is forgotten."""
@@ -334,5 +420,5 @@ class Library(Database):
             self.execute_many("INSERT OR IGNORE INTO mounts VALUES (?)", [(os.fsencode(path),) for path in mounts])
 
 
-def _ids(rows: list[tuple[int, bytes]]) -> NDArray[np.int64]:
+def _ids(rows: list[Any]) -> NDArray[np.int64]:
     return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))

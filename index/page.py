@@ -94,11 +94,13 @@ def write_page(
     image: str | os.PathLike[str] | None = None,
     why: Mapping[int, Sequence[str]] | None = None,
     total: int | None = None,
+    shares: bool = False,
 ) -> None:
     """Write the hits of a query as one HTML file, thumbnails inside, which needs neither network nor script.
 
     `image` is the picture that was searched by, `why` maps the id of a hit to words that explain it, `total` is the
-    number of pictures searched. A picture that cannot be read any more keeps its place, with the reason.
+    number of pictures searched; scores are shown in percent where they are `shares` of hits that fit. A picture that
+    cannot be read any more keeps its place, with the reason.
     Raises VsearchError if the file cannot be written.
     """
     words = query.encode("utf-8", "replace").decode()
@@ -109,10 +111,11 @@ def write_page(
     parts.append(_header(words, len(hits), image, total))
     parts.append("<main>\n")
     for rank, (hit, frame) in enumerate(zip(hits, frames, strict=True), 1):
-        parts.append(_figure(rank, hit, frame, best, (why or {}).get(hit.id, ())))
+        parts.append(_figure(rank, hit, frame, best, (why or {}).get(hit.id, ()), shares))
     if not hits:
         parts.append('<p class="none">No picture fits.</p>\n')
-    parts.append("</main>\n<footer>Made by vsearch. The bar and the number show how near a picture is to the query.")
+    meaning = "how many of such hits fit" if shares else "how near a picture is to the query"
+    parts.append(f"</main>\n<footer>Made by vsearch. The bar and the number show {meaning}.")
     parts.append("</footer>\n</body>\n</html>\n")
     try:
         _write(file, "".join(parts))
@@ -130,7 +133,7 @@ def _header(words: str, count: int, image: str | os.PathLike[str] | None, total:
     return f"<header>{picture}<div><h1>{title}</h1><p>{count:,} {noun}{among}, the nearest first</p></div></header>\n"
 
 
-def _figure(rank: int, hit: Hit, frame: str, best: float, why: Sequence[str]) -> str:
+def _figure(rank: int, hit: Hit, frame: str, best: float, why: Sequence[str], shares: bool) -> str:
     name = readable(os.path.basename(hit.path))
     alt = escape(hit.caption or name)
     inside = f'<img src="{frame}" alt="{alt}">' if frame.startswith("data:") else ""
@@ -139,11 +142,12 @@ def _figure(rank: int, hit: Hit, frame: str, best: float, why: Sequence[str]) ->
     words = "".join(f"<li>{escape(word)}</li>" for word in why)
     reasons = f'<ul class="why">{words}</ul>' if words else ""
     width = 100.0 * max(0.0, hit.score) / best if best > 0 else 0.0
+    score = f"{hit.score:.0%}" if shares else f"{hit.score:.3f}"
     link = escape("file://" + quote_from_bytes(os.fsencode(hit.path)))
     return (
         f'<figure><a class="frame" href="{link}">{inside}<span class="rank">{rank}</span></a>'
         f"<figcaption>{caption}{reasons}"
-        f'<div class="score"><span class="bar"><i style="width:{width:.1f}%"></i></span>{hit.score:.3f}</div>'
+        f'<div class="score"><span class="bar"><i style="width:{width:.1f}%"></i></span>{score}</div>'
         f'<p class="path" title="{escape(readable(hit.path))}">{escape(name)}</p></figcaption></figure>\n'
     )
 

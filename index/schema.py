@@ -7,13 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 1
+FORMAT = 2
+READABLE = ("1", str(FORMAT))  # 1 had no caption vectors; `Library.upgrade` adds them
 
-# A picture's id stands for one vector for ever: a changed picture gets a new id (AUTOINCREMENT never reuses one), and
-# an id that goes is kept in `removed`. So a cache of vectors by id never lies; it can only miss new rows or hold dead
-# ones. `runs` holds a random token for every build that changed something: a cache names the last one it knew, and a
-# cache whose token is not here was made of another library (or of this one before it was restored from a copy).
-# Vectors have their own table, so that walking over paths and dates does not read them.
+# A picture's id stands for its vectors for ever: a changed picture, or a new caption, gets a new id (AUTOINCREMENT
+# never reuses one), and an id that goes is kept in `removed`. So a cache of vectors by id never lies; it can only
+# miss new rows or hold dead ones. `runs` holds a random token for every build that changed something: a cache names
+# the last one it knew, and a cache whose token is not here was made of another library (or of this one before it was
+# restored from a copy). Vectors have their own tables, so that walking over paths and dates does not read them; that
+# of captions has no row where a picture has no caption, or one without a known word.
+CAPTION_VECTORS = "CREATE TABLE caption_vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
+FORGET = (
+    "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
+    " DELETE FROM caption_vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END"
+)
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE folders (path BLOB PRIMARY KEY) WITHOUT ROWID",
@@ -22,12 +29,12 @@ SCHEMA = (
     " mtime_ns INTEGER NOT NULL, hash BLOB NOT NULL, caption TEXT)",
     "CREATE INDEX pictures_hash ON pictures (hash)",
     "CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    CAPTION_VECTORS,
     "CREATE TABLE removed (id INTEGER PRIMARY KEY)",
     "CREATE TABLE skipped (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
     " reason TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE runs (token TEXT PRIMARY KEY) WITHOUT ROWID",
-    "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN"
-    " DELETE FROM vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END",
+    FORGET,
 )
 
 

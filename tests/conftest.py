@@ -83,7 +83,17 @@ class FakeDescriber:
         self.side = side
         self.dim = 13
         self.captions = captions
+        self.caption_weight = 0.0
         self.seen = 0
+
+    def place(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
+        """Another direction for every caption; none for one that ends in a zero."""
+        return [None if caption.endswith("0") else self.direction(caption) for caption in captions]
+
+    def direction(self, caption: str) -> NDArray[np.float32]:
+        """What `place` gives to a caption that it places: (13,)."""
+        bits = np.unpackbits(np.frombuffer(hashlib.sha256(caption.encode()).digest()[:2], np.uint8))[:13]
+        return (bits.astype(np.float32) - 0.4) / np.float32(np.linalg.norm(bits - 0.4))
 
     def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         assert pixels.dtype == np.uint8 and pixels.shape[1:] == (self.side, self.side, 3)

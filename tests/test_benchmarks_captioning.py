@@ -27,9 +27,9 @@ from vsearch.text.vocab import END, PAD, START, UNK
 SMALL = {"embed": 12, "hidden": 24, "attention": 16, "dropout": 0.0, "max_len": 8}
 
 
-def pair(words: int = 30) -> tuple[SoftAttentionDecoder, TutorialDecoder]:
+def pair(words: int = 30, tied: bool = False) -> tuple[SoftAttentionDecoder, TutorialDecoder]:
     torch.manual_seed(0)
-    ours = build_decoder(DecoderConfig(**SMALL), 6, 4 + words)  # type: ignore[arg-type]
+    ours = build_decoder(DecoderConfig(**SMALL, tied=tied), 6, 4 + words)  # type: ignore[arg-type]
     assert isinstance(ours, SoftAttentionDecoder)
     with torch.no_grad():
         for parameter in ours.parameters():
@@ -63,6 +63,12 @@ def test_the_reference_finds_the_same_captions() -> None:
         told = tutorial_loop.caption(theirs, photo, 1, 8)
         assert told == words or not told  # only the tutorial's may be empty
         assert len(tutorial_loop.caption(theirs, photo, 4, 8)) <= 8
+
+
+def test_the_reference_takes_a_tied_output() -> None:
+    ours, theirs = pair(tied=True)
+    features = torch.randn(3, theirs.output.in_features)
+    torch.testing.assert_close(theirs.output(features), ours.output(features))
 
 
 def test_made_up_captions_look_like_captions() -> None:

@@ -42,15 +42,15 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_second_run_does_only_what_changed(photos: Path, tmp_path: Path) -> None:
     place = tmp_path / "library"
-    assert counts(build(photos, place)) == {"added": 4, "unchanged": 0}
-    assert counts(build(photos, place)) == {"added": 0, "unchanged": 4}
+    assert counts(build(photos, place)) == {"added": 4}
+    assert counts(build(photos, place)) == {"unchanged": 4}
     (photos / "red.png").unlink()
     (photos / "green.jpg").rename(photos / "lawn.jpg")
     Image.new("RGB", (40, 40), (9, 9, 9)).save(photos / "blue.webp")
     Image.new("RGB", (40, 40), (99, 9, 9)).save(photos / "new.png")
     changed = {"added": 1, "updated": 1, "moved": 1, "unchanged": 1, "removed": 1}
     assert counts(build(photos, place)) == changed
-    assert counts(build(photos, place)) == {"added": 0, "unchanged": 4}
+    assert counts(build(photos, place)) == {"unchanged": 4}
 
 
 def test_a_run_with_nothing_to_do_does_not_load_the_network(photos: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_run_with_nothing_to_do_does_not_load_the_network(photos: Path, tmp_pa
     script = "import sys, cli\ntry: cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", script, "build-index", str(photos), "--library", str(place), "--model", str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tiny_model.ROOT, timeout=120)
-    assert done.stdout.startswith("0 added, 4 unchanged")
+    assert done.stdout.startswith("nothing changed, 4 unchanged in ")
     assert "index.build" in done.stderr.split()
     assert "torch" not in done.stderr.split()
 
@@ -73,10 +73,11 @@ def test_bad_files_are_listed_with_the_reason(photos: Path, tmp_path: Path) -> N
     done = build(photos, tmp_path / "library")
     assert counts(done)["skipped"] == 3
     assert counts(done)["added"] == 4
-    listed = dict(re.findall(r"^  skipped (.+?): (.+)$", done.stdout, re.MULTILINE))
+    assert len(done.stdout.splitlines()) == 1
+    listed = dict(re.findall(r"^skipped (.+?): (.+)$", done.stderr, re.MULTILINE))
     assert {Path(p).name for p in listed} == {"empty.jpg", "text.png", "cut.jpg"}
     assert all(listed.values())
-    assert "photos" in done.stdout.splitlines()[1]
+    assert str(photos) in done.stderr.splitlines()[0]
 
 
 def test_no_captions(photos: Path, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_no_captions(photos: Path, tmp_path: Path) -> None:
     assert counts(build(photos, place, "--no-captions"))["added"] == 4
     found = call("search", "dog", "--json", "--library", place, "--model", model)
     assert found.stdout.count('"caption": null') == 4
-    assert counts(build(photos, place)) == {"added": 0, "captioned": 4, "unchanged": 0}
+    assert counts(build(photos, place)) == {"captioned": 4}
 
 
 def test_a_folder_that_is_not_there(photos: Path, tmp_path: Path) -> None:
@@ -111,8 +112,44 @@ def test_reindex_embeds_all_again(photos: Path, tmp_path: Path) -> None:
     place = tmp_path / "library"
     build(photos, place)
     assert counts(build(photos, place))["unchanged"] == 4
-    assert counts(build(photos, place, "--reindex"))["unchanged"] == 0
+    assert counts(build(photos, place, "--reindex")) == {"added": 4}
     assert counts(build(photos, place))["unchanged"] == 4
+
+
+def test_reindex_needs_no_folder_and_takes_another_model(photos: Path, tmp_path: Path) -> None:
+    place, other = tmp_path / "library", tiny_model.model_folder(1)
+    build(photos, place)
+    refused = call("build-index", photos, "--library", place, "--model", other)
+    assert refused.exit_code == 1
+    command = refused.stderr.partition("re-index it: ")[2].split()
+    assert command == ["vsearch", "reindex", "--library", str(place), "--model", str(other)]
+    done = call(*command[1:], "--no-captions")
+    assert counts(done) == {"added": 4}
+    found = call("search", "dog", "--json", "--library", place, "--model", other)
+    assert found.stdout.count('"caption": null') == 4
+
+
+def test_reindex_of_nothing(tmp_path: Path) -> None:
+    done = call("reindex", "--library", tmp_path / "library", "--model", tiny_model.model_folder())
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "vsearch build-index FOLDER" in done.stderr
+    assert not (tmp_path / "library").exists()
+
+
+def test_the_line_and_the_exit_code_tell_what_happened(photos: Path, tmp_path: Path) -> None:
+    place, line = tmp_path / "library", r" in \d+\.\d s; {} pictures in " + re.escape(str(tmp_path / "library")) + "\n"
+    (photos / "bad.jpg").write_text("no picture")
+    assert re.fullmatch("4 added, 1 skipped" + line.format(4), build(photos, place).stdout)
+    again = build(photos, place)
+    assert again.exit_code == 0
+    assert re.fullmatch("nothing changed, 4 unchanged, 1 skipped" + line.format(4), again.stdout)
+    (photos / "red.png").unlink()
+    partly = build(photos, place, str(tmp_path / "gone"))
+    assert partly.exit_code == 3
+    assert re.fullmatch("1 removed, 3 unchanged, 1 skipped, 1 unreadable" + line.format(3), partly.stdout)
+    assert partly.stderr.splitlines()[1:] == [f"could not look into {tmp_path / 'gone'}: no such folder"]
+    nothing = build(tmp_path / "gone", place)
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("wrong", [[], ["x", "--batch", "0"], ["x", "--beam", "0"]])
@@ -148,7 +185,7 @@ def test_info_tells_when_the_library_is_of_another_model(photos: Path, tmp_path:
     assert told.exit_code == 0, told.stderr
     (warning,) = re.findall(r"^warning .*", told.stdout, re.MULTILINE)
     assert "made by another model" in warning
-    assert "build-index --reindex" in warning and f"--model {other}" in warning
+    assert "vsearch reindex" in warning and f"--model {other}" in warning
     assert "warning" not in call("info", "--library", place, "--model", tiny_model.model_folder()).stdout
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from typer.testing import CliRunner
 
 import cli
 import tiny_model
+from vsearch.ranking import Ranking
 
 Run = Callable[..., "Outcome"]
 RUNNER = CliRunner()
@@ -69,6 +74,57 @@ def test_k_in_and_min_score_narrow_the_answer(search: Run, photos: Path) -> None
     assert json.loads(search("dog", "--json", "--min-score", str(middle)).out) == rows[:2]
     inside = json.loads(search("dog", "--json", "--in", photos / "deep").out)
     assert [Path(r["path"]).name for r in inside] == ["grey.bmp"]
+
+
+def test_dates_are_whole_days_of_local_time(search: Run, photos: Path) -> None:
+    days = {"red.png": datetime(2020, 5, 1), "green.jpg": datetime(2020, 5, 2), "blue.webp": datetime(2020, 5, 3)}
+    dates = {name: (photos / name).stat().st_mtime_ns for name in days}
+    place = photos.parent / "dated"
+    try:
+        for name, day in days.items():
+            os.utime(photos / name, (day.timestamp(), day.timestamp() + 86_399))  # a second before midnight
+        model = tiny_model.model_folder()
+        assert Outcome("build-index", photos, "--library", place, "--model", model, "--no-captions").code == 0
+        for options, wanted in (
+            (["--until", "2020-05-02"], {"red.png", "green.jpg"}),
+            (["--since", "2020-05-02", "--until", "2020-05-03"], {"green.jpg", "blue.webp"}),
+            (["--since", "2020-05-03"], {"blue.webp", "grey.bmp"}),
+            (["--since", "2020-05-03", "--in", str(photos / "deep")], {"grey.bmp"}),
+        ):
+            found = Outcome("search", "dog", "--paths", *options, "--library", place, "--model", model)
+            assert {Path(line).name for line in found.out.splitlines()} == wanted
+    finally:
+        for name, date in dates.items():
+            os.utime(photos / name, ns=(date, date))
+    assert search("dog", "--since", "yesterday").code == 2
+
+
+def test_captions_count_and_scores_are_shares(photos: Path, library: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model.model_folder(), folder)
+    plain = json.loads(Outcome("search", "dog", "--json", "--library", library, "--model", folder).out)
+    assert all(row["score"] == row["cosine"] for row in plain)
+    Ranking(0.5, words=(2.0, -0.5), picture=(1.0, 0.0)).save(folder)
+
+    def rows(*options: str) -> list[dict[str, Any]]:
+        found = Outcome("search", *options, "--json", "--library", library, "--model", folder)
+        assert found.code == 0, found.err
+        return list(json.loads(found.out))
+
+    mixed = rows("dog")
+    assert [row["score"] for row in mixed] == pytest.approx(
+        [1 / (1 + math.exp(-(2 * row["cosine"] - 0.5))) for row in mixed], abs=1e-3
+    )
+    cosines = {row["path"]: row["cosine"] for row in plain}
+    assert any(abs(row["cosine"] - cosines[row["path"]]) > 0.01 for row in mixed)
+    assert {row["path"]: row["cosine"] for row in rows("dog", "--caption-weight", "0", "--exact")} == cosines
+    best = rows("--image", str(photos / "red.png"))[0]
+    assert best["score"] == pytest.approx(1 / (1 + math.exp(-best["cosine"])), abs=1e-3)
+    page = tmp_path / "page.html"
+    assert Outcome("search", "dog", "--html", page, "--library", library, "--model", folder).code == 0
+    assert f"{mixed[0]['score']:.0%}" in page.read_text()
+    alone = ["--image", str(photos / "red.png"), "--caption-weight", "1"]
+    assert Outcome("search", *alone, "--library", library, "--model", folder).code == 2
 
 
 def test_nothing_fits(search: Run) -> None:
@@ -224,7 +280,7 @@ def test_library_of_another_model_is_refused_with_the_command_that_mends_it(tmp_
         assert (refused.code, refused.out) == (1, "")
         assert refused.err.count("\n") == 1
         remedy = shlex.split(refused.err.partition("vsearch ")[2])
-        assert remedy[0] == "build-index"
+        assert remedy[0] == "reindex"
     assert Outcome(*remedy).code == 0
     assert Outcome("search", "dog", "--library", place, "--model", other).code == 0
     assert Outcome("search", "dog", "--library", place, "--model", first).code == 1

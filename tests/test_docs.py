@@ -17,7 +17,8 @@ from cli import app, subtracted_last
 ROOT = Path(__file__).resolve().parents[1]
 README = re.sub("<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8"), flags=re.DOTALL)
 GIVEN = {
-    "build-index", "search", "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
+    "build-index", "reindex", "forget", "search", "similar", "duplicates", "check", "export",
+    "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
 }  # fmt: skip
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +254,15 @@ def test_an_odd_name(built: Graph, tmp_path: Path) -> None:
     assert len(Graph.load(path)) == 1500
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt even where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_building_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """nmslib swallows the KeyboardInterrupt of a Ctrl-C during createIndex."""
     vectors = cloud(6000, dim=64)
@@ -260,6 +272,40 @@ def test_an_interrupt_while_building_is_not_lost(monkeypatch: pytest.MonkeyPatch
         timer.start()
         Graph.build(vectors, ids_of(6000))
     timer.join()
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_before_the_building_begins_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of nmslib that is left alone ends the process with "FATAL: exception not rethrown"."""
+    real, finished = threading.Thread.start, []
+
+    def interrupted(thread: threading.Thread) -> None:
+        real(thread)
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        time.sleep(0.3)
+        finished.append(True)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        module._uninterrupted(work)
+    assert finished
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_second_interrupt_waits_too() -> None:
+    finished = []
+
+    def work() -> None:
+        for _ in range(2):
+            _thread.interrupt_main()
+            time.sleep(0.4)
+        finished.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        module._uninterrupted(work)
+    assert finished
 
 
 def test_failures_while_building_come_out() -> None:
@@ -274,6 +320,7 @@ def test_nothing_is_said_on_stderr(tmp_path: Path) -> None:
     """In a fresh process: nmslib speaks when it is imported, when it builds and when it loads."""
     code = f"""
 import numpy as np, sys, os
+from collections.abc import Iterator
 from pathlib import Path
 from index.graph import Graph
 vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)

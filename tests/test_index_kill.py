@@ -1,23 +1,31 @@
 """SIGKILL in the middle of a build: the library opens, searches, and the next build makes it whole.
 
-The child stops itself at a named moment by waiting for ever, says so, and is killed there: no luck is needed.
+The child stops itself at a named moment by waiting for ever, says so, and is killed there: no luck is needed. At the
+end fifty kills of one library, at moments drawn from a seed, while the build runs on.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
-from conftest import FakeDescriber, draw_folder
+from conftest import FakeDescriber, draw, draw_folder
 
 from index.build import build_index
 from index.caches import load_graph
 from index.library import Library
+from index.schema import pack, unpack
 from index.search import Searcher, search
 from vsearch.errors import LibraryError
+from vsearch.image.decode import decode
+from vsearch.image.transform import to_pixels
 
 CHILD = """
 import sys, time
@@ -197,3 +205,152 @@ def test_two_search_while_one_builds(tmp_path: Path, photos: Path) -> None:
                     build_index(two, [photos], FakeDescriber())
         finally:
             child.kill()
+
+
+# ---- fifty kills of one library, at moments drawn from a seed
+
+MANY = """
+import json, os, signal, sys, traceback
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import FakeDescriber
+import index.build, index.caches, index.graph
+from index.library import Library
+
+index.caches.STALE_ROWS = index.caches.STALE_SHARE = 0  # every build makes every cache anew
+index.graph._new()  # loads nmslib before the first fork
+PHASES = {{"plan": "plan", "run": "run", "finish": "finish", "refresh": None}}
+calls = {{}}
+
+def counted(phase, real, wanted, moment):
+    def count(*_):
+        calls[phase] += 1
+        if phase == wanted and calls[phase] == moment:
+            os.write(1, b"now\\n")
+    def counting(*args, **named):
+        calls[phase] = 0
+        sys.setprofile(count)  # called for every function, of Python and of C
+        try:
+            return real(*args, **named)
+        finally:
+            sys.setprofile(None)
+    return counting
+
+def build(wanted, moment):
+    for phase, method in PHASES.items():
+        owner, name = (index.build._Build, method) if method else (index.build, phase)
+        setattr(owner, name, counted(phase, getattr(owner, name), wanted, moment))
+    model = FakeDescriber()
+    model.caption_weight = 0.3
+    with Library.open(Path({library!r}), create=True) as library:
+        index.build.build_index(library, [{photos!r}], model, batch=2, threads=1, graph_from=5)
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        try:
+            os.write(1, b"%d\\n" % os.getpid())
+            wanted, moment = line.split()
+            build(wanted, int(moment))
+            os.write(1, json.dumps(calls).encode() + b"\\n")
+        except BaseException:
+            traceback.print_exc()
+            os.write(1, b"failed\\n")
+        signal.pause()
+    os.waitpid(child, 0)
+    os.write(1, b"gone\\n")
+"""
+PHASES = ("plan", "run", "run", "finish", "refresh")  # each round takes the next
+Row = tuple[str | None, bytes]
+
+
+class Victim:
+    """A process that forks a build for every kill, and says when the moment has come."""
+
+    def __init__(self, library: Path, photos: Path) -> None:
+        code = MANY.format(tests=str(Path(__file__).parent), library=str(library), photos=str(photos))
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
+        assert self.process.stdin and self.process.stdout
+        self._tell, self._told = self.process.stdin, self.process.stdout
+
+    def kill(self, phase: str, moment: int) -> str:
+        """Kill a build at the call number `moment` of a phase; what it said last, its calls if it got to its end."""
+        self._tell.write(f"{phase} {moment}\n")
+        self._tell.flush()
+        child = int(self._told.readline())
+        last = self._told.readline()
+        os.kill(child, signal.SIGKILL)
+        assert last == "gone\n" or "gone\n" in self._told, "the process that forks is no more"
+        assert last == "now\n" or last.startswith("{"), last
+        return last
+
+    def close(self) -> None:
+        self._tell.close()
+        self.process.wait(10)
+        self._told.close()
+
+
+def truth(path: Path) -> Row:
+    """The row that this file must have, made without any library."""
+    model = FakeDescriber()
+    pixels = to_pixels(decode(path), model.side)
+    vector = model.describe(pixels[None], captions=False)[0][0]
+    return model.caption_of(pixels), unpack([pack(vector)], model.dim).tobytes()
+
+
+def change(photos: Path, number: int, right: dict[str, list[Row]]) -> None:
+    """A new picture, a changed, a renamed and a removed one; `right` gets the rows they may have from now on."""
+    names = sorted(photos.iterdir())
+    (fresh,) = draw_folder(photos, 1, first=100 + number)
+    draw(1000 + number).save(names[0])
+    moved = names[1].rename(photos / f"moved{number}.png")
+    if len(names) > 12:
+        names[2].unlink()
+    for path in (fresh, names[0], moved):
+        right.setdefault(str(path), []).append(truth(path))
+
+
+def verify(path: Path, right: dict[str, list[Row]], before: dict[str, Row]) -> dict[str, Row]:
+    """After a kill: every row is right, none is lost whose file is there, and searches find exactly the rows."""
+    with Library.open(path, read_only=True) as library:
+        assert library.value("PRAGMA integrity_check") == "ok"
+        found = rows(library)
+        for name, row in found.items():
+            assert row in right[name]
+        for name, row in before.items():
+            if os.path.exists(name):
+                assert found.get(name) in right[name][right[name].index(row) :]
+        query = np.linspace(-1, 1, 13, dtype=np.float32)
+        for graph_from in (5, 10**6):
+            searcher = Searcher(library, graph_from=graph_from, graph_after=0)
+            hits = searcher.search(query, 50)
+            assert {hit.path: hit.caption for hit in hits} == {name: caption for name, (caption, _) in found.items()}
+            cosines = [float(np.frombuffer(found[hit.path][1], np.float32) @ query) for hit in hits]
+            assert np.allclose(cosines, np.array([hit.cosine for hit in hits]) * np.linalg.norm(query), atol=1e-5)
+    return found
+
+
+def test_fifty_kills_at_any_moment(tmp_path: Path) -> None:
+    path, photos, rng = tmp_path / "library.sqlite3", tmp_path / "photos", Random(0)
+    right = {str(photo): [truth(photo)] for photo in draw_folder(photos, 12)}
+    victim = Victim(path, photos)
+    try:
+        victim.kill("plan", 0)  # to the end, for the first time
+        before, reached = verify(path, right, {}), 0
+        change(photos, 99, right)
+        calls = json.loads(victim.kill("plan", 0))
+        before = verify(path, right, before)
+        for number in range(50):
+            change(photos, number, right)
+            phase = PHASES[number % len(PHASES)]
+            reached += victim.kill(phase, rng.randint(1, calls[phase])) == "now\n"
+            before = verify(path, right, before)
+            if number % 10 == 9:  # what ten killed builds left undone, one that is let alone does
+                victim.kill("plan", 0)
+                before = verify(path, right, before)
+                assert before == {str(photo): right[str(photo)][-1] for photo in photos.iterdir()}
+                assert not list(tmp_path.glob("*.tmp"))
+        assert reached >= 40  # the others were killed behind the end of their build
+    finally:
+        victim.close()

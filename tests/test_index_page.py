@@ -58,7 +58,7 @@ def thumbnail(source: str | None) -> Image.Image:
 def hits(tmp_path: Path) -> list[Hit]:
     paths = draw_folder(tmp_path / "photos", 3)
     captions = ["a dog runs through the grass", "two boats", None]
-    return [Hit(str(path), 0.5 - 0.1 * number, captions[number], number + 1) for number, path in enumerate(paths)]
+    return [Hit(str(path), 0.5 - 0.1 * number, captions[number], number + 1, 0.5) for number, path in enumerate(paths)]
 
 
 def test_what_is_on_it(tmp_path: Path, hits: list[Hit]) -> None:
@@ -74,6 +74,13 @@ def test_what_is_on_it(tmp_path: Path, hits: list[Hit]) -> None:
     assert sizes == [(64, 48)] * 3  # never enlarged
     assert [image["alt"] for image in page.all("img")] == ["a dog runs through the grass", "two boats", "002.png"]
     assert [link["href"] for link in page.all("a")] == [f"file://{hit.path}" for hit in hits]
+
+
+def test_shares_are_percentages(tmp_path: Path, hits: list[Hit]) -> None:
+    write_page(tmp_path / "page.html", "boat engine", hits, shares=True)
+    text = "|".join(Page(tmp_path / "page.html").text)
+    assert all(expected in text for expected in ("50%", "40%", "30%", "how many of such hits fit"))
+    assert "0.500" not in text
 
 
 def test_nothing_from_outside_and_no_script(tmp_path: Path, hits: list[Hit]) -> None:
@@ -92,8 +99,8 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     path = tmp_path / 'x"><script>alert(1)<' / "script>.png"
     path.parent.mkdir()
     draw(1).save(path)
-    hit = Hit(str(path), 0.5, EVIL, 1)
-    gone = Hit("/gone/<b>.png", 0.4, EVIL, 2)
+    hit = Hit(str(path), 0.5, EVIL, 1, 0.5)
+    gone = Hit("/gone/<b>.png", 0.4, EVIL, 2, 0.4)
     write_page(tmp_path / "page.html", EVIL, [hit, gone], why={1: ["<i>"]})
     page = Page(tmp_path / "page.html")
     assert page.open == []
@@ -109,7 +116,7 @@ def test_odd_names_lead_to_their_files(tmp_path: Path) -> None:
     for number, name in enumerate(names):
         draw(number).save(tmp_path / "x", "PNG")
         (tmp_path / "x").rename(tmp_path / name)
-        hits.append(Hit(str(tmp_path / name), 0.5, None, number))
+        hits.append(Hit(str(tmp_path / name), 0.5, None, number, 0.5))
     write_page(tmp_path / os.fsdecode(b"page\xff.html"), "q", hits)
     page = Page(tmp_path / os.fsdecode(b"page\xff.html"))
     links = [link["href"] or "" for link in page.all("a")]
@@ -135,7 +142,7 @@ def test_pictures_that_are_gone_keep_their_place(tmp_path: Path, hits: list[Hit]
 
 def test_large_pictures_become_thumbnails(tmp_path: Path) -> None:
     draw(1, (3000, 1000)).save(tmp_path / "a.jpg")
-    write_page(tmp_path / "page.html", "q", [Hit(str(tmp_path / "a.jpg"), 0.5, None, 1)])
+    write_page(tmp_path / "page.html", "q", [Hit(str(tmp_path / "a.jpg"), 0.5, None, 1, 0.5)])
     source = Page(tmp_path / "page.html").all("img")[0]["src"]
     assert thumbnail(source).size == (THUMBNAIL, THUMBNAIL // 3)
     assert len(source or "") < 60_000
@@ -155,7 +162,7 @@ def test_no_hits(tmp_path: Path) -> None:
 
 
 def test_scores_of_zero_and_below(tmp_path: Path, hits: list[Hit]) -> None:
-    low = [Hit(hit.path, score, None, hit.id) for hit, score in zip(hits, (0.0, -0.1, -0.2), strict=True)]
+    low = [Hit(hit.path, score, None, hit.id, score) for hit, score in zip(hits, (0.0, -0.1, -0.2), strict=True)]
     write_page(tmp_path / "page.html", "q", low)
     assert {bar["style"] for bar in Page(tmp_path / "page.html").all("i")} == {"width:0.0%"}
 

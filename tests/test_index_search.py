@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from index import caches
-from index import search as module
 from index.arrays import arrays_path, load_arrays, make_arrays
 from index.cachefile import CacheError, clean
 from index.caches import graph_path, load_graph, refresh
 from index.library import Library, NewPicture
 from index.search import Hit, Searcher, search, vectors_of
+from index.view import View, best
 from vsearch.errors import LibraryError, QueryError
 
 D = 8
@@ -43,7 +43,8 @@ def oracle(library: Library, query: NDArray[np.float32], k: int, within: str = "
     for dates in library.dates_under(within):
         vector = library.vectors([dates.id])[1][0].astype(np.float64)
         picture = library.pictures([dates.id])[dates.id]
-        hits.append(Hit(dates.path, float(vector @ unit), picture.caption, dates.id))
+        cosine = float(vector @ unit)
+        hits.append(Hit(dates.path, cosine, picture.caption, dates.id, cosine))
     return sorted(hits, key=lambda hit: (-hit.score, os.fsencode(hit.path)))[:k]
 
 
@@ -95,31 +96,31 @@ def test_after_changes_and_before_a_new_cache(filled: Library) -> None:
 def test_through_the_graph(filled: Library) -> None:
     refresh(filled, graph_from=100)
     assert graph_path(filled).exists()
-    searcher = Searcher(filled, graph_from=100)
+    searcher = Searcher(filled, graph_from=100, graph_after=0)
     for query in queries():
         same(searcher.search(query, 10), oracle(filled, query, 10))
     change(filled)
     for query in queries():
         same(searcher.search(query, 10), oracle(filled, query, 10))
-        same(Searcher(filled, graph_from=100).search(query, 10), oracle(filled, query, 10))
+        same(Searcher(filled, graph_from=100, graph_after=0).search(query, 10), oracle(filled, query, 10))
         same(searcher.search(query, 10, exact=True), oracle(filled, query, 10))
 
 
 def test_the_graph_is_really_asked(filled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(filled, graph_from=100)
     asked = []
-    real = module.Searcher._through
+    real = View._through
 
     def spy(*args: object) -> object:
         asked.append(1)
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.Searcher, "_through", spy)
-    Searcher(filled, graph_from=100).search(queries()[0], 10)
+    monkeypatch.setattr(View, "_through", spy)
+    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10)
     assert len(asked) == 1
-    Searcher(filled, graph_from=100).search(queries()[0], 10, exact=True)
-    Searcher(filled, graph_from=100).search(queries()[0], 10, within="/photos/1")
-    Searcher(filled, graph_from=301).search(queries()[0], 10)
+    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10, exact=True)
+    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10, within="/photos/1")
+    Searcher(filled, graph_from=301, graph_after=0).search(queries()[0], 10)
     assert len(asked) == 1
 
 
@@ -128,7 +129,7 @@ def test_when_most_of_what_the_graph_knows_is_gone(filled: Library) -> None:
     with filled.writing():
         filled.start_run()
         filled.remove([hit.path for hit in oracle(filled, queries()[0], 150)])
-    same(Searcher(filled, graph_from=100).search(queries()[0], 10), oracle(filled, queries()[0], 10))
+    same(Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10), oracle(filled, queries()[0], 10))
 
 
 def test_rows_that_are_gone_never_push_others_out(filled: Library) -> None:
@@ -144,7 +145,7 @@ def test_rows_that_are_gone_never_push_others_out(filled: Library) -> None:
     with filled.writing():
         filled.start_run()
         filled.remove([hit.path for hit in oracle(filled, query, 30, within="/later")])
-    hits = Searcher(filled, graph_from=100).search(query, 10)
+    hits = Searcher(filled, graph_from=100, graph_after=0).search(query, 10)
     same(hits, oracle(filled, query, 10))
     assert any(hit.path.startswith("/later") for hit in hits)
 
@@ -188,8 +189,8 @@ def test_what_is_equal_within_rounding_is_a_candidate() -> None:
     """The order of summing in a matrix product may put the copy of a picture a hair below it."""
     ids = np.array([5, 6, 7, 8])
     scores = np.array([0.5, 0.1, 0.5 - 1e-6, -np.inf], np.float32)
-    assert module._best(scores, ids, 1).tolist() == [5, 7]
-    assert module._best(scores, ids, 4).tolist() == [5, 6, 7]
+    assert best(scores, ids, 1).tolist() == [5, 7]
+    assert best(scores, ids, 4).tolist() == [5, 6, 7]
 
 
 def test_length_of_the_query_does_not_matter(filled: Library) -> None:
@@ -275,7 +276,7 @@ def test_a_damaged_cache_changes_no_answer(filled: Library, tmp_path: Path, dama
 @pytest.mark.parametrize("damage", ["truncated", "zeroed", "byte", "gone", "other"])
 def test_a_damaged_graph_changes_no_answer(filled: Library, tmp_path: Path, damage: str) -> None:
     refresh(filled, graph_from=100)
-    expected = [Searcher(filled, graph_from=100).search(query, 10) for query in queries()]
+    expected = [Searcher(filled, graph_from=100, graph_after=0).search(query, 10) for query in queries()]
     path = graph_path(filled)
     data = bytearray(path.read_bytes())
     path.unlink()
@@ -292,7 +293,7 @@ def test_a_damaged_graph_changes_no_answer(filled: Library, tmp_path: Path, dama
             graph_path(other).rename(path)
     elif damage != "gone":
         path.write_bytes(data)
-    assert [Searcher(filled, graph_from=100).search(query, 10) for query in queries()] == expected
+    assert [Searcher(filled, graph_from=100, graph_after=0).search(query, 10) for query in queries()] == expected
     refresh(filled, graph_from=100)
     assert len(load_graph(filled)) == 300
 
@@ -312,13 +313,13 @@ def test_a_library_restored_from_a_copy(filled: Library, tmp_path: Path) -> None
         with pytest.raises(CacheError):
             load_graph(library)
         for query in queries():
-            same(Searcher(library, graph_from=100).search(query, 20), oracle(library, query, 20))
+            same(Searcher(library, graph_from=100, graph_after=0).search(query, 20), oracle(library, query, 20))
 
 
 def test_a_searcher_survives_a_new_model(filled: Library) -> None:
     """Of other dimensions, too: nothing of the old caches may be looked at."""
     refresh(filled, graph_from=100)
-    searcher = Searcher(filled, graph_from=100)
+    searcher = Searcher(filled, graph_from=100, graph_after=0)
     searcher.search(queries()[0], 3)
     filled.clear("other model", 2)
     query = np.array([1.0, 2.0], np.float32)

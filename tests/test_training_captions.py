@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+import cli
 from tiny_model import words_file
 from training.evaluate import evaluate_decoder
 from training.prepare.captions import prepare_captions, read_flickr8k
@@ -248,6 +251,22 @@ def test_a_finished_run_is_evaluated(inputs: Inputs, tmp_path: Path) -> None:
     names = ["bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "vocabulary", "distinct"]
     assert list(table) == [f"{name}_beam{beam}" for beam in (1, 4) for name in names]
     assert table["vocabulary_beam1"] >= 1 and 0 < table["distinct_beam4"] <= 100
+
+    at = ["evaluate", "captions", inputs.data, "--features", inputs.features, "--run", tmp_path, "--device", "cpu"]
+    call = CliRunner().invoke(cli.app, [str(word) for word in [*at, "--beam", "1", "--beam", "4", "--json"]])
+    assert json.loads(call.stdout) == {str(tmp_path): pytest.approx(table)}
+    again = shutil.copytree(tmp_path, tmp_path.with_name("again"))
+    lines = CliRunner().invoke(cli.app, [str(word) for word in [*at, "--run", again]]).stdout.splitlines()
+    names = ["bleu1_beam1", "cider_beam3", "distinct_beam5"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    assert all(len(rows[name]) == 2 and rows[name][0] == rows[name][1] for name in names)
+    assert float(rows["cider_beam1"][0]) == pytest.approx(table["cider_beam1"], abs=0.006)
+
+
+def test_a_run_and_its_features_go_together(inputs: Inputs, tmp_path: Path) -> None:
+    for words in (["--run", str(tmp_path)], ["--features", str(inputs.features)]):
+        call = CliRunner().invoke(cli.app, ["evaluate", "captions", str(inputs.data), *words])
+        assert call.exit_code == 2 and "go together" in call.stderr
 
 
 def test_what_is_no_caption_run_is_named(inputs: Inputs, tmp_path: Path) -> None:

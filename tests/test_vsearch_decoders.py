@@ -16,6 +16,7 @@ from vsearch.models.decoders import (
     Decoder,
     SoftAttentionDecoder,
     State,
+    TiedOutput,
     build_decoder,
     quick,
 )
@@ -288,15 +289,17 @@ def test_tied_output_is_the_embedding_again(kind: str) -> None:
     assert sum(1 for name in model.state_dict() if "embedding" in name) == 1
     features, _, _ = model.advance(model.inputs(torch.tensor([START] * B)), model.start(memory()))
     logits, _, _ = model.step(torch.tensor([START] * B), model.start(memory()))
-    projected = features @ model.output.project.weight.T + model.output.project.bias  # type: ignore[union-attr]
+    assert isinstance(model.output, TiedOutput)
+    projected = features @ model.output.project.weight.T
     torch.testing.assert_close(logits, projected @ model.embedding.weight.T + model.output.bias)
+    torch.testing.assert_close(logits, F.linear(features, model.output.weight, model.output.bias))
     out = model.train()(memory(), CAPTIONS, LENGTHS)
     torch.autograd.backward(F.cross_entropy(out.logits, out.targets))
     never = sorted(set(range(V)) - set(CAPTIONS[:, :-1].flatten().tolist()))
     assert never and model.embedding.weight.grad is not None
     assert model.embedding.weight.grad[never].abs().sum(1).min() > 0  # no input word, but a word not to say
     fast = quick(model, half=True)
-    assert fast.output.project.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert isinstance(fast.output, TiedOutput) and fast.output.project.weight.dtype == torch.float32
     assert fast.cell.recurrent.weight.dtype == torch.bfloat16  # type: ignore[union-attr]
 
 

@@ -20,6 +20,7 @@ from vsearch import modelfolder
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.build import build
+from vsearch.models.encoder import Encoder
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
@@ -28,16 +29,24 @@ PARTS = ("encoder", "devise", "decoder")
 
 
 def assemble(
-    base: Path, runs: list[Path], output: Path, data: Path | None = None, words: Path | None = None
-) -> ModelConfig:
+    base: Path, runs: list[Path], output: Path, data: Path | None = None, words: Path | None = None,
+    encoder: tuple[Encoder, PreprocessConfig] | None = None,
+) -> ModelConfig:  # fmt: skip
     """Write the model of `base` with the parts that the trainings in `runs` made, the later ones first in rank.
 
     data: the prepared file they were trained on, for the vocabulary of a decoder and the words of tuned phrases;
-    words: the folder of the words it was made with, the model's own by default.
+    words: the folder of the words it was made with, the model's own by default; encoder: one in place of the model's,
+    whose head and decoder are then left out.
     Raises ConfigError where a run made nothing a model has, or `data` is needed and not given; DataError where a run
     was trained on features of another encoder than the model's.
     """
     model = modelfolder.load(base, "cpu")
+    if encoder is not None:
+        config = dataclasses.replace(
+            model.config, encoder=encoder[0].config, preprocess=encoder[1], devise=None, decoder=None
+        )
+        model = build(dataclasses.replace(config, words=None, identity=""), None)
+        model.encoder.load_state_dict(encoder[0].state_dict())
     config, vocabulary = model.config, model.vocabulary
     states = {name: getattr(model, name).state_dict() for name in PARTS if getattr(model, name) is not None}
     phrases: dict[str, Tensor] = {}
@@ -64,6 +73,8 @@ def assemble(
         _load(part, state, name)
     for run in fed.values():
         _check_features(run, whole)
+    if whole.devise is None:
+        return modelfolder.save(whole, output)
     if not phrases:
         source = words or base
         return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))

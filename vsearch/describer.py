@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from vsearch import modelfolder
 from vsearch.config import ModelConfig
-from vsearch.errors import ModelError
+from vsearch.errors import ModelError, QueryError
 from vsearch.image.decode import decode
 from vsearch.image.transform import to_pixels
+from vsearch.ranking import Ranking
+from vsearch.text.phrase import PhraseSpace
+from vsearch.text.tokenise import tokenise
 
 if TYPE_CHECKING:
     from vsearch.models.joint import JointModel
@@ -27,28 +30,50 @@ if TYPE_CHECKING:
 class Describer:
     """Vectors and captions of pictures; `beam` None takes the model's own number.
 
-    What a model is stands in its config; its weights (and torch) are loaded when the first picture comes.
+    What a model is stands in its config; its weights (and torch) are loaded when the first picture comes, its words
+    when the first caption is to be placed.
     """
 
-    def __init__(self, config: ModelConfig, load: Callable[[], JointModel], beam: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        load: Callable[[], JointModel],
+        words: Callable[[], PhraseSpace],
+        beam: int | None = None,
+        caption_weight: float = 0.0,
+    ) -> None:
         """Raises ModelError where the model cannot embed pictures."""
         if config.devise is None:
             raise ModelError("this model places no pictures among words", "use one with a DeViSE head")
-        self._load = load
+        self._load, self._words = load, words
         self.beam = beam
         self.side = config.preprocess.side
         self.dim = config.devise.dim
         self.identity = config.identity
         self.captions = config.decoder is not None
+        self.caption_weight = caption_weight
+        self._placed = config.words is not None
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", beam: int | None = None) -> Describer:
         """That of the model in `folder`; ModelError where there is none."""
-        return cls(modelfolder.read_config(folder), lambda: modelfolder.load(folder, device), beam)
+        config, weight = modelfolder.read_config(folder), Ranking.load(folder).caption_weight
+        return cls(config, lambda: modelfolder.load(folder, device), lambda: PhraseSpace.load(folder), beam, weight)
 
     @functools.cached_property
     def model(self) -> JointModel:
         return self._load()
+
+    @functools.cached_property
+    def space(self) -> PhraseSpace:
+        return self._words()
+
+    def place(self, captions: Sequence[str]) -> list[NDArray[np.float32] | None]:
+        """The unit vector (D,) of each caption, by the model's own words and without torch.
+
+        None for a caption without a word that the dictionary has, and for all where the model has no words.
+        """
+        return [place(self.space, caption) if self._placed else None for caption in captions]
 
     def describe(
         self, pixels: NDArray[np.uint8], captions: bool = True
@@ -70,3 +95,14 @@ class Describer:
 def read_pixels(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
     """The picture in a file as the model sees it, uint8 (S, S, 3), decoded as the library does; else PictureError."""
     return to_pixels(decode(path, at_least=2 * side), side)
+
+
+def place(space: PhraseSpace, caption: str) -> NDArray[np.float32] | None:
+    """The unit vector (D,) of a caption; None where none of its words has an entry in the dictionary."""
+    tokens = tokenise(caption)
+    if not any(word in space.vectors for word in tokens):
+        return None
+    try:
+        return space.vector(tokens)
+    except QueryError:  # the words cancel each other out
+        return None

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
+from vsearch.ranking import FILE as RANKING
+from vsearch.ranking import Ranking
 from vsearch.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -56,9 +58,16 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def save(
-    model: JointModel, folder: Path, words: Path | None = None, phrase: PhraseSpace | None = None, half: bool = True
+    model: JointModel,
+    folder: Path,
+    words: Path | None = None,
+    phrase: PhraseSpace | None = None,
+    half: bool = True,
+    ranking: Ranking | None = None,
 ) -> ModelConfig:
-    """Write `model` into `folder`, with a copy of the word vectors and the phrase space where given.
+    """Write `model` into `folder`, with a copy of the word vectors, the phrase space and the ranking where given.
+
+    A ranking that is there already is of another model, and is removed.
 
     Every file takes its name only when complete, config.json last. Returns the config with its identity.
     """
@@ -74,6 +83,9 @@ def save(
         phrase.save(folder)
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
+    (folder / RANKING).unlink(missing_ok=True)
+    if ranking is not None:
+        ranking.save(folder)
     _write(folder / WEIGHTS, to_bytes(state))
     _write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
     return config

@@ -22,6 +22,8 @@ from vsearch.errors import ModelError, VsearchError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vsearch.models.encoder import Encoder
+
 OFFLINE = "VSEARCH_OFFLINE"
 TIMEOUT = 30.0  # seconds without an answer
 CHUNK = 1 << 20
@@ -58,18 +60,45 @@ def fetch(source: str, sha256: str, cache: Path | None = None) -> Path:
     return path
 
 
-def backbone_weights(name: str, cache: Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of the torchvision network `name`, for `Encoder.load_backbone`.
+def encoder(name: str, weights: Path | None = None) -> Encoder:
+    """The torchvision network `name` as an encoder, with torchvision's ImageNet weights or those of a file.
 
-    torchvision publishes them as pickles: they are opened by torch's restricted reader, which runs no code.
+    `weights` is a state dict of the whole network, .safetensors or torch's own. Raises ConfigError for an unknown name,
+    ModelError where the weights are of another network or cannot be read, VsearchError where they are not to be had.
+    """
+    from vsearch.config import EncoderConfig
+    from vsearch.models.encoder import Encoder
+
+    made = Encoder(EncoderConfig(name))
+    state = backbone_weights(name) if weights is None else read_weights(weights)
+    try:
+        made.load_backbone(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{weights or 'what was downloaded'} holds no weights of {name}: {reason}") from None
+    return made
+
+
+def backbone_weights(name: str, cache: Path | None = None) -> dict[str, Tensor]:
+    """ImageNet weights of the torchvision network `name`, for `Encoder.load_backbone`."""
+    source, sha256 = backbone_source(name)
+    return read_weights(fetch(source, sha256, cache))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, .safetensors or torch's own; ModelError where it is none.
+
+    torchvision publishes weights as pickles: they are opened by torch's restricted reader, which runs no code.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    source, sha256 = backbone_source(name)
-    path = fetch(source, sha256, cache)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights {path}: {error}") from None
     return state
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import logging
 import os
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,7 @@ from vsearch.errors import PictureError
 
 MAX_PIXELS = 200_000_000  # 200 megapixels are the largest sensors of telephones; an RGB copy takes 600 MB
 BIG_PIXELS = 30_000_000  # pictures above this are decoded one at a time, so that memory stays bounded
+_BAND_PIXELS = 4_000_000  # converted at a time where the conversion needs several copies
 
 VERSION = f"1, Pillow {PIL.__version__}"  # what a file failed to decode with; another version may succeed
 
@@ -30,6 +33,7 @@ SUFFIXES: frozenset[str] = frozenset(
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")  # no EPS, PSD, ...: less to attack
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNDEFINED_RANGE = ("I", "F")
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -45,6 +49,7 @@ _TURNS = {
 _big = threading.Lock()
 _heif = threading.Lock()
 _heif_ready = False
+_tiff_ready = False
 
 # Loaded here, because Pillow would look for them by loading all of its plugins, and not safely in threads.
 for _plugin in ("Jpeg", "Mpo", "Png", "WebP", "Gif", "Bmp", "Tiff", "Avif"):
@@ -91,16 +96,26 @@ def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Imag
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _register_heif()
         formats = ("HEIF", "AVIF")
+    if head[:4] in _TIFF_HEADS:
+        _silence_tiff()
     with Image.open(file, formats=formats) as image:
         width, height = image.size
         if width * height > min(max_pixels, MAX_PIXELS):
             raise PictureError(f"too large ({width} x {height} pixels)")
+        if image.format == "TIFF" and _covered(image) < width * height:
+            raise PictureError("truncated")
         if at_least is not None and image.format in ("JPEG", "MPO"):
             image.draft(image.mode, (at_least, at_least))
         if image.size[0] * image.size[1] > BIG_PIXELS:
             with _big:
                 return _upright(image)
         return _upright(image)
+
+
+def _covered(image: Image.Image) -> int:
+    """How many pixels the parts of a TIFF hold; Pillow leaves the rest of a picture black without a word."""
+    boxes = [tile[1] for tile in getattr(image, "tile", ())]
+    return sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -124,35 +139,86 @@ def _rgb(image: Image.Image) -> Image.Image:
     if mode == "RGB" and "transparency" not in image.info:
         return image.copy()
     if mode.startswith("I;16"):
-        return _grey(np.asarray(image).astype(np.float32) / 257.0)
+        return _in_bands(image, lambda band: _grey(np.asarray(band).astype(np.float32) / 257.0))
     if mode in _UNDEFINED_RANGE:
-        return _grey(_to_byte_range(np.asarray(image).astype(np.float64), mode == "F"))
+        low, high = _extremes(image)
+        return _in_bands(image, lambda band: _grey(_to_byte_range(np.asarray(band), low, high, mode == "F")))
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        glass = image.convert("RGBA")
-        white = Image.new("RGBA", glass.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, glass).convert("RGB")
+        return _in_bands(image, _on_white)
     return image.convert("RGB")
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in parts of whole rows, each with the row it begins at."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        yield top, image.crop((0, top, width, min(height, top + rows)))
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """`convert` to RGB part by part: its working copies stay small, whatever the size of the picture."""
+    picture = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        picture.paste(convert(band), (0, top))
+    return picture
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    glass = image.convert("RGBA")
+    white = Image.new("RGBA", glass.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, glass).convert("RGB")
 
 
 def _grey(values: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
 
 
-def _to_byte_range(values: NDArray[np.float64], shares: bool) -> NDArray[np.float64]:
-    """32-bit grey values carry no range: take the usual one they fit, else stretch them.
+def _extremes(image: Image.Image) -> tuple[float, float]:
+    """The lowest and the highest value that are finite; two zeros if none is."""
+    low, high = np.inf, -np.inf
+    for _, band in _bands(image):
+        values = np.asarray(band)
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _to_byte_range(values: NDArray[np.generic], low: float, high: float, shares: bool) -> NDArray[np.float64]:
+    """32-bit grey values between `low` and `high` carry no range: take the usual one they fit, else stretch them.
 
     The usual ones are 0..1 (only if the values are `shares`, stored as floating point), 0..255 and 0..65535.
     """
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    numbers = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
     if low >= 0 and high <= 1 and shares:
-        return values * 255.0
+        return numbers * 255.0
     if low >= 0 and high <= 255:
-        return values
+        return numbers
     if low >= 0 and high <= 65535:
-        return values / 257.0
-    return (values - low) * (255.0 / (high - low)) if high > low else np.zeros_like(values)
+        return numbers / 257.0
+    return (numbers - low) * (255.0 / (high - low)) if high > low else np.zeros_like(numbers)
+
+
+def _silence_tiff() -> None:
+    """Tell libtiff, the first time a TIFF is met, to keep what it thinks of damaged files off stderr.
+
+    Pillow raises what went wrong, and offers no way to set libtiff's handlers; its library is reached through Pillow's
+    own module. Where it is linked so that it cannot be found, it goes on talking.
+    """
+    global _tiff_ready
+    if not _tiff_ready:
+        with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
+            import ctypes
+
+            from PIL import _imaging
+
+            pillow = ctypes.CDLL(_imaging.__file__)
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                handler = getattr(pillow, name)
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+        _tiff_ready = True
 
 
 def _register_heif() -> None:

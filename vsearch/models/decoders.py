@@ -73,13 +73,21 @@ class Cell(nn.Module):
 
 
 class TiedOutput(nn.Module):
-    """Features (..., H) -> logits (..., V) by way of the embedding's own matrix (Press and Wolf 2017)."""
+    """Features (..., H) -> logits (..., V) by way of the embedding's own matrix (Press and Wolf 2017).
+
+    Equal to nn.Linear(H, V) with this `weight` and `bias`.
+    """
 
     def __init__(self, embedding: nn.Embedding, hidden: int) -> None:
         super().__init__()
         self._embedding = (embedding,)  # in a tuple: its weights are the decoder's, and saved once
-        self.project = nn.Linear(hidden, embedding.embedding_dim)
+        self.project = nn.Linear(hidden, embedding.embedding_dim, bias=False)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    @property
+    def weight(self) -> Tensor:
+        """(V, H)"""
+        return self._embedding[0].weight @ self.project.weight
 
     def forward(self, features: Tensor) -> Tensor:
         return F.linear(self.project(features), self._embedding[0].weight, self.bias)

@@ -1,0 +1,296 @@
+"""Whether a library is whole: the database, its rows and vectors, the caches beside it, the files on disk.
+
+D is the length of a vector, n a number of pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.arrays import arrays_path, load_arrays, positions
+from index.cachefile import CacheError, discard, footer
+from index.caches import GRAPH_FROM, graph_path, load_graph, weights
+from index.graph import Graph, inspect
+from index.library import Library
+from index.paths import shell
+from index.scan import scan
+from vsearch.errors import LibraryError
+
+SAMPLES = 200  # queries the graph answers, rows of the array that are compared
+NEIGHBOURS = 10  # recall@10
+LOW_RECALL = 0.95
+UNIT = 5e-3  # float16 rounds each number by 5e-4 of itself at most
+_SPREAD = 0.1  # length of the noise on a sampled vector of length one
+_ROWS = 20_000  # read from the library at a time
+_NAMED = 3  # examples in a message
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, in words, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` saw. `recall` is that of the worst graph, None without one; `unseen` holds (path, reason) of places
+    that could not be looked into.
+    """
+
+    pictures: int
+    findings: tuple[Finding, ...]
+    recall: float | None
+    unseen: tuple[tuple[str, str], ...]
+
+
+def check(library: Library, *, graph_from: int = GRAPH_FROM) -> Checked:
+    """Verify a library; a cache that turns out to be damaged is deleted, for it is made anew. Nothing else is changed.
+
+    Missing files are looked for as a build would, so not below places that cannot be read or are not mounted.
+    Raises LibraryError if the library cannot be read at all.
+    """
+    findings: list[Finding] = []
+    recalls: list[float] = []
+    unseen: list[tuple[str, str]] = []
+    pictures = 0
+    with library.snapshot():
+        try:
+            findings += _database(library)
+            pictures = library.count()
+            findings += _rows(library)
+            wrong = _vectors(library)
+            findings += [*wrong, *([] if wrong else _caches(library))]
+            for graph in _graphs(library, graph_from):
+                if isinstance(graph, Finding):
+                    findings.append(graph)
+                elif not wrong:
+                    recalls.append(graph_recall(library, graph))
+                    findings += _low(library, graph, recalls[-1])
+            unseen = _missing(library, findings)
+        except LibraryError as error:
+            findings.append(Finding(str(error), error.hint))
+    return Checked(pictures, tuple(findings), min(recalls, default=None), tuple(unseen))
+
+
+# ---- the database
+
+
+def _database(library: Library) -> list[Finding]:
+    lines = [str(row[0]) for row in library.rows(f"PRAGMA integrity_check({_NAMED})")]
+    if lines == ["ok"]:
+        return []
+    remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(library.path))}*"
+    told = "; ".join(" ".join(line.split()) for line in lines)
+    return [Finding(f"the database is damaged: {told}", remedy)]
+
+
+def _rows(library: Library) -> Iterator[Finding]:
+    """Rows that have no partner."""
+    again = f"embed everything anew: {library.reindex_command()}"
+    questions = {
+        "pictures have no vector": "SELECT count(*) FROM pictures WHERE id NOT IN (SELECT id FROM vectors)",
+        "vectors have no picture": "SELECT count(*) FROM vectors WHERE id NOT IN (SELECT id FROM pictures)",
+        "pictures count as removed": "SELECT count(*) FROM pictures WHERE id IN (SELECT id FROM removed)",
+    }
+    if library.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'"):
+        sql = "SELECT count(*) FROM caption_vectors WHERE id NOT IN (SELECT id FROM pictures)"
+        questions["caption vectors have no picture"] = sql
+    for what, sql in questions.items():
+        if number := int(library.value(sql)):
+            yield Finding(f"{number} {what}", again)
+
+
+def _vectors(library: Library) -> list[Finding]:
+    """Vectors that are not D finite numbers of unit length."""
+    again = f"embed everything anew: {library.reindex_command()}"
+    tables = ["vectors"]
+    if library.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'"):
+        tables.append("caption_vectors")
+    findings = []
+    for table in tables:
+        wrong = sum(_wrong(block, library.dim or 0) for block in _blobs(library, table))
+        if wrong:
+            kind = "vectors" if table == "vectors" else "vectors of captions"
+            findings.append(Finding(f"{wrong} {kind} are not of {library.dim} numbers and unit length", again))
+    return findings
+
+
+def _blobs(library: Library, table: str) -> Iterator[list[bytes]]:
+    last = 0
+    while rows := library.rows(f"SELECT id, vector FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (last, _ROWS)):
+        last = rows[-1][0]
+        yield [row[1] for row in rows]
+
+
+def _wrong(blobs: list[bytes], dim: int) -> int:
+    """How many packed vectors are not of `dim` finite numbers and unit length."""
+    fitting = [blob for blob in blobs if len(blob) == 2 * dim]
+    rows = np.frombuffer(b"".join(fitting), "<f2").astype(np.float32).reshape(len(fitting), dim)  # (n, D)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    return len(blobs) - int((np.abs(lengths - 1) <= UNIT).sum())  # NaN is not below it
+
+
+# ---- the caches
+
+
+def _caches(library: Library) -> Iterator[Finding]:
+    """Caches that are there and are not whole, or of another library."""
+    for weight in (0.0, 1.0):  # a name stands for any weight but 0
+        path = arrays_path(library, weight)
+        if path.exists():
+            yield from _tried(library, path, _array)
+        path = graph_path(library, weight)
+        if path.exists():
+            yield from _tried(library, path, _whole_graph)
+
+
+def _tried(library: Library, path: Path, look: Callable[[Library, Path], None]) -> Iterator[Finding]:
+    try:
+        look(library, path)
+    except CacheError as error:
+        with Library.open(library.path, read_only=True) as now:
+            if now.run_token() != library.run_token():
+                return  # a build has replaced it since the snapshot was taken
+        discard(path)
+        remedy = f"delete it: rm {shell(str(path))}" if path.exists() else "it was deleted"
+        yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(library)} makes it anew")
+
+
+def _array(library: Library, path: Path) -> None:
+    """Raises CacheError where the array is damaged, or rows of it are not what the library has."""
+    weight = _weight(path)
+    arrays = load_arrays(library, weight, again=True)
+    alive, mine = library.vectors(_sample(arrays.ids), weight)
+    if not np.allclose(arrays.vectors[positions(arrays.ids, alive)], mine, atol=1e-6):
+        raise CacheError("its vectors are not those of the library")
+
+
+def _whole_graph(library: Library, path: Path) -> None:
+    """Raises CacheError where the graph is damaged, or not of this library."""
+    inspect(path, again=True)
+    load_graph(library, _weight(path))
+
+
+def _weight(path: Path) -> float:
+    """How much captions count in a cache, as its footer says."""
+    try:
+        with path.open("rb") as file:
+            return float(footer(file).get("weight", 0.0))
+    except (OSError, TypeError, ValueError) as error:
+        raise CacheError(str(error)) from None
+
+
+# ---- the graph's recall
+
+
+def _graphs(library: Library, graph_from: int) -> Iterator[Graph | Finding]:
+    """The graphs that searches use, and a finding for each that they lack."""
+    if library.count() < graph_from:
+        return
+    for weight in weights(library):
+        try:
+            yield load_graph(library, weight)
+        except CacheError:
+            name = graph_path(library, weight)
+            yield Finding(f"there is no graph {name}: searches compare every picture", f"make it: {_build(library)}")
+
+
+def _sample(ids: NDArray[np.int64]) -> list[int]:
+    """Some of the ids (n,), the same at every call, ascending."""
+    chosen = np.random.default_rng(0).choice(ids, min(SAMPLES, len(ids)), replace=False)
+    return sorted(chosen.tolist())
+
+
+def graph_recall(library: Library, graph: Graph) -> float:
+    """Recall@10 of the graph, 0 to 1: of what it answers, the share that is as near as the ten nearest.
+
+    Queries are 200 vectors of its own, moved a little (noise of a tenth of their length, the same at every call);
+    exact search over the rows that the graph knows is the truth. Rows as near as the tenth count as right, so copies
+    may stand for each other.
+    """
+    weight = float(graph.facts.get("weight", 0.0))
+    _, sampled = library.vectors(_sample(graph.ids), weight)  # (q, D)
+    if not len(sampled):
+        return 1.0  # all it knew is gone
+    noise = np.random.default_rng(0).standard_normal(sampled.shape).astype(np.float32)
+    queries = sampled + _SPREAD * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    best = _tenth(library, graph, queries, weight)
+    right = total = 0
+    for query, (bound, possible) in zip(queries, best, strict=True):
+        right += min(possible, _near(library, graph, query, weight, bound))
+        total += possible
+    return right / total
+
+
+def _near(library: Library, graph: Graph, query: NDArray[np.float32], weight: float, bound: float) -> int:
+    """How many of the ten pictures that the graph answers first have a cosine of at least `bound`."""
+    asked = NEIGHBOURS
+    while True:
+        ids, _ = graph.query(query, asked)
+        alive, vectors = library.vectors(ids.tolist(), weight)  # in the order of their ids
+        if len(alive) >= NEIGHBOURS or asked >= len(graph):
+            return int((vectors @ query >= bound).sum())
+        asked *= 4
+
+
+def _tenth(library: Library, graph: Graph, queries: NDArray[np.float32], weight: float) -> list[tuple[float, int]]:
+    """For each query (q, D): the cosine of the tenth nearest, less rounding, and how many there are up to ten."""
+    top = np.empty((len(queries), 0), np.float32)
+    last = 0
+    while True:
+        ids, vectors = library.vectors_after(last, _ROWS, weight)
+        if not len(ids):
+            break
+        last = int(ids[-1])
+        known = np.isin(ids, graph.ids)
+        top = np.concatenate([top, queries @ vectors[known].T], axis=1)
+        if top.shape[1] > NEIGHBOURS:
+            top = -np.partition(-top, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+    return [(float(bound) - 1e-5, top.shape[1]) for bound in top.min(axis=1)]
+
+
+def _low(library: Library, graph: Graph, recall: float) -> list[Finding]:
+    if recall >= LOW_RECALL:
+        return []
+    path = graph_path(library, graph.facts.get("weight", 0.0))
+    remedy = f"`vsearch search --exact` misses none; to build the graph anew: rm {shell(str(path))}; {_build(library)}"
+    return [Finding(f"the graph {path} finds only {recall:.1%} of the ten nearest", remedy)]
+
+
+# ---- the files
+
+
+def _missing(library: Library, findings: list[Finding]) -> list[tuple[str, str]]:
+    """Adds a finding for each folder from which a build would remove pictures; returns places nobody could look at."""
+    walk = scan(library.folders(), library.mounts())
+    there = {file.path for file in walk}
+    for folder in walk.folders:
+        paths = (dates.path for dates in library.dates_under(folder))
+        gone = [path for path in paths if path not in there and not walk.kept(path)]
+        there.update(gone)  # a folder inside this one does not tell them again
+        if gone:
+            noun = "picture is" if len(gone) == 1 else "pictures are"
+            remedy = f"take them out: {_build(library, folder)}"
+            findings.append(Finding(f"{len(gone)} {noun} no longer on disk: {_some(gone)}", remedy))
+    return walk.unreadable
+
+
+def _some(paths: Iterable[str]) -> str:
+    listed = list(paths)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
+
+
+def _build(library: Library, folder: str | None = None) -> str:
+    """The shell command that builds this library once more."""
+    known = library.folders()
+    words = ["vsearch", "build-index", *library.place_options(), folder or (known[0] if known else "FOLDER")]
+    return " ".join(shell(word) for word in words)

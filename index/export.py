@@ -1,0 +1,154 @@
+"""The vectors of a library as files that other programs read: NumPy, JSON Lines, Parquet.
+
+Pictures stand in the order of their ids. Each file is written beside its place and moved there when it is complete.
+D is the length of a vector, n the pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.cachefile import replacing
+from index.library import Library, Picture
+from index.paths import readable
+from vsearch.errors import LibraryError, VsearchError
+
+_ROWS = 10_000  # held in memory at a time
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote: the files, n and D."""
+
+    files: tuple[Path, ...]
+    count: int
+    dim: int
+
+
+def export(library: Library, file: Path) -> Exported:
+    """Write all vectors, float32 and of unit length, with their pictures, as the ending of `file` says.
+
+    - `.npy`: the vectors (n, D); beside it, as NAME.rows.jsonl, the pictures in the same order.
+    - `.jsonl`: an object a line, the vector in it. JSON holds a byte of a path that is no UTF-8 as `\\udcXX`:
+      `os.fsencode(row["path"])` gives the path as it is on disk.
+    - `.parquet`: a column each, `vector` a list of D; `path_bytes` is the path as it is on disk, `path` its readable
+      form. Needs pyarrow.
+
+    All files appear complete, or none does. Raises VsearchError for another ending, without pyarrow, and where nothing
+    can be written; LibraryError if the library holds no picture.
+    """
+    writers = {".npy": _npy, ".jsonl": _jsonl, ".parquet": _parquet}
+    if file.suffix not in writers:
+        raise VsearchError(f"cannot export to {file}", f"name it as one of {', '.join(writers)}")
+    with library.snapshot():
+        if not library.count() or library.dim is None:
+            raise LibraryError("the library holds no picture", "fill it: vsearch build-index FOLDER")
+        try:
+            files = writers[file.suffix](library, file)
+        except OSError as error:
+            reason = (error.strerror or "error").lower()
+            raise VsearchError(f"cannot write {file}: {reason}", "name another file, or free some space") from error
+        return Exported(files, library.count(), library.dim)
+
+
+def _blocks(library: Library) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
+    """Pictures and their vectors (m, D), by id. A row without its partner is damage: LibraryError."""
+    last = 0
+    while True:
+        ids, vectors = library.vectors_after(last, _ROWS)
+        if not len(ids):
+            return
+        last = int(ids[-1])
+        pictures = library.pictures(ids.tolist())
+        if len(pictures) != len(ids):
+            raise LibraryError(f"{library.path} has vectors without a picture", "`vsearch check` tells more")
+        yield [pictures[id_] for id_ in ids.tolist()], vectors
+
+
+def _npy(library: Library, file: Path) -> tuple[Path, ...]:
+    beside = file.with_suffix(".rows.jsonl")
+    with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
+        rows_path = stack.enter_context(replacing(beside))
+        vectors_path = stack.enter_context(replacing(file))
+        with rows_path.open("xb") as rows, vectors_path.open("xb") as out:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (library.count(), library.dim)}
+            np.lib.format.write_array_header_1_0(out, header)
+            written = 0
+            for pictures, vectors in _blocks(library):
+                out.write(vectors.astype("<f4").data)
+                rows.writelines(_line(picture) for picture in pictures)
+                written += len(pictures)
+        _same_number(library, written)
+        beside.unlink(missing_ok=True)  # rows of an older export never stand beside new vectors
+    return file, beside
+
+
+def _jsonl(library: Library, file: Path) -> tuple[Path, ...]:
+    with replacing(file) as fresh:
+        with fresh.open("xb") as out:
+            written = _write_lines(library, out)
+        _same_number(library, written)
+    return (file,)
+
+
+def _write_lines(library: Library, out: BinaryIO) -> int:
+    written = 0
+    for pictures, vectors in _blocks(library):
+        for picture, vector in zip(pictures, vectors.tolist(), strict=True):
+            out.write(_line(picture, [float(f"{number:.9g}") for number in vector]))  # nine digits hold a float32
+        written += len(pictures)
+    return written
+
+
+def _line(picture: Picture, vector: list[float] | None = None) -> bytes:
+    row = {**_facts(picture), "vector": vector} if vector is not None else _facts(picture)
+    return json.dumps(row).encode("ascii") + b"\n"
+
+
+def _facts(picture: Picture) -> dict[str, Any]:
+    """Size in bytes, time of the last change in nanoseconds since 1970, BLAKE2b-128 of the content in hexadecimal."""
+    facts = {"id": picture.id, "path": picture.path, "caption": picture.caption, "hash": picture.hash.hex()}
+    return {**facts, "mtime_ns": picture.mtime_ns, "size": picture.size}
+
+
+def _parquet(library: Library, file: Path) -> tuple[Path, ...]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        remedy = "install the extra: pip install 'vsearch[parquet]'; or export to .npy or .jsonl"
+        raise VsearchError("writing Parquet needs pyarrow", remedy) from None
+    dim = int(library.dim or 0)
+    columns = [("id", pa.int64()), ("path", pa.string()), ("path_bytes", pa.binary()), ("caption", pa.string())]
+    columns += [("hash", pa.string()), ("mtime_ns", pa.int64()), ("size", pa.int64())]
+    schema = pa.schema([*columns, ("vector", pa.list_(pa.float32(), dim))])
+    with replacing(file) as fresh:
+        written = 0
+        with fresh.open("xb") as out, parquet.ParquetWriter(out, schema) as writer:
+            for pictures, vectors in _blocks(library):
+                rows = [{**_facts(picture), **_paths(picture)} for picture in pictures]
+                flat = pa.array(vectors.reshape(-1), pa.float32())
+                arrays = [pa.array([row[name] for row in rows], kind) for name, kind in columns]
+                arrays.append(pa.FixedSizeListArray.from_arrays(flat, dim))
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                written += len(pictures)
+        _same_number(library, written)
+    return (file,)
+
+
+def _paths(picture: Picture) -> dict[str, str | bytes]:
+    return {"path": readable(picture.path), "path_bytes": os.fsencode(picture.path)}
+
+
+def _same_number(library: Library, written: int) -> None:
+    if written != library.count():
+        raise LibraryError(f"{library.path} has pictures without a vector", "`vsearch check` tells more")

@@ -1,0 +1,96 @@
+"""How hits are ranked and scored: captions mixed into the pictures' vectors, cosines turned into shares that fit.
+
+Read from ranking.json in the model folder, which `vsearch evaluate ranking --write` makes; not part of the model's
+identity, as no vector depends on it. Shapes: n pictures, D word-vector size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.config import from_dict, to_dict
+from vsearch.errors import ConfigError, ModelError
+
+Kind = Literal["words", "picture"]  # what is searched by; words and a picture together rank as words do
+Curve = tuple[float, float]  # slope and offset
+FILE = "ranking.json"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How much a caption counts beside its picture (0 to 1), and the logistic curve of each kind of query, if any."""
+
+    caption_weight: float = 0.0
+    words: Curve | None = None
+    picture: Curve | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a weight outside 0 to 1, and for a curve that does not rise."""
+        if not 0 <= self.caption_weight <= 1:
+            raise ConfigError(f"caption_weight must lie between 0 and 1, not {self.caption_weight}")
+        for name, curve in (("words", self.words), ("picture", self.picture)):
+            if curve is not None and not (curve[0] > 0 and all(map(math.isfinite, curve))):
+                raise ConfigError(f"the curve of {name} must have a slope above 0, not {curve}")
+
+    @classmethod
+    def load(cls, folder: Path) -> Ranking:
+        """That of the model in `folder`; without ranking.json pictures alone count, and scores are cosines.
+
+        Raises ModelError where the file is damaged.
+        """
+        path = folder / FILE
+        try:
+            return from_dict(cls, json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, ConfigError) as error:
+            remedy = "make it anew with `vsearch evaluate ranking --write`, or delete it"
+            raise ModelError(f"cannot read {path}: {error}", remedy) from None
+
+    def save(self, folder: Path) -> None:
+        """Write ranking.json into the model folder."""
+        part = folder / (FILE + ".partial")
+        part.write_text(json.dumps(to_dict(self), indent=2) + "\n", "utf-8")
+        part.replace(folder / FILE)
+
+    def weight(self, kind: Kind) -> float:
+        """How much captions count for such a query: nothing where it is a picture alone."""
+        return self.caption_weight if kind == "words" else 0.0
+
+    def calibrated(self, kind: Kind) -> bool:
+        """Whether scores are shares, 0 to 1, and not cosines."""
+        return (self.words if kind == "words" else self.picture) is not None
+
+    def share(self, cosine: float, kind: Kind) -> float:
+        """The share of hits with this cosine that fit the query: 1 / (1 + exp(-(slope cosine + offset))).
+
+        The cosine itself where the model has no curve (Platt 1999, "Probabilistic outputs for support
+        vector machines").
+        """
+        curve = self.words if kind == "words" else self.picture
+        if curve is None:
+            return cosine
+        return 0.5 * (1.0 + math.tanh(0.5 * (curve[0] * cosine + curve[1])))  # the same, and never overflows
+
+
+def mix(vectors: NDArray[np.float32], captions: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    """Unit vectors (n, D) of (1 - weight) v + weight c, for pictures and their captions, unit vectors (n, D) each.
+
+    A row of zeros among the captions means that there is none: the picture's vector stays as it is, and so it does
+    where the two cancel each other out.
+    """
+    if weight == 0:
+        return vectors
+    mixed = np.float32(1 - weight) * vectors + np.float32(weight) * captions  # (n, D)
+    norms = np.sqrt(np.einsum("nd,nd->n", mixed, mixed))
+    mixed /= np.maximum(norms, 1e-12)[:, None]
+    alone = ~captions.any(axis=1) | (norms < 1e-6)
+    mixed[alone] = vectors[alone]
+    return mixed
