@@ -177,8 +177,8 @@ def forget(
     place = library_path(library)
     with Library.open(place) as opened:
         done = run(opened, folders)
-    gone = f"forgot {done.pictures} pictures below {done.folders} folders in {done.seconds:.1f} s"
-    out(f"{gone}; {done.total} pictures in {shown_path(place)}")
+    gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
+    out(f"{gone}; {many(done.total, 'picture')} in {shown_path(place)}")
     for folder, above in done.covered:
         remark(f"{folder} lies below {above}: the next build of that brings it back")
 
@@ -358,7 +358,8 @@ def duplicates(
         for picture in group.pictures:
             out(f"{picture.size:>12,}  {shown_path(picture.path)}")
     spare = sum(len(group.pictures) - 1 for group in groups)
-    out(f"{len(groups)} groups; {spare} pictures are spare, {sum(group.freed for group in groups):,} bytes")
+    freed = sum(group.freed for group in groups)
+    out(f"{many(len(groups), 'group')}; to spare: {many(spare, 'picture')}, {freed:,} bytes")
 
 
 @app.command()
@@ -388,9 +389,9 @@ def check(
     else:
         for finding in seen.findings:
             out(shown(f"{finding.message}; {finding.remedy}"))
-        verdict = "all is well" if not seen.findings else f"{len(seen.findings)} findings"
+        verdict = "all is well" if not seen.findings else many(len(seen.findings), "finding")
         graph = "no graph" if seen.recall is None else f"recall@10 of the graph {seen.recall:.3f}"
-        out(f"{verdict}: {seen.pictures} pictures, {graph}")
+        out(f"{verdict}: {many(seen.pictures, 'picture')}, {graph}")
     for path, reason in seen.unseen:
         remark(f"could not look into {path}: {reason}")
     if seen.findings:
@@ -1100,6 +1101,11 @@ def info(library: LibraryOption = None, model: ModelOption = None, device: Devic
 # Output
 
 
+def many(number: int, noun: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def out(text: str, end: str = "\n") -> None:
     """Print to stdout; a path that is no valid UTF-8 comes out as the bytes it is."""
     sys.stdout.flush()
@@ -1197,6 +1203,8 @@ def run_build(
             opened, folders, describer, captions=captions, batch=batch, reindex=reindex, progress=progress
         )
     out(report_line(report, place))
+    if not report.total:
+        remark("no file there ends like a picture" if not report.skipped else "no file there is a readable picture")
     for path, reason in report.skipped:
         remark(f"skipped {shown_path(path)}: {reason}")
     for path, reason in report.unreadable:
@@ -1213,7 +1221,7 @@ def report_line(report: Report, place: Path) -> str:
     told = [f"{number} {name}" for name, number in (changes | others).items() if number]
     if not any(changes.values()):
         told.insert(0, "nothing changed")
-    return f"{', '.join(told)} in {report.seconds:.1f} s; {report.total} pictures in {shown_path(place)}"
+    return f"{', '.join(told)} in {report.seconds:.1f} s; {many(report.total, 'picture')} in {shown_path(place)}"
 
 
 def print_hits(hits: Sequence[Hit], reasons: Reasons, *, as_json: bool, paths: bool, nul: bool) -> None:
@@ -1529,7 +1537,7 @@ def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
         )
         return
     with Library.open(place, read_only=True) as library:
-        yield "library", f"{shown_path(place)}, {library.count()} pictures"
+        yield "library", f"{shown_path(place)}, {many(library.count(), 'picture')}"
         for folder in library.folders():
             yield "folder", shown_path(folder)
         try:

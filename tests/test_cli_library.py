@@ -131,7 +131,7 @@ def test_duplicates_lists_groups_and_what_they_take(made: Path) -> None:
         f"2 equal files, {size:,} bytes but for the first",
         f"{size:>12,}  {photos / 'red.png'}",
         f"{size:>12,}  {photos / 'sub' / 'copy.png'}",
-        f"1 groups; 1 pictures are spare, {size:,} bytes",
+        f"1 group; to spare: 1 picture, {size:,} bytes",
     ]
 
 
@@ -171,7 +171,7 @@ def test_check_names_what_is_wrong_and_the_remedy(home: Path, made: Path) -> Non
     assert done.exit_code == 1
     line, verdict = done.stdout.splitlines()
     assert line.startswith(f"1 picture is no longer on disk: {home / 'b.png'}; take them out: vsearch build-index ")
-    assert verdict == "1 findings: 7 pictures, no graph"
+    assert verdict == "1 finding: 7 pictures, no graph"
     told = json.loads(call("check", "--library", place, "--json").stdout)
     assert (told["pictures"], told["recall"], told["unseen"]) == (7, None, [])
     assert f"{told['findings'][0]['message']}; {told['findings'][0]['remedy']}" == line
@@ -219,7 +219,7 @@ def test_forget(home: Path, made: Path) -> None:
     assert "vsearch info" in refused.stderr
     call("build-index", photos / "sub", "--library", place, "--model", model)
     part = call("forget", photos / "sub", "--library", place)
-    assert part.stdout.startswith("forgot 2 pictures below 1 folders in ")
+    assert part.stdout.startswith("forgot 2 pictures below 1 folder in ")
     assert part.stdout.endswith(f"; 4 pictures in {place}\n")
     assert part.stderr == f"{photos / 'sub'} lies below {photos}: the next build of that brings it back\n"
     rest = call("forget", photos, "--library", place)
