@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from vsearch.models.joint import JointModel
     from vsearch.text.nouns import Noun
     from vsearch.text.phrase import PhraseSpace
+    from vsearch.translator import Translation, Translator
 
     Vector = NDArray[np.float32]
     Reasons = dict[int, list[str]]
@@ -101,6 +102,9 @@ BeamOption = Annotated[
 DayOption = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only files changed from that day on, or up to it."),
+]
+TranslatorOption = Annotated[
+    Path | None, typer.Option("--translator", metavar="FOLDER", help="Translator; default: a bundled one.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
 
@@ -206,6 +210,10 @@ def search(
     why: Annotated[
         bool, typer.Option("--why", help="Name the words of the training captions nearest to each picture.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="LANGUAGE", help="Translate the words from it: de or fr.")
+    ] = None,
+    translator: TranslatorOption = None,
     library: LibraryOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -221,6 +229,7 @@ def search(
       vsearch search "-sail 2*boat" -k 5
       vsearch search 'street "hot dog"' --html results.html
       vsearch search snow --image dog.jpg --in ~/Pictures/2024
+      vsearch search --from fr "bateau à moteur"
       vsearch search beach -0 | xargs -0 cp -t beach/
     """
     if as_json and (paths or nul):
@@ -235,11 +244,18 @@ def search(
         raise typer.BadParameter("--why has no place among bare paths")
     if min_score is not None and not math.isfinite(min_score):
         raise typer.BadParameter("--min-score takes a number")
+    if source is not None and not words:
+        raise typer.BadParameter("--from translates words, and there are none")
+    if translator is not None and source is None:
+        raise typer.BadParameter("--translator needs --from LANGUAGE")
     from index import search as searching
     from index.library import Library
     from vsearch.ranking import Kind, Ranking
 
     folder, text = model_folder(model), " ".join(words or [])
+    if source is not None:
+        text = translated_query(text, load_translator(source, "en", translator, device))
+        remark(f"understood: {text}")
     space = load_words(folder) if text or why else None
     kind: Kind = "words" if text else "picture"
     ranking = Ranking.load(folder)
@@ -431,6 +447,10 @@ def caption(
     heatmap: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
     ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="LANGUAGE", help="Translate the captions into it: de or fr.")
+    ] = None,
+    translator: TranslatorOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -444,13 +464,17 @@ def caption(
       vsearch caption dog.jpg
       vsearch caption dog.jpg --beam 10 --json
       vsearch caption dog.jpg --heatmap attention.png
+      vsearch caption dog.jpg --to fr
     """
     if heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
     if heatmap is not None:
         check_drawing(heatmap)
+    if translator is not None and target is None:
+        raise typer.BadParameter("--translator needs --to LANGUAGE")
     from vsearch import modelfolder
 
+    own = None if target is None else load_translator("en", target, translator, device)
     loaded = modelfolder.load(model_folder(model), device)
     failed, rows = 0, []
     with progress_bar("photos") as progress:
@@ -463,12 +487,56 @@ def caption(
                 complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
                 continue
             rows.append(caption_row(loaded, photo, best))
+            if own is not None:
+                rows[-1] |= {"english": rows[-1]["caption"], "caption": own.translate([rows[-1]["caption"]])[0].text}
             if not as_json:
                 out(f"{shown_path(photo)}: {rows[-1]['caption']}")
     if as_json:
         out(json.dumps(rows, indent=2))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def translate(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Sentences, each in quotes.", show_default=False)
+    ],
+    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the text: de, en or fr.")],
+    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="To translate into.")] = "en",
+    translator: TranslatorOption = None,
+    beam: BeamOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per sentence.")] = False,
+    attention: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what each word looked at (one sentence).")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Translate sentences.
+
+    \b
+    Example:
+      vsearch translate "un bateau à moteur" --from fr
+      vsearch translate "un chien court." "une plage." --from fr --to en --translator my-translator --json
+      vsearch translate "un chien court." --from fr --attention alignment.png
+    """
+    if attention is not None and len(texts) > 1:
+        raise typer.BadParameter("--attention draws one sentence at a time")
+    if attention is not None:
+        check_drawing(attention)
+    loaded = load_translator(source, target, translator, device)
+    found = loaded.translate(texts, beam)
+    unknown = dict.fromkeys(word for text in texts for word in loaded.source.unknown(text))
+    if unknown:
+        remark(f"not known to the translator: {', '.join(unknown)}")
+    if attention is not None:
+        draw_alignment(found[0], attention)
+    if as_json:
+        rows = [(text, one, round(one.log_probability, 4)) for text, one in zip(texts, found, strict=True)]
+        out(json.dumps([{"text": t, "translation": o.text, "log_probability": p} for t, o, p in rows], indent=2))
+    else:
+        for one in found:
+            out(shown(one.text))
 
 
 @app.command()
@@ -621,6 +689,71 @@ def prepare_captions(
         remark(f"{done.resumed} photos were ready from a run before")
     out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
     print_skipped(done.skipped)
+
+
+@prepare.command("pairs")
+def prepare_pairs(
+    texts: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE [TARGET]", help="Two files of lines, or one with tabs; or .gz.")
+    ],
+    output: OutputArgument,
+    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the source: de, en or fr.")],
+    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="Of the target.")],
+    swap: Annotated[bool, typer.Option("--swap", help="In the one file with tabs the target stands first.")] = False,
+    dev_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source sentences of the dev split.")] = None,
+    dev_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
+    test_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source of the test split.")] = None,
+    test_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
+    dev_share: Annotated[
+        float, typer.Option(min=0.001, max=0.5, metavar="X", help="Without dev files: so much becomes the dev split.")
+    ] = 0.1,
+    only: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Train on pairs alone whose target begins like this.")
+    ] = None,
+    names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each training line.")] = None,
+    exclude: Annotated[Path | None, typer.Option(metavar="FILE", help="Photos whose pairs are left out.")] = None,
+    vocabulary: Annotated[int, typer.Option(min=1, metavar="N", help="Words of each side, at most.")] = 30_000,
+    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 2,
+    max_percentile: Annotated[
+        float, typer.Option(metavar="P", help="Leave out pairs longer than this percentile of lengths.")
+    ] = 100.0,
+    bpe: Annotated[int, typer.Option(min=0, metavar="N", help="Part words into N pieces; 0: whole words.")] = 0,
+    source_words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="fastText vectors to start from, .bin or .vec.")
+    ] = None,
+    target_words: Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the target.")] = None,
+) -> None:
+    """Sentences in two languages, for training a translator.
+
+    \b
+    Example:
+      vsearch prepare pairs fra.txt pairs.h5 --from fr --to en --swap
+      vsearch prepare pairs a.fr.gz a.en.gz pairs.h5 --from fr --to en --dev-source b.fr.gz --dev-target b.en.gz
+    """
+    from training.prepare import parallel
+
+    if (names is None) != (exclude is None):
+        raise typer.BadParameter("--names and --exclude need each other")
+    if swap and len(texts) != 1:
+        raise typer.BadParameter("--swap is for one file with tabs")
+    extra = {"dev": (dev_source, dev_target), "test": (test_source, test_target)}
+    settings = parallel.Settings(source, target, vocabulary, min_word_freq, max_percentile, bpe)
+    splits = {"train": parallel.read_pairs(texts, swap)}
+    for name, (own, other) in extra.items():
+        if (own is None) != (other is None):
+            raise typer.BadParameter(f"--{name}-source and --{name}-target need each other")
+        if own is not None and other is not None:
+            splits[name] = parallel.read_pairs([own, other])
+    if names is not None and exclude is not None:
+        splits["train"] = parallel.without(splits["train"], names, exclude)
+    if only is not None:
+        splits["train"] = parallel.only(splits["train"], only)
+    if "dev" not in splits:
+        splits["train"], splits["dev"] = parallel.part(splits["train"], dev_share)
+    words = {side: path for side, path in (("source", source_words), ("target", target_words)) if path is not None}
+    done = parallel.prepare_pairs(splits, output, settings, words)
+    told = ", ".join(f"{done[name]} {name}" for name in splits)
+    out(f"{shown_path(output)}: {told} pairs, {done['source']} and {done['target']} words")
 
 
 @prepare.command("labels")
@@ -822,6 +955,25 @@ def assemble(
     other = None if encoder is None else (pretrained.encoder(encoder, weights), PreprocessConfig(side))
     config = run(base, runs, output, data, words, other)
     out(f"{shown_path(output)}, identity {config.identity[:12]}")
+
+
+@app.command("assemble-translator")
+def assemble_translator(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of `vsearch train translate`.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="The prepared pairs it was trained on.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="The translator's folder to write.")],
+) -> None:
+    """Make a translator's folder of what was trained.
+
+    \b
+    Example:
+      vsearch assemble-translator runs/fr-en --data pairs.h5 --output my-translator
+    """
+    from training.translator import assemble_translator as run_
+
+    config = run_(run, data, output)
+    languages = f"{config.source_language} to {config.target_language}"
+    out(f"{shown_path(output)}: {languages}, identity {config.identity[:12]}")
 
 
 @app.command("find-lr")
@@ -1403,6 +1555,42 @@ def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> 
     rows = [{"caption": model.text(c), "log_probability": round(c.log_probability, 4)} for c in captions]
     sentinel = {} if captions[0].sentinel is None else {"sentinel": [round(float(b), 4) for b in captions[0].sentinel]}
     return {"path": os.fspath(photo), **rows[0], **sentinel, "runner_ups": rows[1:]}
+
+
+# Translation
+
+
+def load_translator(source: str, target: str, folder: Path | None, device: str) -> Translator:
+    from vsearch.translator import Translator, find
+
+    return Translator.load(find(source, target, folder), device)
+
+
+def draw_alignment(found: Translation, file: Path) -> None:
+    from training import plots as drawing
+    from vsearch.errors import ModelError
+
+    if found.attention is None:
+        raise ModelError("this translator has no attention to draw", "use one with a soft decoder")
+    drawing.require()
+    drawing.draw_alignment(found.source, found.target, found.attention, file)
+
+
+def translated_query(text: str, translator: Translator) -> str:
+    """The query in the translator's target language: plain words as one sentence, every other term by itself."""
+    from vsearch.text.phrase import parse
+    from vsearch.text.tokenise import tokenise
+
+    terms = parse(text)
+    others = [term for term in terms if term.weight != 1 or len(term.words) > 1]
+    plain = [term for term in terms if term not in others]
+    phrases = [" ".join(word for term in plain for word in term.words)] if plain else []
+    if not others:
+        phrases = [text.replace('"', "")]  # as it was written, hyphens and elisions included
+    found = translator.translate([*phrases, *(" ".join(term.words) for term in others)])
+    words = [" ".join(tokenise(one.text)) for one in found]
+    queries = [f'{term.weight:g}*"{own}"' for term, own in zip(others, words[len(phrases) :], strict=True) if own]
+    return " ".join([*words[: len(phrases)], *queries]).strip()
 
 
 # Labels

@@ -19,6 +19,7 @@ README = re.sub("<!--.*?-->", "", (ROOT / "README.md").read_text("utf-8"), flags
 GIVEN = {
     "build-index", "reindex", "forget", "search", "similar", "duplicates", "check", "export",
     "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
+    "translate", "assemble-translator",
 }  # fmt: skip
 
 

@@ -57,6 +57,8 @@ def assemble(
         if not found:
             raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
         table = read_note(run / "recipe.json")
+        if table.get("kind") == "translate":
+            raise ConfigError(f"{run} made a translator", "use `vsearch assemble-translator`")
         for name in found:
             states[name] = below(made, f"{name}.")
             fed.pop(name, None)

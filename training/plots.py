@@ -10,6 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training.lr_finder import LrCurve
 from vsearch.errors import ConfigError, DataError, VsearchError
 
@@ -28,6 +31,8 @@ TITLES = {
     "top5": "top-5 accuracy",
     "cider": "dev CIDEr",
     "bleu4": "dev BLEU-4",
+    "val_loss": "dev loss, forced",
+    "val_loss_free": "dev loss, free-running",
     "recall": "dev mean recall, %",
 }
 LAST = ("lr", "items_per_second")
@@ -112,6 +117,24 @@ def draw_curve(curve: LrCurve, output: Path) -> None:
     _plain(axes, "learning rate", "loss")
     axes.legend(frameon=False)
     figure.savefig(output)
+
+
+def draw_alignment(source: Sequence[str], target: Sequence[str], weights: NDArray[np.float32], output: Path) -> None:
+    """Draw what each of T target words looked at of N source words, `weights` (T, N) from 0 to 1, into `output`."""
+    figure = _figure(max(3.0, 0.42 * len(source) + 1.6), max(2.6, 0.32 * len(target) + 1.6))
+    axes = figure.subplots()
+    axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    above, beside = ([_literal(word) for word in words] for words in (source, target))
+    axes.set_xticks(range(len(above)), above, rotation=60, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(len(beside)), beside)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    figure.savefig(output)
+
+
+def _literal(word: str) -> str:
+    """A word without the signs that matplotlib takes for formulas."""
+    return word.replace("$", r"\$")
 
 
 def _metrics(logs: list[list[Record]]) -> list[str]:

@@ -14,7 +14,7 @@ from training import distributed
 from training import recipe as recipes
 from training.loop import LoopConfig, Report, Task, check, fit
 from training.lr_finder import LrCurve, find_lr
-from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, from_dict
+from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, SourceConfig, from_dict
 from vsearch.device import resolve, seed_everything
 from vsearch.errors import ConfigError
 
@@ -114,6 +114,7 @@ def _task(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch
     tasks = {
         "distil": _distil, "devise": _devise, "devise-labels": _devise_labels, "devise-finetune": _devise_finetune,
         "caption": _caption, "self-critical": _self_critical, "joint": _joint,
+        "translate": _translate,
     }  # fmt: skip
     if kind not in tasks:
         raise ConfigError(f"the recipe's kind is {kind!r}", f"known: {', '.join(tasks)}")
@@ -187,6 +188,15 @@ def _joint(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torc
         inputs.data,
         device,
     )
+
+
+def _translate(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: torch.device) -> Task:
+    from training.tasks.translate import TranslateTask, TranslateTaskConfig
+
+    source = from_dict(SourceConfig, table.pop("source", {}), "source")
+    decoder = from_dict(DecoderConfig, table.pop("decoder", {}), "decoder")
+    config = from_dict(TranslateTaskConfig, table.pop("task", {}), "task")
+    return TranslateTask(config, source, decoder, inputs.data, device)
 
 
 def _start(inputs: Inputs) -> JointModel:

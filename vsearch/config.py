@@ -44,6 +44,7 @@ class DecoderConfig:
     """A caption decoder and how it is searched."""
 
     kind: str = "soft"  # soft | adaptive | rnn | lstm | gru
+    cell: str = "lstm"  # of kind soft: lstm | gru
     embed: int = 300
     hidden: int = 512
     attention: int = 512
@@ -55,6 +56,32 @@ class DecoderConfig:
     beam: int = 5
     length_power: float = 0.7
     block_repeats: bool = False  # no word right after itself, no pair of words twice
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """The encoder of a translator's source sentences; `hidden` is of each direction."""
+
+    cell: str = "gru"  # gru | lstm
+    embed: int = 300
+    hidden: int = 512
+    layers: int = 1
+    bidirectional: bool = True
+    dropout: float = 0.3
+
+
+@dataclass(frozen=True)
+class TranslatorConfig:
+    """A translator. Its decoder attends to the source's states (kind soft), or starts from the last one (lstm, gru)."""
+
+    kind: str = "translator"
+    source_language: str = "fr"
+    target_language: str = "en"
+    source: SourceConfig = field(default_factory=SourceConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    longest: int = 100  # pieces of a source sentence; longer ones are refused
+    identity: str = ""
+    format: int = 1
 
 
 @dataclass(frozen=True)

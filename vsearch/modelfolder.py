@@ -41,7 +41,7 @@ def read_config(folder: Path) -> ModelConfig:
 
     Raises ModelError where it is missing, unreadable or of a newer format, ConfigError where a setting is unknown.
     """
-    _check_folder(folder)
+    check_folder(folder)
     path = folder / CONFIG
     try:
         table = json.loads(path.read_text("utf-8"))
@@ -51,6 +51,8 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelError(f"cannot read {path}: {error}", "copy or download the model again") from None
     if isinstance(table, dict) and table.get("format", FORMAT) != FORMAT:
         raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
+    if isinstance(table, dict) and table.get("kind") == "translator":
+        raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by --translator instead")
     try:
         return from_dict(ModelConfig, table)
     except ConfigError as error:
@@ -74,7 +76,7 @@ def save(
     from safetensors.torch import save as to_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _stored(tensor, half) for name, tensor in model.state_dict().items()}
+    state = {name: stored(tensor, half) for name, tensor in model.state_dict().items()}
     config = dataclasses.replace(model.config, format=FORMAT)
     if words is not None:
         config = dataclasses.replace(config, words=_copy_words(words, folder, config))
@@ -86,8 +88,8 @@ def save(
     (folder / RANKING).unlink(missing_ok=True)
     if ranking is not None:
         ranking.save(folder)
-    _write(folder / WEIGHTS, to_bytes(state))
-    _write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+    write(folder / WEIGHTS, to_bytes(state))
+    write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
     return config
 
 
@@ -104,7 +106,7 @@ def load(folder: Path, device: str = "auto") -> JointModel:
 
     config = read_config(folder)
     vocabulary = Vocabulary.load(folder / VOCABULARY) if config.decoder is not None else None
-    state = _read_weights(folder)
+    state = read_weights(folder)
     found = identity(state, config)
     if config.identity and config.identity != found:
         raise ModelError(
@@ -112,7 +114,7 @@ def load(folder: Path, device: str = "auto") -> JointModel:
         )
     with torch.device("meta"):
         model = build(dataclasses.replace(config, identity=found), vocabulary)
-    _check_fit(folder, model.state_dict(), state)
+    check_fit(folder, model.state_dict(), state)
     full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     model.load_state_dict(full, assign=True)
     return model.eval().to(resolve(device))
@@ -120,19 +122,24 @@ def load(folder: Path, device: str = "auto") -> JointModel:
 
 def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:
     """sha256 over weights as stored, preprocessing and words: vectors of different identity are never compared."""
+    words = config.words.sha256 if config.words is not None else ""
+    return digest(state, json.dumps([to_dict(config.preprocess), config.encoder.name, words]))
+
+
+def digest(state: Mapping[str, Tensor], settings: str) -> str:
+    """sha256 over `settings` and the weights as stored."""
     import torch
 
-    words = config.words.sha256 if config.words is not None else ""
-    digest = hashlib.sha256(json.dumps([to_dict(config.preprocess), config.encoder.name, words]).encode())
+    found = hashlib.sha256(settings.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
-def _stored(tensor: Tensor, half: bool) -> Tensor:
-    """A tensor as it goes to disk: matrices that fit into float16 in that."""
+def stored(tensor: Tensor, half: bool) -> Tensor:
+    """A tensor as it goes to disk, where `half`: matrices that fit into float16 in that."""
     tensor = tensor.detach().cpu().contiguous()
     if half and tensor.is_floating_point() and tensor.ndim > 1 and bool(tensor.half().isfinite().all()):
         return tensor.half()
@@ -152,13 +159,15 @@ def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
     return WordsConfig(target.name, digest, config.devise.dim)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
+    """Write a file that takes its name only when complete."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, path)
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raises ModelError where there is no such folder."""
     if folder.is_file():
         if folder.suffix.lower() in PICKLES:
             raise ModelError(f"{folder} is a pickle file, which can run any code when opened", _HINT)
@@ -174,7 +183,8 @@ def _check_folder(folder: Path) -> None:
 _HINT = f"vsearch opens {WEIGHTS} only: convert the weights with safetensors.torch.save_file"
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model folder. Raises ModelError where they are missing, damaged, or a pickle."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -190,7 +200,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is damaged: {error}", "copy or download the model again") from None
 
 
-def _check_fit(folder: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def check_fit(folder: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Raise ModelError naming the weights that are missing, left over or of another shape."""
     shapes = [
         f"{name} {list(found[name].shape)} for {list(wanted[name].shape)}"

@@ -2,7 +2,7 @@
 
 Layout (I pictures, M captions, L caption length with start and end, D word-vector size, S side of a raw picture):
 
-    attrs: kind ("distil" | "labels" | "captions"), version, and JSON texts
+    attrs: kind ("distil" | "labels" | "captions" | "pairs"), version, and JSON texts
     pictures/bytes    (total,) uint8   encoded pictures (JPEG, PNG, WebP) end to end
     pictures/offsets  (I + 1,) int64   picture i is bytes[offsets[i]:offsets[i + 1]]
     pictures/raw      (I, 3, S, S) uint8   in place of the two: pictures that are not encoded
@@ -17,6 +17,7 @@ Layout (I pictures, M captions, L caption length with start and end, D word-vect
     captions/text     (M,) str
     captions/vector   (M, D) float16   unit phrase vectors
     words/...                          the words of the captions, see `training.prepare.wordtable`
+    pairs/...                          sentences in two languages, see `training.prepare.parallel`
 """
 
 from __future__ import annotations

@@ -33,13 +33,15 @@ class State(NamedTuple):
     memory: Tensor  # (B, N, C)
     keys: Tensor  # (B, N, A)
     image: Tensor  # (B, G) what the whole picture adds to the gates in every step
+    mask: Tensor | None = None  # (B, N) True where the memory holds something; None: everywhere
 
     def select(self, rows: Tensor, pictures: Tensor | None = None) -> State:
         """The hypotheses `rows`, of the pictures `pictures` (None: all, in place, without a copy of their memory)."""
         hidden, cell = self.hidden[rows], self.cell[rows]
         if pictures is None:
             return self._replace(hidden=hidden, cell=cell)
-        return State(hidden, cell, self.memory[pictures], self.keys[pictures], self.image[pictures])
+        mask = None if self.mask is None else self.mask[pictures]
+        return State(hidden, cell, self.memory[pictures], self.keys[pictures], self.image[pictures], mask)
 
 
 class Teacher(NamedTuple):
@@ -109,8 +111,11 @@ class Decoder(nn.Module):
         if config.tied:
             self.output = TiedOutput(self.embedding, config.hidden)
 
-    def start(self, memory: Tensor) -> State:
-        """The state before the first word, one row for each picture of `memory` (B, N, C)."""
+    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
+        """The state before the first word, one row for each picture of `memory` (B, N, C).
+
+        `mask` (B, N), where the decoder takes one, is False in the cells that are padding. Raises ValueError where not.
+        """
         raise NotImplementedError
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
@@ -138,17 +143,18 @@ class Decoder(nn.Module):
         lengths: Tensor,
         rows: Tensor | None = None,
         sample_probability: float = 0.0,
+        mask: Tensor | None = None,
     ) -> Teacher:
         """Teacher forcing: `captions` (M, L) with start and end, `lengths` (M,) counting both, over `memory` (B, N, C).
 
         `rows` (M,) names the memory row of each caption, so that several captions share one picture; None: M = B and in
         order. With `sample_probability` an input word after the first is, that often, the decoder's own last guess
-        instead of the caption's word (scheduled sampling, Bengio et al. 2015).
+        instead of the caption's word (scheduled sampling, Bengio et al. 2015). `mask` is that of `start`.
         """
         words, targets = _pack(captions[:, :-1], lengths), _pack(captions[:, 1:], lengths)
         sizes = words.batch_sizes.tolist()
         order = cast(Tensor, words.sorted_indices)
-        state = self.start(memory)
+        state = self.start(memory, mask)
         state = state.select(*[order if rows is None else rows[order]] * 2)
         given = torch.split(words.data, sizes)
         with deferred(self), self.teaching(state):
@@ -202,7 +208,8 @@ class PlainDecoder(Decoder):
         self.initial = nn.Linear(channels, config.hidden)
         self.initial_norm = nn.BatchNorm1d(config.hidden)
 
-    def start(self, memory: Tensor) -> State:
+    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
+        _refuse(mask)
         hidden = self.initial_norm(self.initial(memory.mean(1))).float()  # (B, H)
         nothing = hidden.new_zeros(len(hidden), 0)
         return State(hidden, hidden, nothing[:, None], nothing[:, None], nothing)
@@ -213,29 +220,34 @@ class PlainDecoder(Decoder):
 
 
 class SoftAttentionDecoder(Decoder):
-    """Show, Attend and Tell (Xu et al. 2015, soft): an LSTM over [embedding; gated context]. Cells are layer-normed."""
+    """Show, Attend and Tell (Xu et al. 2015, soft): an LSTM, or GRU, over [embedding; gated context].
+
+    Cells of the memory are layer-normed; their mean, padding left out, gives the first state.
+    """
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary: int) -> None:
-        super().__init__(config, vocabulary, 4 * config.hidden)
+        gates = GATES[config.cell] * config.hidden
+        super().__init__(config, vocabulary, gates)
         self.norm = nn.LayerNorm(channels)
-        self.initial = nn.Linear(channels, 2 * config.hidden)
+        self.initial = nn.Linear(channels, (2 if config.cell == "lstm" else 1) * config.hidden)
         self.attention = Attention(channels, config.hidden, config.attention, config.scoring)
         self.gate = StepLinear(config.hidden, channels) if config.gate else None
-        self.context = StepLinear(channels, 4 * config.hidden, bias=False)
-        self.cell = Cell("lstm", config.hidden)
+        self.context = StepLinear(channels, gates, bias=False)
+        self.cell = Cell(config.cell, config.hidden)
 
-    def start(self, memory: Tensor) -> State:
+    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
         plain = F.layer_norm(memory.float(), memory.shape[-1:])  # without scale and shift, which `advance` applies
         memory = plain * self.norm.weight + self.norm.bias
-        hidden, cell = self.initial(memory.mean(1)).float().chunk(2, -1)
+        first = self.initial(_mean(memory, mask)).float()
+        hidden, cell = first[:, : self.config.hidden], first[:, self.config.hidden :]  # a GRU's cell has size zero
         keys = self.attention.keys(memory)  # (B, N, A); under autocast the memory takes its dtype, once for all steps
-        return State(hidden, cell, plain.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0))
+        return State(hidden, cell, plain.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0), mask)
 
     def teaching(self, state: State) -> AbstractContextManager[None]:
         return self.attention.teaching(state.keys, state.memory)
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        plain, weights = self.attention(state.hidden, state.memory, state.keys)
+        plain, weights = self.attention(state.hidden, state.memory, state.keys, state.mask)
         context = plain * self.norm.weight + self.norm.bias  # the weights sum to one: as if the cells had been scaled
         if self.gate is not None:
             context = self.gate(state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
@@ -262,7 +274,8 @@ class AdaptiveDecoder(Decoder):
         self.attention = Attention(size, size, config.attention, config.scoring)
         self.sentinel_key = StepLinear(size, config.attention)
 
-    def start(self, memory: Tensor) -> State:
+    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
+        _refuse(mask)
         memory = self.norm(memory.float())
         mean = memory.mean(1)
         hidden, cell = self.initial(mean).float().chunk(2, -1)
@@ -287,6 +300,8 @@ class AdaptiveDecoder(Decoder):
 
 def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Decoder:
     """The decoder `config.kind` over cells of `channels`, for a vocabulary of that many words."""
+    if config.cell not in (("lstm", "gru") if config.kind == "soft" else ("lstm",)):
+        raise ConfigError(f"a {config.kind} decoder has no cell {config.cell!r}", "lstm; of kind soft also gru")
     if config.kind == "soft":
         return SoftAttentionDecoder(config, channels, vocabulary)
     if config.kind == "adaptive":
@@ -307,7 +322,23 @@ def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
 
 def _first(state: State, size: int) -> State:
     """The first `size` rows, one hypothesis for each picture, as views."""
-    return state if len(state.hidden) == size else State(*[part[:size] for part in state])
+    if len(state.hidden) == size:
+        return state
+    mask = None if state.mask is None else state.mask[:size]
+    return State(*[part[:size] for part in state[:5]])._replace(mask=mask)
+
+
+def _mean(memory: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) alone; none of them: zero."""
+    if mask is None:
+        return memory.mean(1)
+    held = mask[..., None].to(memory.dtype)
+    return (memory * held).sum(1) / held.sum(1).clamp(min=1)
+
+
+def _refuse(mask: Tensor | None) -> None:
+    if mask is not None:
+        raise ValueError("only soft attention takes a mask of its memory")
 
 
 def quick(decoder: Decoder, half: bool) -> Decoder:
