@@ -269,6 +269,18 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(memory(), CAPTIONS, LENGTHS).logits, model(memory(), CAPTIONS, LENGTHS).logits)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_dropout_takes_channels_from_all_cells_of_a_picture(kind: str) -> None:
+    model, cells = make(kind, memory_dropout=0.25), torch.ones(2_000, N, C)
+    assert torch.equal(model.thinned(cells), cells)
+    thinned = model.train().thinned(cells)  # (B, N, C)
+    assert (thinned == thinned[:, :1]).all()
+    assert set(thinned.unique().tolist()) == {0.0, pytest.approx(4 / 3)}
+    assert (thinned == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    first = [model(memory(), CAPTIONS, LENGTHS).logits for _ in range(2)]
+    assert not torch.equal(*first)
+
+
 def test_without_gate_there_are_no_gate_weights() -> None:
     names = [name for name, _ in make("soft", gate=False).named_parameters()]
     assert not [name for name in names if name.startswith("gate")]

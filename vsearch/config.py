@@ -51,6 +51,7 @@ class DecoderConfig:
     scoring: str = "additive"  # additive | tanh | dot
     dropout: float = 0.5
     gate: bool = True
+    memory_dropout: float = 0.0  # share of the memory's channels left out in training
     tied: bool = False  # the output layer shares the embedding's matrix
     max_len: int = 20
     beam: int = 5

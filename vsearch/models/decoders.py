@@ -122,6 +122,10 @@ class Decoder(nn.Module):
         """One step from the gates' input part (R, G): features of the next word (R, H), state, attention (R, N)."""
         raise NotImplementedError
 
+    def thinned(self, cells: Tensor) -> Tensor:
+        """Cells (B, N, C); in training without some of a picture's channels, the same ones in all of its cells."""
+        return F.dropout1d(cells.transpose(1, 2), self.config.memory_dropout, self.training).transpose(1, 2)
+
     def inputs(self, tokens: Tensor) -> Tensor:
         """Token ids (...,) -> the words' part of the gates (..., G)."""
         return cast(Tensor, self.input(self.dropout(self.embedding(tokens))))
@@ -210,7 +214,7 @@ class PlainDecoder(Decoder):
 
     def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
         _refuse(mask)
-        hidden = self.initial_norm(self.initial(memory.mean(1))).float()  # (B, H)
+        hidden = self.initial_norm(self.initial(self.thinned(memory).mean(1))).float()  # (B, H)
         nothing = hidden.new_zeros(len(hidden), 0)
         return State(hidden, hidden, nothing[:, None], nothing[:, None], nothing)
 
@@ -237,6 +241,7 @@ class SoftAttentionDecoder(Decoder):
 
     def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
         plain = F.layer_norm(memory.float(), memory.shape[-1:])  # without scale and shift, which `advance` applies
+        plain = self.thinned(plain)
         memory = plain * self.norm.weight + self.norm.bias
         first = self.initial(_mean(memory, mask)).float()
         hidden, cell = first[:, : self.config.hidden], first[:, self.config.hidden :]  # a GRU's cell has size zero
@@ -276,7 +281,7 @@ class AdaptiveDecoder(Decoder):
 
     def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
         _refuse(mask)
-        memory = self.norm(memory.float())
+        memory = self.thinned(self.norm(memory.float()))
         mean = memory.mean(1)
         hidden, cell = self.initial(mean).float().chunk(2, -1)
         values = self.cells(self.dropout(memory)).relu()  # (B, N, H)
