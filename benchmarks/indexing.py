@@ -1,9 +1,11 @@
 """Pictures per second of `build-index` beside the bare forward pass of the same network at its best batch size.
 
     python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--json FILE]
+    python -m benchmarks.indexing rescan [--files 100000] [--runs 5] [--graph-from 1000] [--json FILE]
 
 PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. Bare passes and builds take turns, so that a
 machine that slows down slows both; medians are compared. The bare pass takes pictures that are decoded already.
+`rescan` measures a build with nothing to do, see `benchmarks.rescan`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import rescan
 from index.build import build_index
 from index.library import Library
 from index.scan import scan
@@ -122,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    rescan.main(sys.argv[2:]) if sys.argv[1:2] == ["rescan"] else main()

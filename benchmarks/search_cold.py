@@ -2,9 +2,9 @@
 
     python -m benchmarks.search_cold [--pictures 10000] [--runs 15] [--json FILE]
 
-The vectors are random: what they say does not change the work. The first run, which still finds the files outside the
-cache and may write caches of the library, is reported apart; the others are given as median and worst, with the
-processor time of the median, which does not grow when other programs run beside it.
+What the vectors say does not change the work. The first run, which may write caches of the library, is reported apart;
+the others are given as median and worst, with the processor time of the median, which does not grow when other
+programs run beside it.
 """
 
 from __future__ import annotations
@@ -12,41 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import numpy as np
-
-from index.library import Library, NewPicture
+from benchmarks.filled import draw, fill
+from benchmarks.measuring import ROOT, once
 from vsearch.modelfolder import bundled, read_config
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def fill(place: Path, count: int, identity: str, dim: int) -> None:
-    """A library of `count` pictures that are nowhere, with captions."""
-    vectors = np.random.default_rng(0).standard_normal((count, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with Library.open(place, create=True) as library, library.building():
-        library.adopt(identity, dim)
-        library.start_run()
-        with library.writing():
-            for n, vector in enumerate(vectors):
-                path = f"/photos/{n // 100:03}/{n:05}.jpg"
-                library.put(NewPicture(path, 100_000, n, n.to_bytes(16, "big"), vector, "a dog runs through the grass"))
-
-
-def once(command: list[str]) -> tuple[float, float]:
-    """Seconds by the clock, and seconds of processor time."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -62,7 +35,8 @@ def main() -> None:
     assert config.devise is not None
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "library"
-        fill(place, given.pictures, config.identity, config.devise.dim)
+        dim = config.devise.dim
+        fill(place, draw(given.pictures, dim, clusters=500, noise=1.0, spread=dim), config.identity, dim)
         command = [sys.executable, str(ROOT / "cli.py"), "search", given.query]
         command += ["--library", str(place), "--model", str(model)]
         python = [once([sys.executable, "-c", ""])[0] for _ in range(given.runs)]

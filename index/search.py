@@ -165,10 +165,10 @@ class Searcher:
         pictures = self._library.pictures(ids.tolist())
         if len(pictures) != len(ids):
             raise as_library_error(self._library.path, ValueError("malformed: a vector has no picture"))
-        scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)  # (m,)
+        scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).clip(-1.0, 1.0)  # (m,)
         hits = []
-        for id_, score in zip(ids.tolist(), scores, strict=True):
-            cosine, picture = float(np.clip(score, -1.0, 1.0)), pictures[id_]
+        for id_, cosine in zip(ids.tolist(), scores.tolist(), strict=True):
+            picture = pictures[id_]
             hits.append(Hit(picture.path, self._ranking.share(cosine, kind), picture.caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))
 

@@ -109,12 +109,14 @@ class View:
         newer.update()
         asked = k + _SPARE
         while True:
-            ids, _ = graph.query(query, asked)
-            ids = ids[~np.isin(ids, newer.gone[positions(newer.gone, ids)])]
+            ids, cosines = graph.query(query, asked)
+            alive = ~np.isin(ids, newer.gone[positions(newer.gone, ids)])
+            ids, cosines = ids[alive], cosines[alive]
             if len(ids) >= k or asked >= len(graph):
                 break
             asked *= 4
-        return np.union1d(ids, best(newer.vectors @ query, newer.ids, k))
+        scores, ids = np.concatenate([cosines, newer.vectors @ query]), np.concatenate([ids, newer.ids])
+        return best(scores, ids, k)
 
 
 class _Newer:
