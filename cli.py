@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from index.build import Report
     from index.duplicates import Group
-    from index.library import Library, Picture
+    from index.library import Library
+    from index.rows import Picture
     from index.search import Hit
     from training.loop import Progress
     from training.ranking import Report as RankingReport
@@ -277,7 +278,7 @@ def search(
         )
         check_folder(within, found=bool(hits))
         reasons = why_words(space, opened, hits) if why and space is not None else {}
-        total = opened.count()
+        total = opened.count() if html is not None else 0  # 60 ms in a million
     if html is not None:
         from index.page import write_page
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from index.cachefile import clean
 from index.caches import GRAPH_FROM, refresh
-from index.library import Dates, Library, NewPicture, Picture
+from index.library import Library, NewPicture
 from index.reader import Job, Prepared, Reader, ahead
+from index.rows import Dates, Picture
 from index.scan import Found, Scan, scan
 from vsearch.errors import VsearchError
 from vsearch.image.decode import VERSION

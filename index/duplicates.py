@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from index.cachefile import CacheError
 from index.caches import GRAPH_FROM, load_graph
 from index.graph import Graph
-from index.library import Library, Picture
+from index.library import Library
 from index.paths import absolute
+from index.rows import Picture
 
 Progress = Callable[[int, int], None]
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.cachefile import replacing
-from index.library import Library, Picture
+from index.library import Library
 from index.paths import readable
+from index.rows import Picture
 from vsearch.errors import LibraryError, VsearchError
 
 _ROWS = 10_000  # held in memory at a time

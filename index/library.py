@@ -11,29 +11,18 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.database import Database, as_library_error, translated
-from index.paths import below, shell
-from index.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack, unpack
+from index.database import translated
+from index.paths import shell
+from index.rows import Reading
+from index.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack
 from vsearch.errors import LibraryError
-from vsearch.ranking import mix
 
 _ROWS = 10_000  # captions placed at a time
-
-
-class Picture(NamedTuple):
-    """A row of the library, without its vector."""
-
-    id: int
-    path: str
-    size: int
-    mtime_ns: int
-    hash: bytes
-    caption: str | None
 
 
 class NewPicture(NamedTuple):
@@ -46,16 +35,6 @@ class NewPicture(NamedTuple):
     vector: NDArray[np.float32]
     caption: str | None
     caption_vector: NDArray[np.float32] | None = None
-
-
-class Dates(NamedTuple):
-    """What tells whether a file changed since it was indexed."""
-
-    path: str
-    id: int
-    size: int
-    mtime_ns: int
-    captioned: bool
 
 
 def default_path() -> Path:
@@ -71,7 +50,7 @@ def _make_one(path: Path) -> str:
     return "make one: " + " ".join(["vsearch build-index FOLDER", *(shell(word) for word in words)])
 
 
-class Library(Database):
+class Library(Reading):
     """An open library; make one with `Library.open`. A context manager that closes it."""
 
     @classmethod
@@ -123,22 +102,6 @@ class Library(Database):
         self.close()
 
     # ---- whose vectors it holds
-
-    @property
-    def identity(self) -> str | None:
-        """The model that made the vectors; None before the first build."""
-        return self.noted("identity")
-
-    @property
-    def dim(self) -> int | None:
-        """D, the length of a vector; None before the first build."""
-        value = self.noted("dim")
-        return int(value) if value is not None else None
-
-    @property
-    def caption_weight(self) -> float:
-        """How much captions count in searches by words, as the last build had it: 0 to 1."""
-        return float(self.noted("caption_weight") or 0.0)
 
     def check_identity(self, identity: str) -> None:
         """Raises LibraryError if the vectors were made by another model; its hint is the command that re-indexes."""
@@ -195,138 +158,6 @@ class Library(Database):
     def place_options(self) -> list[str]:
         """The options that name this library on a command line; none where it is the default one."""
         return [] if self.path == default_path().absolute() else ["--library", str(self.path)]
-
-    # ---- reading
-
-    def count(self) -> int:
-        """Pictures in the library."""
-        return int(self.value("SELECT count(*) FROM pictures"))
-
-    def captioned(self) -> int:
-        """Pictures that have a caption."""
-        return int(self.value("SELECT count(*) FROM pictures WHERE caption IS NOT NULL"))
-
-    def last_id(self) -> int:
-        """The highest id ever given, 0 if none."""
-        return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'") or 0)
-
-    def folders(self) -> list[str]:
-        """Every folder that was ever scanned, sorted."""
-        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM folders"))
-
-    def mounts(self) -> list[str]:
-        """Folders that were mount points when they were last scanned, sorted."""
-        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM mounts"))
-
-    def skipped(self) -> list[tuple[str, str]]:
-        """(path, reason) of the files that are no readable pictures, by path."""
-        rows = self.rows("SELECT path, reason FROM skipped ORDER BY path")
-        return [(self._name(path), reason) for path, reason in rows]
-
-    def skipped_under(self, folder: str) -> list[tuple[str, int, int, str]]:
-        """(path, size, mtime_ns, reason) of the skipped files below a folder."""
-        sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        return [(self._name(row[0]), *row[1:]) for row in self.rows(sql, below(folder))]
-
-    def dates_under(self, folder: str) -> list[Dates]:
-        """The dates of the pictures below a folder, by path."""
-        sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
-        return [Dates(self._name(row[0]), *row[1:]) for row in self.rows(f"{sql} ORDER BY path", below(folder))]
-
-    def ids_where(
-        self, folder: str | None = None, since: int | None = None, until: int | None = None
-    ) -> NDArray[np.int64]:
-        """Ids int64 (n,), ascending, of the pictures below a folder and changed in [since, until) (ns)."""
-        wanted: list[str] = []
-        values: list[bytes | int] = []
-        if folder is not None:
-            wanted.append("path >= ? AND path < ?")
-            values += below(folder)
-        for bound, condition in ((since, "mtime_ns >= ?"), (until, "mtime_ns < ?")):
-            if bound is not None:
-                wanted.append(condition)
-                values.append(bound)
-        return _ids(self.rows(f"SELECT id FROM pictures WHERE {' AND '.join(wanted) or 'true'} ORDER BY id", values))
-
-    def ids_under(self, folder: str) -> NDArray[np.int64]:
-        """Ids of the pictures below a folder: int64 (n,), ascending."""
-        return self.ids_where(folder)
-
-    def pictures(self, ids: Iterable[int]) -> dict[int, Picture]:
-        """The rows of these ids, by id; ids that are gone are left out."""
-        sql = "SELECT id, path, size, mtime_ns, hash, caption FROM pictures WHERE id IN ({})"
-        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self.rows_in(sql, ids)}
-
-    def picture(self, path: str) -> Picture | None:
-        """The row of the picture at this path, None if it is not in the library."""
-        id_ = self.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(path),))
-        return self.pictures([id_]).get(id_) if id_ is not None else None
-
-    def by_hash(self, digest: bytes) -> list[Picture]:
-        """The pictures with this content, the oldest first."""
-        rows = self.rows("SELECT id FROM pictures WHERE hash = ?", (digest,))
-        found = self.pictures(row[0] for row in rows)
-        return [found[id_] for id_ in sorted(found)]
-
-    def mixed(self, weight: float) -> float:
-        """The weight that captions can have here: `weight`, or 0 where none has a vector."""
-        usable = weight and self.noted("format") != "1"
-        return weight if usable and self.value("SELECT 1 FROM caption_vectors LIMIT 1") is not None else 0.0
-
-    def vectors(self, ids: Iterable[int], weight: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids int64 (n,) ascending and their unit vectors float32 (n, D); ids that are gone are left out.
-
-        `weight`: how much the captions count in them, see `vsearch.ranking.mix`.
-        """
-        source, weight = self._source(weight)
-        return self._unpacked(sorted(self.rows_in(f"{source} WHERE v.id IN ({{}})", ids)), weight)
-
-    def vectors_after(
-        self, id_: int, limit: int = -1, weight: float = 0.0
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `vectors`, of the ids above `id_`, ascending; at most `limit` of them."""
-        source, weight = self._source(weight)
-        return self._unpacked(self.rows(f"{source} WHERE v.id > ? ORDER BY v.id LIMIT ?", (id_, limit)), weight)
-
-    def _source(self, weight: float) -> tuple[str, float]:
-        if not (weight := self.mixed(weight)):
-            return "SELECT v.id, v.vector FROM vectors v", 0.0
-        join = "FROM vectors v LEFT JOIN caption_vectors c ON c.id = v.id"
-        return f"SELECT v.id, v.vector, c.vector {join}", weight
-
-    def removed(self, up_to: int) -> NDArray[np.int64]:
-        """Ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
-        return _ids(self.rows("SELECT id FROM removed WHERE id <= ? ORDER BY id", (up_to,)))
-
-    def run_token(self) -> str:
-        """The token of the last build that changed something, empty if none."""
-        return self.noted("run") or ""
-
-    def knows_run(self, token: str) -> bool:
-        """Whether a cache that names this token was made of this library."""
-        return self.value("SELECT 1 FROM runs WHERE token = ?", (token,)) is not None
-
-    def noted(self, key: str) -> str | None:
-        """A fact kept by `note`, None if it was never noted."""
-        value = self.value("SELECT value FROM meta WHERE key = ?", (key,))
-        return str(value) if value is not None else None
-
-    def _name(self, blob: object) -> str:
-        """A path from the library; what is not even bytes is damage that SQLite does not see."""
-        if not isinstance(blob, bytes):
-            raise as_library_error(self.path, ValueError("malformed: a path is no bytes"))
-        return os.fsdecode(blob)
-
-    def _unpacked(self, rows: list[Any], weight: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        dim = self.dim or 0
-        try:
-            vectors = unpack([row[1] for row in rows], dim)
-            if weight:
-                captions = unpack([row[2] or bytes(2 * dim) for row in rows], dim)  # zeros where there is none
-                vectors = mix(vectors, captions, weight)
-            return _ids(rows), vectors
-        except (TypeError, ValueError) as error:  # TypeError: a vector is no bytes
-            raise as_library_error(self.path, ValueError(f"malformed: {error}")) from None
 
     # ---- writing
 
@@ -418,7 +249,3 @@ class Library(Database):
             self.execute_many("INSERT OR IGNORE INTO folders VALUES (?)", [(os.fsencode(path),) for path in folders])
             self.execute("DELETE FROM mounts")
             self.execute_many("INSERT OR IGNORE INTO mounts VALUES (?)", [(os.fsencode(path),) for path in mounts])
-
-
-def _ids(rows: list[Any]) -> NDArray[np.int64]:
-    return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))

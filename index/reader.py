@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.library import Dates, Library, Picture
+from index.library import Library
+from index.rows import Dates, Picture
 from index.scan import Found
 from vsearch.errors import PictureError
 from vsearch.image.decode import decode
