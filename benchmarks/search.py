@@ -46,7 +46,7 @@ from index.search import Searcher
 from vsearch.modelfolder import bundled, read_config
 
 STEPS = ("fill", "exact", "graph", "hnswlib", "faiss", "cold")
-WIDTHS = (50, 100, 200)  # efSearch
+WIDTHS = (100, 200, 400)  # efSearch
 K = 10
 WARM = 20  # queries before those that count
 RUNS = 9  # of a new process

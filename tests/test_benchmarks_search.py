@@ -81,7 +81,7 @@ def test_every_system_is_measured(kept: Path) -> None:
             assert 0 < times["median"] <= times["p95"]
             assert times["processor"] > 0
     for name in SYSTEMS - {"exact", "cold"}:
-        assert [*steps[name]["queries"]] == ["50", "100", "200"]
+        assert [*steps[name]["queries"]] == ["100", "200", "400"]
         assert all(times["recall"] > 0.99 for times in steps[name]["queries"].values())  # 400 rows: all are looked at
     for name in SYSTEMS - {"exact", "cold", "library"}:
         assert steps[name]["disk"] > 4 * ROWS * DIM
