@@ -80,12 +80,7 @@ def make_arrays(library: Library, weight: float = 0.0) -> Arrays:
 
 def _write(library: Library, file: BinaryIO, weight: float) -> None:
     all_ids, crc, size = [np.empty(0, np.int64)], 0, 0
-    last = 0
-    while True:
-        ids, vectors = library.vectors_after(last, _ROWS, weight)
-        if not len(ids):
-            break
-        last = int(ids[-1])
+    for ids, vectors in library.blocks(_ROWS, weight):
         all_ids.append(ids)
         crc, size = zlib.crc32(vectors.data, crc), size + vectors.nbytes
         file.write(vectors.data)

@@ -244,12 +244,7 @@ def _near(library: Library, graph: Graph, query: NDArray[np.float32], weight: fl
 def _tenth(library: Library, graph: Graph, queries: NDArray[np.float32], weight: float) -> list[tuple[float, int]]:
     """For each query (q, D): the cosine of the tenth nearest, less rounding, and how many there are up to ten."""
     top = np.empty((len(queries), 0), np.float32)
-    last = 0
-    while True:
-        ids, vectors = library.vectors_after(last, _ROWS, weight)
-        if not len(ids):
-            break
-        last = int(ids[-1])
+    for ids, vectors in library.blocks(_ROWS, weight):
         known = np.isin(ids, graph.ids)
         top = np.concatenate([top, queries @ vectors[known].T], axis=1)
         if top.shape[1] > NEIGHBOURS:

@@ -63,12 +63,7 @@ def export(library: Library, file: Path) -> Exported:
 
 def _blocks(library: Library) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
     """Pictures and their vectors (m, D), by id. A row without its partner is damage: LibraryError."""
-    last = 0
-    while True:
-        ids, vectors = library.vectors_after(last, _ROWS)
-        if not len(ids):
-            return
-        last = int(ids[-1])
+    for ids, vectors in library.blocks(_ROWS):
         pictures = library.pictures(ids.tolist())
         if len(pictures) != len(ids):
             raise LibraryError(f"{library.path} has vectors without a picture", "`vsearch check` tells more")

@@ -6,7 +6,7 @@ D is the length of a vector, n a number of pictures.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +147,13 @@ class Reading(Database):
         """As `vectors`, of the ids above `id_`, ascending; at most `limit` of them."""
         source, weight = self._source(weight)
         return self._unpacked(self.rows(f"{source} WHERE v.id > ? ORDER BY v.id LIMIT ?", (id_, limit)), weight)
+
+    def blocks(self, size: int, weight: float = 0.0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """All of them as `vectors_after` gives them, at most `size` at a time."""
+        last = 0
+        while len((found := self.vectors_after(last, size, weight))[0]):
+            yield found
+            last = int(found[0][-1])
 
     def _source(self, weight: float) -> tuple[str, float]:
         if not (weight := self.mixed(weight)):

@@ -18,7 +18,7 @@ from index.database import as_library_error
 from index.library import Library
 from index.paths import absolute
 from index.view import View, best
-from vsearch.errors import LibraryError, QueryError
+from vsearch.errors import QueryError
 from vsearch.ranking import Kind, Ranking
 
 _FEW = 2_000  # rows that a filter leaves: read from the library, no cache is touched
@@ -145,14 +145,10 @@ class Searcher:
     def _walk(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:
-        """Exact over all rows of the library, a part at a time: half a second for each 100,000."""
+        """Exact over all rows of the library, a part at a time."""
         found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
-        last = 0
-        while True:
-            ids, vectors = self._library.vectors_after(last, _ROWS, weight)
-            if not len(ids):
-                break
-            last, scores = int(ids[-1]), vectors @ query
+        for ids, vectors in self._library.blocks(_ROWS, weight):
+            scores = vectors @ query
             if wanted is not None:
                 at = positions(ids, wanted)
                 ids, scores = ids[at], scores[at]
@@ -171,12 +167,3 @@ class Searcher:
             picture = pictures[id_]
             hits.append(Hit(picture.path, self._ranking.share(cosine, kind), picture.caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))
-
-
-def vectors_of(library: Library, hits: list[Hit]) -> NDArray[np.float32]:
-    """The unit vectors (m, D) of hits, in their order. Raises LibraryError if one is gone meanwhile."""
-    ids, vectors = library.vectors([hit.id for hit in hits])
-    at = positions(ids, np.array([hit.id for hit in hits], np.int64))
-    if len(at) != len(hits):
-        raise LibraryError("the library changed while it was searched", "search again")
-    return vectors[at]

@@ -17,9 +17,9 @@ from index.arrays import arrays_path, load_arrays, make_arrays
 from index.cachefile import CacheError, clean
 from index.caches import graph_path, load_graph, refresh
 from index.library import Library, NewPicture
-from index.search import Hit, Searcher, search, vectors_of
+from index.search import Hit, Searcher, search
 from index.view import View, best
-from vsearch.errors import LibraryError, QueryError
+from vsearch.errors import QueryError
 
 D = 8
 
@@ -197,16 +197,6 @@ def test_length_of_the_query_does_not_matter(filled: Library) -> None:
     query = queries()[0]
     same(search(filled, query * 1000, 10), search(filled, query, 10))
     same(search(filled, query * 1e-20, 10), search(filled, query, 10))
-
-
-def test_vectors_of_hits(filled: Library) -> None:
-    hits = search(filled, queries()[0], 10)
-    unit = queries()[0] / np.linalg.norm(queries()[0])
-    assert np.allclose(vectors_of(filled, hits) @ unit, [hit.score for hit in hits], atol=1e-5)
-    assert vectors_of(filled, []).shape == (0, D)
-    filled.remove([hits[3].path])
-    with pytest.raises(LibraryError, match="changed"):
-        vectors_of(filled, hits)
 
 
 # ---- queries that do not fit
