@@ -100,6 +100,16 @@ DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="aut
 BeamOption = Annotated[
     int | None, typer.Option("--beam", min=1, metavar="N", help="Beams per caption; default: the model's own number.")
 ]
+CountOption = Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")]
+WithinOption = Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")]
+MinScoreOption = Annotated[
+    float | None, typer.Option("--min-score", metavar="X", help="Only pictures that score X or more.")
+]
+PathsOption = Annotated[bool, typer.Option("--paths", help="Print paths alone.")]
+NulOption = Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the pictures, too.")]
+CaptionsOption = Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures the network sees at once.")]
 DayOption = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only files changed from that day on, or up to it."),
@@ -119,12 +129,10 @@ def main() -> None:
 def build_index(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of photos.", show_default=False)],
     library: LibraryOption = None,
-    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")] = True,
+    captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed every picture anew, as for another model.")] = False,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures the network sees at once.")] = 32,
-    beam: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Beams per caption; default: the model's.")
-    ] = None,
+    batch: BatchOption = 32,
+    beam: BeamOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -144,8 +152,8 @@ def build_index(
 @app.command()
 def reindex(
     library: LibraryOption = None,
-    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")] = True,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Pictures the network sees at once.")] = 32,
+    captions: CaptionsOption = True,
+    batch: BatchOption = 32,
     beam: BeamOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -194,20 +202,20 @@ def search(
         list[str] | None, typer.Argument(metavar="WORDS", help="What to look for.", show_default=False)
     ] = None,
     image: Annotated[Path | None, typer.Option(metavar="PHOTO", help="Look for pictures like this one.")] = None,
-    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")] = 10,
-    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    count: CountOption = 10,
+    within: WithinOption = None,
     since: DayOption = None,
     until: DayOption = None,
-    min_score: Annotated[float | None, typer.Option(metavar="X", help="Only pictures that score X or more.")] = None,
+    min_score: MinScoreOption = None,
     caption_weight: Annotated[
         float | None,
         typer.Option(min=0, max=1, metavar="W", help="How much captions count, 0 to 1; default: the model's."),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every picture, whatever their number.")] = False,
     as_json: JsonOption = False,
-    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
-    nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures, too.")] = None,
+    paths: PathsOption = False,
+    nul: NulOption = False,
+    html: HtmlOption = None,
     why: Annotated[
         bool, typer.Option("--why", help="Name the words of the training captions nearest to each picture.")
     ] = False,
@@ -233,8 +241,7 @@ def search(
       vsearch search --from fr "bateau à moteur"
       vsearch search beach -0 | xargs -0 cp -t beach/
     """
-    if as_json and (paths or nul):
-        raise typer.BadParameter("--json and --paths exclude each other")
+    check_printing(min_score, as_json=as_json, bare=paths or nul)
     if not words and image is None:
         raise typer.BadParameter("give words, --image PHOTO, or both")
     if caption_weight is not None and not words:
@@ -243,8 +250,6 @@ def search(
         raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
     if why and (paths or nul):
         raise typer.BadParameter("--why has no place among bare paths")
-    if min_score is not None and not math.isfinite(min_score):
-        raise typer.BadParameter("--min-score takes a number")
     if source is not None and not words:
         raise typer.BadParameter("--from translates words, and there are none")
     if translator is not None and source is None:
@@ -289,13 +294,13 @@ def search(
 @app.command()
 def similar(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="In the library or not.", show_default=False)],
-    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")] = 10,
-    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
-    min_score: Annotated[float | None, typer.Option(metavar="X", help="Only pictures that score X or more.")] = None,
+    count: CountOption = 10,
+    within: WithinOption = None,
+    min_score: MinScoreOption = None,
     as_json: JsonOption = False,
-    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False,
-    nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures, too.")] = None,
+    paths: PathsOption = False,
+    nul: NulOption = False,
+    html: HtmlOption = None,
     library: LibraryOption = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -309,10 +314,7 @@ def similar(
       vsearch similar dog.jpg
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
-    if as_json and (paths or nul):
-        raise typer.BadParameter("--json and --paths exclude each other")
-    if min_score is not None and not math.isfinite(min_score):
-        raise typer.BadParameter("--min-score takes a number")
+    check_printing(min_score, as_json=as_json, bare=paths or nul)
     from index import search as searching
     from index.library import Library
     from index.paths import absolute
@@ -331,7 +333,7 @@ def similar(
         )
         hits = [hit for hit in found if mine is None or hit.id != mine.id][:count]
         check_folder(within, found=bool(found))
-        total = opened.count()
+        total = opened.count() if html is not None else 0
     if html is not None:
         from index.page import write_page
 
@@ -344,7 +346,7 @@ def duplicates(
     threshold: Annotated[
         float | None, typer.Option(min=-1, metavar="X", help="Cosine from which on pictures are one; 2: equal files.")
     ] = None,
-    within: Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")] = None,
+    within: WithinOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per group.")] = False,
     library: LibraryOption = None,
 ) -> None:
@@ -1209,7 +1211,7 @@ def evaluate_ranking(
     words and by pictures, how many hits fit beside how many were said to. It measures ranking.json of the model; with
     --write it first makes that anew.
 
-    
+    \b
     Example:
       vsearch evaluate ranking captions.h5 --model my-model --write
       vsearch evaluate ranking captions.h5 --model my-model --split test
@@ -1433,6 +1435,14 @@ def subtracted_last(args: Sequence[str], valued: set[str]) -> list[str]:
 def nanoseconds(moment: datetime) -> int:
     """Local time as the dates of files have it: ns since 1970."""
     return int(moment.timestamp()) * 1_000_000_000
+
+
+def check_printing(min_score: float | None, *, as_json: bool, bare: bool) -> None:
+    """Raises BadParameter where hits are asked for in two forms, or above no number."""
+    if as_json and bare:
+        raise typer.BadParameter("--json and --paths exclude each other")
+    if min_score is not None and not math.isfinite(min_score):
+        raise typer.BadParameter("--min-score takes a number")
 
 
 def check_folder(within: Path | None, *, found: bool) -> None:

@@ -99,7 +99,7 @@ def _rows(library: Library) -> Iterator[Finding]:
         "vectors have no picture": "SELECT count(*) FROM vectors WHERE id NOT IN (SELECT id FROM pictures)",
         "pictures count as removed": "SELECT count(*) FROM pictures WHERE id IN (SELECT id FROM removed)",
     }
-    if library.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'"):
+    if library.places_captions():
         sql = "SELECT count(*) FROM caption_vectors WHERE id NOT IN (SELECT id FROM pictures)"
         questions["caption vectors have no picture"] = sql
     for what, sql in questions.items():
@@ -111,7 +111,7 @@ def _vectors(library: Library) -> list[Finding]:
     """Vectors that are not D finite numbers of unit length."""
     again = f"embed everything anew: {library.reindex_command()}"
     tables = ["vectors"]
-    if library.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'"):
+    if library.places_captions():
         tables.append("caption_vectors")
     findings = []
     for table in tables:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from index.caches import refresh
 from index.library import Library
-from index.paths import absolute, below
+from index.paths import absolute, below, inside
 from vsearch.errors import LibraryError
 
 
@@ -35,10 +35,10 @@ def forget(library: Library, folders: Iterable[str | os.PathLike[str]]) -> Forgo
         known = library.folders()
         wanted = list(dict.fromkeys(absolute(folder) for folder in folders))
         for folder in wanted:
-            if not any(_inside(one, folder) for one in known):
+            if not any(inside(one, folder) for one in known):
                 remedy = "`vsearch info` shows the folders that it knows"
                 raise LibraryError(f"{folder} is no folder of the library", remedy)
-        gone = [one for one in known if any(_inside(one, folder) for folder in wanted)]
+        gone = [one for one in known if any(inside(one, folder) for folder in wanted)]
         kept = [one for one in known if one not in gone]
         before = library.count()
         with library.writing():
@@ -47,7 +47,7 @@ def forget(library: Library, folders: Iterable[str | os.PathLike[str]]) -> Forgo
                 _remove(library, folder)
             _forget_places(library, gone, kept)
         refresh(library)
-    covered = tuple((folder, above) for folder in wanted for above in kept if _inside(folder, above))
+    covered = tuple((folder, above) for folder in wanted for above in kept if inside(folder, above))
     total = library.count()
     return Forgotten(len(gone), before - total, covered, total, time.monotonic() - start)
 
@@ -60,11 +60,6 @@ def _remove(library: Library, folder: str) -> None:
 def _forget_places(library: Library, gone: list[str], kept: list[str]) -> None:
     """Folders and mount points that nothing looks at any more."""
     library.execute_many("DELETE FROM folders WHERE path = ?", [(os.fsencode(folder),) for folder in gone])
-    mounts = [mount for mount in library.mounts() if not any(_inside(mount, folder) for folder in kept)]
-    unseen = [mount for mount in mounts if any(_inside(mount, folder) for folder in gone)]
+    mounts = [mount for mount in library.mounts() if not any(inside(mount, folder) for folder in kept)]
+    unseen = [mount for mount in mounts if any(inside(mount, folder) for folder in gone)]
     library.execute_many("DELETE FROM mounts WHERE path = ?", [(os.fsencode(mount),) for mount in unseen])
-
-
-def _inside(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies below it."""
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -127,7 +127,7 @@ class Library(Reading):
         with self.writing():
             for table in ("removed", "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
                 self.execute(f"DELETE FROM {table}")
-            if "caption_vectors" in self._tables():
+            if self.places_captions():
                 self.execute("DELETE FROM caption_vectors")
             self.start_run()
             self.note("identity", identity)

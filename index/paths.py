@@ -17,6 +17,11 @@ def below(folder: str) -> tuple[bytes, bytes]:
     return stem, stem[:-1] + bytes([stem[-1] + 1])
 
 
+def inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies below it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
 def shell(word: str) -> str:
     """A word as bash and zsh take it; control characters and bytes that are no UTF-8 in the $'...' form."""
     if word.isprintable():

@@ -128,9 +128,13 @@ class Reading(Database):
         found = self.pictures(row[0] for row in rows)
         return [found[id_] for id_ in sorted(found)]
 
+    def places_captions(self) -> bool:
+        """Whether there is a table for the vectors of captions; a library of format 1 has none."""
+        return self.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'") is not None
+
     def mixed(self, weight: float) -> float:
         """The weight that captions can have here: `weight`, or 0 where none has a vector."""
-        usable = weight and self.noted("format") != "1"
+        usable = weight and self.places_captions()
         return weight if usable and self.value("SELECT 1 FROM caption_vectors LIMIT 1") is not None else 0.0
 
     def vectors(self, ids: Iterable[int], weight: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

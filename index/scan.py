@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from index.paths import absolute
+from index.paths import absolute, inside
 from vsearch.image.decode import SUFFIXES
 
 _INT64 = 2**63 - 1
@@ -47,7 +47,7 @@ class Scan:
 
     def kept(self, path: str) -> bool:
         """Whether a path that was not found may still exist, because nobody could look."""
-        return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place, _ in self.unreadable)
+        return any(inside(path, place) for place, _ in self.unreadable)
 
     def _walk(self, top: str, device_above: int) -> Iterator[Found]:
         """Files first, then folders, each by name; a folder reached twice, by whatever links, is walked once."""

@@ -11,11 +11,10 @@ import torch
 from benchmarks import captioning, tutorial_loop
 from benchmarks.tutorial_loop import TutorialDecoder
 from tiny_model import words_file
-from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.store import open_prepared
 from training.run import Inputs, train
 from training.tasks.caption import Batch, caption_loss
-from training_data import features, flickr8k
+from training_data import features, prepared_captions
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.generate import greedy
@@ -84,7 +83,7 @@ def test_made_up_captions_look_like_captions() -> None:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folder = tmp_path_factory.mktemp("data")
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 6)), folder / "c.h5", space, min_word_freq=1, max_len=8)
+    prepared_captions(folder, space, 6)
     with open_prepared(folder / "c.h5", "captions") as file:
         names = list(file["pictures/name"].asstr()[:])
     return Inputs(folder / "c.h5", features(folder / "x.h5", names))

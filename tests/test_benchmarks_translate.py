@@ -9,9 +9,8 @@ import pytest
 
 from benchmarks import translate as benchmark
 from tiny_model import model_folder, words_file
-from training.prepare.captions import prepare_captions, read_flickr8k
 from training.run import Inputs, train
-from training_data import flickr8k
+from training_data import prepared_captions
 from translator_data import pairs_file, tiny_translator
 from vsearch.errors import DataError
 from vsearch.text.phrase import PhraseSpace
@@ -39,7 +38,7 @@ def test_the_table_has_a_row_for_each_run(tmp_path: Path, capsys: pytest.Capture
 
 def test_photos_are_found_by_name(tmp_path: Path) -> None:
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    prepare_captions(read_flickr8k(flickr8k(tmp_path / "f")), tmp_path / "c.h5", space, min_word_freq=1, max_len=8)
+    prepared_captions(tmp_path, space)
     lines = [("test0_x.jpg", "chien rouge", "a red dog"), ("test1.jpg", "bateau", "a boat"), ("else.jpg", "x", "y")]
     rows = benchmark.retrieval(tiny_translator(), model_folder(), tmp_path / "c.h5", lines, "cpu")
     assert [row["sentences"] for row in rows.values()] == [2, 2]

@@ -17,12 +17,11 @@ from typer.testing import CliRunner
 import cli
 from tiny_model import words_file
 from training.evaluate import evaluate_decoder
-from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.store import open_prepared
 from training.run import Inputs, train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.self_critical import SelfCriticalConfig, SelfCriticalTask, packed, policy_loss
-from training_data import features, flickr8k
+from training_data import features, prepared_captions
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.decoders import AdaptiveDecoder
@@ -39,7 +38,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Nine photos a split with two captions each; random features, four cells of eight channels, two views."""
     folder = tmp_path_factory.mktemp("data")
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 9)), folder / "c.h5", space, min_word_freq=1, max_len=8)
+    prepared_captions(folder, space, 9)
     with open_prepared(folder / "c.h5", "captions") as file:
         names = list(file["pictures/name"].asstr()[:])
     with h5py.File(features(folder / "x.h5", names), "r+") as file:

@@ -15,7 +15,7 @@ from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.features import encoder_network, write_features
 from training.run import Inputs, train
 from training.tasks.finetune import FinetuneConfig, FinetuneTask
-from training_data import features, flickr8k
+from training_data import features, prepared_captions
 from vsearch import modelfolder
 from vsearch.errors import ConfigError, DataError
 from vsearch.text.phrase import PhraseSpace
@@ -31,8 +31,7 @@ HEAD = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     space = PhraseSpace.load(model_folder())
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 9)), folder / "c.h5", space, min_word_freq=1, max_len=8)
-    return folder / "c.h5"
+    return prepared_captions(folder, space, 9)
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ import torch
 
 from tiny_model import model_folder
 from training.assemble import assemble
-from training.prepare.captions import prepare_captions, read_flickr8k
 from training.run import Inputs, train
 from training.tasks.joint import JointConfig, JointTask
-from training_data import flickr8k
+from training_data import prepared_captions
 from vsearch import modelfolder
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError
@@ -28,8 +27,7 @@ DECODER = DecoderConfig(kind="adaptive", embed=12, hidden=24, attention=16, drop
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     space = PhraseSpace.load(model_folder())
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 9)), folder / "c.h5", space, min_word_freq=1, max_len=8)
-    return folder / "c.h5"
+    return prepared_captions(folder, space, 9)
 
 
 def task_of(

@@ -12,7 +12,7 @@ import torch
 from tiny_model import words_file
 from training import recipe as recipes
 from training.augment import augment
-from training.prepare.captions import prepare_captions, read_flickr8k
+from training.prepare.captions import read_flickr8k
 from training.prepare.distil import prepare_distil
 from training.prepare.labels import prepare_labels, read_tiny_imagenet
 from training.prepare.store import open_prepared
@@ -20,7 +20,7 @@ from training.run import Inputs, train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.distil import DistilConfig, DistilTask
-from training_data import features, flickr8k, teacher, tiny_imagenet
+from training_data import features, flickr8k, prepared_captions, teacher, tiny_imagenet
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.text.phrase import PhraseSpace
@@ -34,7 +34,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Captions and labels with random features, four cells of eight channels."""
     folder = tmp_path_factory.mktemp("data")
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 9)), folder / "c.h5", space, min_word_freq=1, max_len=8)
+    prepared_captions(folder, space, 9)
     prepare_labels(read_tiny_imagenet(tiny_imagenet(folder / "t")), folder / "l.h5", space)
     files = []
     for prepared, kind in (("c.h5", "captions"), ("l.h5", "labels")):

@@ -10,13 +10,12 @@ import torch
 
 from tiny_model import words_file
 from training.checkpoint import below
-from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.store import open_prepared
 from training.prepare.wordtable import read_words, table_of
 from training.run import Inputs, train
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tune import tuned_space
-from training_data import features, flickr8k
+from training_data import features, prepared_captions
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.phrases import PhraseEncoder
@@ -44,7 +43,7 @@ def words(tmp_path_factory: pytest.TempPathFactory, space: PhraseSpace) -> Path:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory, space: PhraseSpace) -> Inputs:
     folder = tmp_path_factory.mktemp("data")
-    prepare_captions(read_flickr8k(flickr8k(folder / "f", 9)), folder / "c.h5", space, min_word_freq=1, max_len=8)
+    prepared_captions(folder, space, 9)
     with open_prepared(folder / "c.h5", "captions") as file:
         names = list(file["pictures/name"].asstr()[:])
     return Inputs(folder / "c.h5", features(folder / "f.h5", names))

@@ -10,6 +10,9 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from training.prepare.captions import prepare_captions, read_flickr8k
+from vsearch.text.phrase import PhraseSpace
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 THINGS = ("dog", "boat", "engine")
 
@@ -32,6 +35,13 @@ def flickr8k(folder: Path, per_split: int = 6) -> Path:
         (folder / f"Flickr_8k.{split}Images.txt").write_text("\n".join(names) + "\n")
     (folder / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def prepared_captions(folder: Path, space: PhraseSpace, per_split: int = 6) -> Path:
+    """`c.h5` in `folder`: the photos of `flickr8k`, drawn in `f/`, as `prepare captions` writes them."""
+    file = folder / "c.h5"
+    prepare_captions(read_flickr8k(flickr8k(folder / "f", per_split)), file, space, min_word_freq=1, max_len=8)
+    return file
 
 
 def tiny_imagenet(folder: Path, per_class: int = 8) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -105,3 +106,8 @@ Report = Callable[[Progress], None]
 
 class Stopped(VsearchError):
     """The loss stopped being a number; the last good checkpoint is kept."""
+
+
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
+    """The random numbers that an epoch draws by NumPy, from those that the loop hands it."""
+    return np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))

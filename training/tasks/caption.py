@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.captioner import generate, read_captioned, read_grid
+from training.contract import numpy_generator
 from training.distributed import shard, share
 from training.loop import Group, Loss
 from training.prefetch import prefetch
@@ -110,7 +111,7 @@ class CaptionTask:
         return sum(-(-len(own) // each) for own in self.captions.values()) // (self.config.batch // each)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        rng = numpy_generator(generator)
         rows = np.stack(list(self._draw(rng)))  # (units, K)
         order, photos = rng.permutation(len(rows)), self.config.batch // self.config.captions_per_photo
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.contract import numpy_generator
 from training.distributed import spread
 from training.loop import Group, Loss
 from training.prepare.features import read_features
@@ -132,7 +133,7 @@ class DeviseTask:
         return max(1, len(self.train_rows) // self.config.batch)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        rng = numpy_generator(generator)
         order = rng.permutation(self.train_rows)
         for step in range(self.steps(epoch)):
             rows = order[step * self.config.batch : (step + 1) * self.config.batch]

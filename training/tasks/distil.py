@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.augment import augment
+from training.contract import numpy_generator
 from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
@@ -107,7 +108,7 @@ class DistilTask:
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
         phase = self.phase(epoch)
         side, share = self.config.sides[phase], self.config.photos[phase]
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        rng = numpy_generator(generator)
         photos = round(self.config.batch * share) if len(self.labelled) else self.config.batch
 
         def draw() -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
 from training.prepare.store import open_prepared
-from training.tasks.pictures import augmented, whole
+from training.tasks.pictures import drawn, steps, whole
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
 from vsearch.errors import ConfigError
 from vsearch.models.devise import Contrastive, DeviseHead
@@ -105,13 +105,12 @@ class FinetuneTask:
         return groups
 
     def steps(self, epoch: int) -> int:
-        return max(1, len(self.train_rows) // self.config.batch)
+        return steps(self.train_rows, self.config.batch)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        order, c = rng.permutation(self.train_rows), self.config
-        drawn = augmented(self.data, order, c.batch, self.steps(epoch), self.preprocess, rng, c.smallest)
-        return prefetch(Batch(images, self.captions.draw(rows, rng)) for rows, images in drawn)
+        c = self.config
+        rng, pictures = drawn(self.data, self.train_rows, c.batch, self.preprocess, c.smallest, generator)
+        return prefetch(Batch(images, self.captions.draw(rows, rng)) for rows, images in pictures)
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""

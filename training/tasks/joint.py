@@ -26,7 +26,7 @@ from training.prefetch import prefetch
 from training.prepare.store import open_prepared
 from training.tasks.caption import Batch as Told
 from training.tasks.caption import caption_loss, check_choice
-from training.tasks.pictures import augmented, whole
+from training.tasks.pictures import drawn, steps, whole
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
 from vsearch.config import DecoderConfig, DeviseConfig
@@ -153,14 +153,13 @@ class JointTask:
         ]
 
     def steps(self, epoch: int) -> int:
-        return max(1, len(self.train_rows) // self.config.batch)
+        return steps(self.train_rows, self.config.batch)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
-        order, c = rng.permutation(self.train_rows), self.config
-        drawn = augmented(self.data, order, c.batch, self.steps(epoch), self.preprocess, rng, c.smallest)
+        c = self.config
+        rng, pictures = drawn(self.data, self.train_rows, c.batch, self.preprocess, c.smallest, generator)
         return prefetch(
-            Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng)) for photos, images in drawn
+            Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng)) for photos, images in pictures
         )
 
     def _told(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.augment import augment
+from training.contract import numpy_generator
 from training.prepare.store import open_prepared, read_pixels
 from vsearch.config import PreprocessConfig
 from vsearch.image.transform import normalise
@@ -32,6 +33,20 @@ def augmented(
             rows = order[step * batch : (step + 1) * batch]
             pixels = read_pixels(file, rows.tolist(), round(preprocess.side * CROP))
             yield rows, augment(pixels, preprocess.side, preprocess, rng, smallest)
+
+
+def steps(rows: Rows, batch: int) -> int:
+    """Whole batches in an epoch over `rows`; one at least."""
+    return max(1, len(rows) // batch)
+
+
+def drawn(
+    data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig, smallest: float, generator: torch.Generator
+) -> tuple[np.random.Generator, Iterator[tuple[Rows, Tensor]]]:
+    """An epoch over `rows` in random order, as `augmented` gives it, and the generator that it draws from."""
+    rng = numpy_generator(generator)
+    order = rng.permutation(rows)
+    return rng, augmented(data, order, batch, steps(rows, batch), preprocess, rng, smallest)
 
 
 def whole(data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig) -> Iterator[Tensor]:

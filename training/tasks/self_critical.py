@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.checkpoint import load_best
+from training.contract import numpy_generator
 from training.distributed import shard, share
 from training.loop import Loss
 from training.prefetch import prefetch
@@ -91,7 +92,7 @@ class SelfCriticalTask(CaptionTask):
         return len(self.photos) // self.critic.batch
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:  # type: ignore[override]
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        rng = numpy_generator(generator)
         order = rng.permutation(self.photos)
 
         def make() -> Iterator[Batch]:

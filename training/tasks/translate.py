@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.contract import numpy_generator
 from training.distributed import shard, share
 from training.loop import Group, Loss
 from training.prefetch import prefetch
@@ -103,7 +104,7 @@ class TranslateTask:
         return len(self.train) // self.config.batch
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
-        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        rng = numpy_generator(generator)
         rows = bucketed(self.train, self._lengths(), self.config.batch, rng)
         return prefetch(self._batch(own, self.config.sampling(epoch)) for own in rows)
 
