@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tiny_model import words_file
 from training.checkpoint import below
+from training.prepare.labels import class_vectors, prepare_labels, read_labelled
 from training.prepare.store import open_prepared
 from training.prepare.wordtable import read_words, table_of
 from training.run import Inputs, train
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
+from training.tasks.targets import TunedClasses, phrase_encoder
 from training.tune import tuned_space
-from training_data import features, prepared_captions
+from training_data import features, prepared_captions, tiny_imagenet
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.phrases import PhraseEncoder
@@ -51,8 +57,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, space: PhraseSpace) -> Inpu
 
 def encoder_of(space: PhraseSpace, texts: list[str]) -> tuple[PhraseEncoder, torch.Tensor]:
     table = table_of(texts, space)
-    parts = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
-    return PhraseEncoder(*parts), torch.from_numpy(table.rows(texts))
+    return phrase_encoder(table), torch.from_numpy(table.rows(texts))
 
 
 def test_before_training_it_is_the_phrase_space(space: PhraseSpace) -> None:
@@ -99,13 +104,11 @@ def test_training_moves_the_words_and_the_file_says_the_same(
         "loop.epochs": "12", "loop.lr": "0.02", "loop.average": "0.0",
     }  # fmt: skip
     train("devise-tuned", inputs, tmp_path / "run", "cpu", overrides)
-    from safetensors.torch import load_file
-
     state = below(load_file(tmp_path / "run" / "best.safetensors"), "phrases.")
     tuned = tuned_space(words, inputs.data, state, tmp_path / "tuned", quantise=False)
     with open_prepared(inputs.data, "captions") as file:
         table, texts = read_words(file), [str(t) for t in file["captions/text"].asstr()[:]]
-    encoder = PhraseEncoder(*map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean)))
+    encoder = phrase_encoder(table)
     encoder.load_state_dict(state)
     with torch.no_grad():
         expected = encoder(torch.from_numpy(table.rows(texts))).numpy()
@@ -121,7 +124,7 @@ def test_training_moves_the_words_and_the_file_says_the_same(
 def test_words_of_another_file_are_refused(inputs: Inputs, words: Path, tmp_path: Path) -> None:
     with open_prepared(inputs.data, "captions") as file:
         table = read_words(file)
-    encoder = PhraseEncoder(*map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean)))
+    encoder = phrase_encoder(table)
     from training.prepare.words import write_rows
     from vsearch.text.binfile import read_layout
 
@@ -146,5 +149,64 @@ def test_settings_that_do_not_fit_are_refused(inputs: Inputs) -> None:
         DeviseTask(DeviseTaskConfig(words="tuned", captions_averaged=2), head, inputs.data, inputs.features, CPU)
     with pytest.raises(ConfigError, match=r"task\.views is 3"):
         DeviseTask(DeviseTaskConfig(views=3), head, inputs.data, inputs.features, CPU)
-    with pytest.raises(ConfigError, match="the vectors of labels stay"):
-        DeviseTask(DeviseTaskConfig(words="tuned", label_batch=4), head, inputs.data, inputs.features, CPU)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs, space: PhraseSpace) -> Inputs:
+    """The inputs with labelled pictures beside them; of one class, "engines", no caption has a word."""
+    folder = tmp_path_factory.mktemp("labels")
+    listing = tiny_imagenet(folder / "t") / "classes.json"
+    classes = json.loads(listing.read_text("utf-8"))
+    classes[2][1] = ["engines", "green, engines"]
+    listing.write_text(json.dumps(classes))
+    prepare_labels(read_labelled(folder / "t"), folder / "l.h5", space)
+    with open_prepared(folder / "l.h5", "labels") as file:
+        names = list(file["pictures/name"].asstr()[:])
+    return dataclasses.replace(inputs, labels=folder / "l.h5", label_features=features(folder / "lf.h5", names))
+
+
+def test_classes_start_where_the_phrase_space_has_them(labelled: Inputs) -> None:
+    assert labelled.labels is not None
+    with open_prepared(labelled.data, "captions") as file, open_prepared(labelled.labels, "labels") as labels:
+        own, expected = read_words(file), labels["labels/vector"][:].astype(np.float32)
+        classes = TunedClasses(labels, own)
+    assert classes.table.words[: len(own.words)] == own.words
+    assert {"engines", "green"} >= set(classes.table.words[len(own.words) :]) >= {"engines"}
+    encoder = phrase_encoder(classes.table, len(classes.table.words) - len(own.words))
+    with torch.no_grad():
+        found = classes.vectors(encoder).numpy()
+    assert (found * expected).sum(1).min() > 0.9999  # the file has them in half precision
+
+
+def test_labels_move_with_the_words_they_share_and_with_the_map(
+    labelled: Inputs, words: Path, space: PhraseSpace, tmp_path: Path
+) -> None:
+    overrides = {
+        "devise.dim": "12", "devise.hidden": "32", "devise.dropout": "0.0", "task.batch": "9", "task.views": "1",
+        "task.label_batch": "6", "loop.epochs": "12", "loop.lr": "0.02", "loop.average": "0.0",
+    }  # fmt: skip
+    train("devise-tuned", labelled, tmp_path / "run", "cpu", overrides)
+    state = below(load_file(tmp_path / "run" / "best.safetensors"), "phrases.")
+    tuned_space(words, labelled.data, state, tmp_path / "tuned", quantise=False)
+    assert labelled.labels is not None
+    with open_prepared(labelled.data, "captions") as file, open_prepared(labelled.labels, "labels") as labels:
+        classes, named = TunedClasses(labels, read_words(file)), json.loads(labels.attrs["classes"])
+    encoder = phrase_encoder(classes.table, len(classes.table.words) - len(state["shift"]))
+    encoder.load_state_dict(state)
+    with torch.no_grad():
+        expected = classes.vectors(encoder).numpy()
+    found = class_vectors(named, PhraseSpace.load(tmp_path / "tuned"))
+    assert (found * expected).sum(1).min() > 0.9999
+    moved = (found * class_vectors(named, space)).sum(1)
+    assert moved[:2].max() < 0.999 and moved[2] < 0.99999  # those the captions speak of, and the other by the map
+
+
+def test_labels_of_other_words_are_refused(labelled: Inputs, tmp_path: Path) -> None:
+    assert labelled.labels is not None and labelled.features is not None
+    other = tmp_path / "l.h5"
+    other.write_bytes(labelled.labels.read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["words/vector"][:] = -file["words/vector"][:]
+    config, head = DeviseTaskConfig(words="tuned", label_batch=4), DeviseConfig(hidden=8, dim=12)
+    with pytest.raises(DataError, match="different words"):
+        DeviseTask(config, head, labelled.data, labelled.features, CPU, other, labelled.label_features)

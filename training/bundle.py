@@ -24,6 +24,7 @@ from training.prepare.labels import prepare_labels, read_tiny_imagenet
 from training.prepare.store import open_prepared
 from training.prepare.words import train_words
 from training.run import Inputs, train
+from training.tune import tuned_space
 from vsearch import modelfolder
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve
@@ -170,7 +171,12 @@ class _Bundler:
             module = getattr(model, part)
             assert isinstance(module, torch.nn.Module)
             module.load_state_dict(self._weights(part))
-        modelfolder.save(model, self.folders.output, self.path("words/words.bin"), self._space())
+        words, space = self.path("words"), self._space()
+        phrases = below(load_file(self.path("devise") / "best.safetensors"), "phrases.")
+        if phrases:
+            words = self.path("words-tuned")
+            space = tuned_space(self.path("words"), self.path("captions.h5"), phrases, words)
+        modelfolder.save(model, self.folders.output, words / "words.bin", space)
 
     def _train(self, recipe: str, inputs: Inputs, name: str) -> None:
         train(recipe, inputs, self.path(name), self.device, below(self.overrides, f"{name}."), self.report)

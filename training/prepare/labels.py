@@ -22,6 +22,7 @@ from training.prepare.jsonfile import read_json
 from training.prepare.pictures import encode_picture, in_order
 from training.prepare.store import PreparedWriter
 from training.prepare.wordnet import Names
+from training.prepare.wordtable import write_words
 from vsearch.errors import DataError, PictureError
 from vsearch.text.nouns import noun_vectors
 from vsearch.text.phrase import PhraseSpace
@@ -153,6 +154,11 @@ def class_vectors(classes: Classes, space: PhraseSpace) -> NDArray[np.float32]:
     return noun_vectors(space, placed)
 
 
+def lemma_texts(lemmas: list[str]) -> list[str]:
+    """The lemmas of a class as texts whose words are parted by spaces."""
+    return [" ".join(tokenise(lemma)) for lemma in lemmas]
+
+
 def unknown_words(lemmas: list[str], space: PhraseSpace) -> list[str]:
     """The words of a class's lemmas that are outside the dictionary: their vectors are guessed from their subwords."""
     return [word for word in dict.fromkeys(chain(*map(tokenise, lemmas))) if word not in space.vectors]
@@ -188,6 +194,7 @@ def prepare_labels(
         labels += _write(writer, rest, "dev", side, report, show)
         classes = [source.classes[k] for k in used]
         writer.attr("classes", json.dumps(classes))
+        write_words(writer, [text for _, lemmas in classes for text in lemma_texts(lemmas)], space)
         writer.write("labels/class", np.searchsorted(used, labels).astype(np.int16))
         writer.write("labels/vector", vectors[used])
     report.pictures, report.classes = len(labels), len(used)

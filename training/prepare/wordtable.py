@@ -1,4 +1,4 @@
-"""The words of a caption set with their vectors, so that a training can tune them without fastText.
+"""The words of captions, or of the names of classes, with their vectors: a training can tune them without fastText.
 
 In the prepared file (W words, D word-vector size): `words/word` (W,) str, `words/vector` (W, D) float16 of length 1 (0
 where a word has none), `words/weight` (W,) float32, `words/known` (W,) bool (the dictionary has it), `words/mean` (D,).
@@ -30,6 +30,23 @@ class WordTable:
     weights: NDArray[np.float32]
     known: NDArray[np.bool_]
     mean: NDArray[np.float32]
+
+    def joined(self, other: WordTable) -> WordTable:
+        """These words, then those of `other` that are not among them. Raises DataError where a word of both, or the
+        mean, is not the same."""
+        index = {word: i for i, word in enumerate(self.words)}
+        both = [(index[word], i) for i, word in enumerate(other.words) if word in index]
+        same = self.mean.shape == other.mean.shape and np.allclose(self.mean, other.mean, atol=1e-3)
+        if not same or not all(np.allclose(self.vectors[i], other.vectors[k], atol=5e-3) for i, k in both):
+            raise DataError("captions and labels were prepared with different words", "prepare both with the same")
+        new = [i for i, word in enumerate(other.words) if word not in index]
+        return WordTable(
+            self.words + [other.words[i] for i in new],
+            np.concatenate([self.vectors, other.vectors[new]]),
+            np.concatenate([self.weights, other.weights[new]]),
+            np.concatenate([self.known, other.known[new]]),
+            self.mean,
+        )
 
     def rows(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The rows of the words of M tokenised captions, (M, L), filled up with -1."""
@@ -63,7 +80,7 @@ def write_words(writer: PreparedWriter, texts: Sequence[str], space: PhraseSpace
 def read_words(file: h5py.File) -> WordTable:
     """Raises DataError where the file, of an earlier version, has no table of words."""
     if "words" not in file:
-        raise DataError(f"{file.filename} has no table of words", "prepare the captions again")
+        raise DataError(f"{file.filename} has no table of words", "prepare it again")
     group = file["words"]
     return WordTable(
         [str(word) for word in group["word"].asstr()[:]], group["vector"][:].astype(np.float32), group["weight"][:],

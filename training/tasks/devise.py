@@ -24,9 +24,11 @@ from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
 from training.tasks.targets import (
     Captions,
+    TunedClasses,
     caption_losses,
     label_losses,
     mean_view,
+    phrase_encoder,
     random_views,
     recall,
     train_and_dev,
@@ -100,15 +102,13 @@ class DeviseTask:
             raise ConfigError(
                 f"devise.dim is {head.dim}, the targets have {self.captions.dim}", "set devise.dim to that"
             )
-        phrases = self.captions.encoder if config.words == "tuned" else None
+        phrases = self._phrase_encoder() if config.words == "tuned" else None
         self.module = DeviseModule(head, self.pool.shape[2], config.temperature, phrases).to(device)
 
     def _read_labels(self, labels: Path | None, features: Path | None) -> None:
         self.label_rows = np.zeros(0, np.int64)
         if not self.config.label_batch:
             return
-        if self.config.words == "tuned":
-            raise ConfigError("the vectors of labels stay where untuned words are", "set task.label_batch to 0")
         if labels is None or features is None:
             raise ConfigError(
                 "task.label_batch needs labelled pictures", "give labels and label_features, or set it to 0"
@@ -116,11 +116,19 @@ class DeviseTask:
         with open_prepared(labels, "labels") as file:
             self.label_rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index("train"))
             self.label_class = file["labels/class"][:].astype(np.int64)
-            self.label_vectors = torch.from_numpy(file["labels/vector"][:]).to(self.device)
+            if self.config.words == "tuned":
+                self.classes = TunedClasses(file, self.captions.table)
+            else:
+                self.label_vectors = torch.from_numpy(file["labels/vector"][:]).to(self.device)
             found = read_features(features, file["pictures/name"][:], grid=False)
         if found.key != self.key:
             raise DataError(f"{features} holds features of another encoder or preprocessing", "prepare both with one")
         self.label_pool = found.pool
+
+    def _phrase_encoder(self) -> PhraseEncoder:
+        """Of the captions' words, then those that classes alone have."""
+        table = self.classes.table if self.config.label_batch else self.captions.table
+        return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
 
     def groups(self) -> list[Group]:
         own = {id(p) for p in self.module.phrases.parameters()} if self.config.words == "tuned" else set()
@@ -165,7 +173,9 @@ class DeviseTask:
 
     def _label_losses(self, batch: Batch) -> dict[str, Tensor]:
         predicted, label = spread(self.embed, batch.label_pool), batch.label.to(self.device)
-        parts = label_losses(self.config, predicted, label, self.label_vectors, self.module.contrastive)
+        tuned = self.config.words == "tuned"
+        vectors = self.classes.vectors(self.module.phrases) if tuned else self.label_vectors  # (K, D)
+        parts = label_losses(self.config, predicted, label, vectors, self.module.contrastive)
         return {f"label_{name}": value for name, value in parts.items()}
 
     def evaluate(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ Shapes: I pictures, M captions, L words of the longest, A views, B batch, C chan
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.prepare.labels import lemma_texts
 from training.prepare.store import SPLITS
-from training.prepare.wordtable import read_words
+from training.prepare.wordtable import WordTable, read_words
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.models.devise import Contrastive, cosine_loss, hinge_rank_loss
@@ -64,11 +66,8 @@ class Captions:
         self.dim = vectors.shape[1]
         self.targets: NDArray[Any] = vectors[self.order]  # (M, D)
         if words == "tuned":
-            table = read_words(file)
-            self.encoder = PhraseEncoder(
-                *map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
-            )
-            self.targets = table.rows(file["captions/text"].asstr()[:])[self.order]  # (M, L)
+            self.table = read_words(file)
+            self.targets = self.table.rows(file["captions/text"].asstr()[:])[self.order]  # (M, L)
 
     def draw(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """A target for each picture in `rows`: of one of its captions, or the mean of several."""
@@ -87,6 +86,31 @@ class Captions:
         """The targets of all captions of the pictures in `rows`, and which of those pictures each belongs to."""
         chosen = np.concatenate([np.arange(self.first[i], self.first[i] + self.count[i]) for i in rows])
         return torch.from_numpy(self.targets[chosen]), np.repeat(np.arange(len(rows)), self.count[rows])
+
+
+class TunedClasses:
+    """The lemmas of labelled pictures as rows of words: with the words of captions, the classes' vectors move."""
+
+    def __init__(self, file: h5py.File, captions: WordTable) -> None:
+        """Raises DataError where the labels were prepared with other words than the captions."""
+        self.table = captions.joined(read_words(file))
+        lemmas = [[text for text in lemma_texts(own) if text] for _, own in json.loads(file.attrs["classes"])]
+        self.rows = torch.from_numpy(self.table.rows([text for own in lemmas for text in own]))  # (lemmas, L)
+        self.owner = torch.from_numpy(np.repeat(np.arange(len(lemmas)), [len(own) for own in lemmas]))  # (lemmas,)
+        self.count = len(lemmas)
+
+    def vectors(self, encoder: PhraseEncoder) -> Tensor:
+        """Unit vectors (K, D): of each class the mean of its lemmas' phrases, as `class_vectors` has it."""
+        device = encoder.map.device
+        phrases = encoder(self.rows.to(device))  # (lemmas, D)
+        sums = phrases.new_zeros(self.count, phrases.shape[1]).index_add(0, self.owner.to(device), phrases)
+        return nn.functional.normalize(sums, dim=-1)
+
+
+def phrase_encoder(table: WordTable, shared: int = 0) -> PhraseEncoder:
+    """The encoder of a table, whose last `shared` words move with all words, and by nothing of their own."""
+    parts = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
+    return PhraseEncoder(*parts, shared=shared)
 
 
 def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[str, float]:

@@ -23,26 +23,33 @@ class PhraseEncoder(nn.Module):
     weights: Tensor
     known: Tensor
 
-    def __init__(self, vectors: Tensor, weights: Tensor, known: Tensor, mean: Tensor) -> None:
-        """vectors (W, D) of length 1 or 0, weights (W,), known (W,) bool, mean (D,)."""
+    def __init__(self, vectors: Tensor, weights: Tensor, known: Tensor, mean: Tensor, shared: int = 0) -> None:
+        """vectors (W, D) of length 1 or 0, weights (W,), known (W,) bool, mean (D,).
+
+        The last `shared` words have nothing of their own to train: they move with the map and the mean alone.
+        """
         super().__init__()
         self.register_buffer("vectors", vectors, persistent=False)
         self.register_buffer("weights", weights, persistent=False)
         self.register_buffer("known", known.to(vectors.dtype)[:, None], persistent=False)
-        self.shift = nn.Parameter(torch.zeros_like(vectors))
-        self.log_factor = nn.Parameter(torch.zeros_like(weights))
+        own = len(vectors) - shared
+        self.shared = shared
+        self.shift = nn.Parameter(torch.zeros_like(vectors[:own]))
+        self.log_factor = nn.Parameter(torch.zeros_like(weights[:own]))
         self.map = nn.Parameter(torch.eye(vectors.shape[1]))
         self.mean = nn.Parameter(mean.clone())
 
     def words(self, rows: Tensor) -> Tensor:
         """Unit vectors of the words in `rows` (U,): (U, D)."""
-        moved = self.vectors[rows] + self.shift[rows] * self.known[rows]
+        shift = F.pad(self.shift, (0, 0, 0, self.shared))  # (W, D)
+        moved = self.vectors[rows] + shift[rows] * self.known[rows]
         return F.normalize(moved @ self.map, dim=-1)  # (U, D)
 
     def forward(self, phrases: Tensor) -> Tensor:
         there = phrases >= 0
         used, place = torch.unique(phrases.clamp_min(0), return_inverse=True)  # (U,), (B, L)
-        weight = (self.weights * self.log_factor.exp() * self.vectors.any(1))[phrases.clamp_min(0)] * there  # (B, L)
+        factor = F.pad(self.log_factor, (0, self.shared)).exp()  # (W,)
+        weight = (self.weights * factor * self.vectors.any(1))[phrases.clamp_min(0)] * there  # (B, L)
         bags = weight.new_zeros(len(phrases), len(used)).scatter_add(1, place, weight)  # (B, U)
         total = bags @ self.words(used) - weight.sum(1, keepdim=True) * self.mean
         return F.normalize(total.float(), dim=-1)  # (B, D)
