@@ -484,16 +484,16 @@ def caption(
         for done, photo in enumerate(photos):
             progress(done, len(photos))
             try:
-                best = describe_photo(loaded, photo, beam, heatmap, block_repeats or None)
+                row = caption_row(loaded, photo, describe_photo(loaded, photo, beam, heatmap, block_repeats or None))
+                if own is not None:
+                    row |= {"english": row["caption"], "caption": own.translate([row["caption"]])[0].text}
             except VsearchError as error:
                 failed += 1
                 complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
                 continue
-            rows.append(caption_row(loaded, photo, best))
-            if own is not None:
-                rows[-1] |= {"english": rows[-1]["caption"], "caption": own.translate([rows[-1]["caption"]])[0].text}
+            rows.append(row)
             if not as_json:
-                out(f"{shown_path(photo)}: {rows[-1]['caption']}")
+                out(f"{shown_path(photo)}: {row['caption']}")
     if as_json:
         out(json.dumps(rows, indent=2))
     if failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -155,12 +156,28 @@ def test_only_the_loop_may_change_when_a_training_goes_on(data: Path, cached: Pa
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", ["recipe.json", "features.json"])
+def test_a_training_goes_on_with_the_files_it_was_begun_with(data: Path, cached: Path, tmp_path: Path) -> None:
+    run, again = tmp_path / "run", {**HEAD, "loop.epochs": "2"}
+    train("devise-tuned", Inputs(data, cached), run, "cpu", {**HEAD, "loop.epochs": "1"})
+    other = tmp_path / "c.h5"
+    other.write_bytes(data.read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["words/weight"][0] *= 2
+    with pytest.raises(DataError, match="begun with another --data"):
+        train("devise-tuned", Inputs(other, cached), run, "cpu", again)
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(data.read_bytes())
+    train("devise-tuned", Inputs(moved, cached), run, "cpu", again)  # the same file under another name
+    assert len((run / "log.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "features.json", "inputs.json"])
 def test_a_damaged_note_is_named(data: Path, cached: Path, tmp_path: Path, name: str) -> None:
     train("devise-tuned", Inputs(data, cached), tmp_path / "run", "cpu", {**HEAD, "loop.epochs": "1"})
     (tmp_path / "run" / name).write_text("[")
-    with pytest.raises(DataError, match=f"cannot read .*{name}"):
-        assemble(model_folder(), [tmp_path / "run"], tmp_path / "m", data)
+    if name != "inputs.json":  # which only a training that goes on asks for
+        with pytest.raises(DataError, match=f"cannot read .*{name}"):
+            assemble(model_folder(), [tmp_path / "run"], tmp_path / "m", data)
     with pytest.raises(DataError, match=f"cannot read .*{name}"):
         train("devise-tuned", Inputs(data, cached), tmp_path / "run", "cpu", {**HEAD, "loop.epochs": "2"})
     assert not (tmp_path / "m").exists()

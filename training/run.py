@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from training import distributed
 from training import recipe as recipes
 from training.loop import LoopConfig, Report, Task, check, fit
 from training.lr_finder import LrCurve, find_lr
+from training.prepare.features import note_key, read_note
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, SourceConfig, from_dict
 from vsearch.device import resolve, seed_everything
-from vsearch.errors import ConfigError
+from vsearch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from vsearch.models.joint import JointModel
@@ -29,6 +31,8 @@ USED = {  # by recipes of that kind, beside the prepared file
     "self-critical": ("features",),
     "joint": ("start",),
 }
+
+BLOCKS, BLOCK = 64, 2**16
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,17 @@ def train(
 
 
 def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
-    """Write the recipe, changed settings included, beside what is trained by it; and what its features were made with.
+    """Write the recipe, changed settings included, beside what is trained by it; what its features were made with; and
+    which files it reads.
 
     Raises ConfigError where the training was begun by a recipe that differs in more than `[loop]`, DataError where it
-    was begun on features of another encoder.
+    was begun on other files or on features of another encoder.
     """
     output.mkdir(parents=True, exist_ok=True)
     noted = output / "recipe.json"
     text = json.dumps(table, indent=2) + "\n"
-    if noted.is_file() and (output / "checkpoint.safetensors").is_file():
-        from training.prepare.features import read_note
-
+    begun = (output / "checkpoint.safetensors").is_file()
+    if noted.is_file() and begun:
         before, now = read_note(noted), json.loads(text)
         other = sorted(name for name in before | now if name != "loop" and before.get(name) != now.get(name))
         if other:
@@ -82,10 +86,44 @@ def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
                 "use the same settings, or name another output folder",
             )
     if inputs.features is not None:
-        from training.prepare.features import note_key
-
         note_key(output, inputs.features)
+    _note_files(inputs, output / "inputs.json", begun)
     noted.write_text(text, "utf-8")
+
+
+def _note_files(inputs: Inputs, note: Path, begun: bool) -> None:
+    """Write the fingerprints of the files that are read. Raises DataError where a training `begun` has read others."""
+    now = {
+        name: fingerprint(path / "config.json" if name == "start" else path)
+        for name, path in vars(inputs).items()
+        if path is not None
+    }
+    before = read_note(note) if begun and note.is_file() else now
+    other = sorted(name for name in before | now if before.get(name) != now.get(name))
+    if other:
+        option = f"--{other[0].replace('_', '-')}"
+        raise DataError(
+            f"the training in {note.parent} was begun with another {option}",
+            "name the same file, or another output folder",
+        )
+    note.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a file from another, without reading large ones whole: SHA-256 of its size and BLOCKS spread blocks.
+
+    Raises DataError where it cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        found = hashlib.sha256(str(size).encode())
+        with path.open("rb") as file:
+            for n in range(BLOCKS):
+                file.seek(max(0, size - BLOCK) * n // (BLOCKS - 1))
+                found.update(file.read(BLOCK))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "name the file that was prepared") from None
+    return found.hexdigest()
 
 
 def sweep(
