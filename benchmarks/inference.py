@@ -95,7 +95,7 @@ def _onnx_int8(source: Path, target: Path, calibration: Tensor) -> Path:
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.parts: Iterator[Tensor] = iter(calibration.split(25))
+            self.parts: Iterator[Tensor] = iter(torch.split(calibration, 25))
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             part = next(self.parts, None)
@@ -114,7 +114,7 @@ def openvino(network: Network, sample: Tensor, precision: str, calibration: Tens
     if calibration is not None:
         import nncf
 
-        model = nncf.quantize(model, nncf.Dataset([part.numpy() for part in calibration.split(1)]))
+        model = nncf.quantize(model, nncf.Dataset([part.numpy() for part in torch.split(calibration, 1)]))
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     compiled = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
     return lambda images: np.asarray(compiled(images.numpy())[1], np.float32)
@@ -174,7 +174,7 @@ def compare(made: dict[str, Way], images: Tensor, batch: int, repeats: int) -> d
 
 def truth(made: dict[str, Way], images: Tensor, batch: int) -> tuple[dict[str, Floats], dict[str, dict[str, float]]]:
     """The vectors (I, D) of each way, and their cosines to those of the first: mean and least."""
-    vectors = {name: np.concatenate([way(part) for part in images.split(batch)]) for name, way in made.items()}
+    vectors = {name: np.concatenate([way(part) for part in torch.split(images, batch)]) for name, way in made.items()}
     reference = next(iter(vectors.values()))
     cosines = {name: (own * reference).sum(1) for name, own in vectors.items()}
     return vectors, {name: {"cosine": float(c.mean()), "least": float(c.min())} for name, c in cosines.items()}

@@ -26,6 +26,7 @@ from training.loop import Group, Loss
 from training.prefetch import prefetch
 from training.prepare.store import open_prepared
 from training.prepare.wordtable import read_words
+from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
@@ -47,6 +48,8 @@ class CaptionTaskConfig:
     sampling_from: int = 1  # scheduled sampling: from this epoch, counted from 1, its probability grows by ...
     sampling_step: float = 0.0  # ... so much each epoch ...
     sampling_ceiling: float = 0.25  # ... up to this
+    teachers: tuple[str, ...] = ()  # output folders of trainings on the same files, whose decoders are learned from ...
+    teaching: float = 0.5  # ... with this share of the loss; the captions' own words have the rest
     word_vectors: str = "none"  # the embedding starts from the prepared file's word vectors: none | tuned | frozen
     monitor: str = "cider"  # cider | bleu4, free-running on dev: chooses the best epoch
     dev_beam: int = 3
@@ -55,6 +58,8 @@ class CaptionTaskConfig:
     def __post_init__(self) -> None:
         check_choice("task.monitor", self.monitor, MONITORS)
         check_choice("task.word_vectors", self.word_vectors, WORD_VECTORS)
+        if not 0 <= self.teaching <= 1:
+            raise ConfigError(f"task.teaching is {self.teaching}", "take a share between 0 and 1")
         if self.captions_per_photo < 1 or self.batch % self.captions_per_photo:
             raise ConfigError(
                 f"task.batch is {self.batch}, task.captions_per_photo {self.captions_per_photo}",
@@ -72,6 +77,8 @@ class Batch:
     captions: Tensor  # (B, K, L)
     lengths: Tensor  # (B, K)
     sampling: float = 0.0
+    likely: Tensor | None = None  # (B, K, T, kept) what teachers would say, see `training.tasks.soft_targets`
+    shares: Tensor | None = None  # (B, K, T, kept)
 
 
 class CaptionModule(nn.Module):
@@ -102,6 +109,9 @@ class CaptionTask:
         self.module = CaptionModule(build_decoder(decoder, self.grid.shape[3], len(self.vocabulary))).to(device)
         if config.word_vectors != "none":
             set_word_vectors(self.module.decoder, data, config.word_vectors == "frozen")
+        self.soft: SoftTargets | None = None
+        if config.teachers:
+            self.soft = SoftTargets([*map(Path, config.teachers)], self.captioned, self.grid, self.captions, device)
 
     def groups(self) -> list[Group]:
         return [Group([p for p in self.module.parameters() if p.requires_grad])]
@@ -132,7 +142,8 @@ class CaptionTask:
     def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> Batch:
         captioned = self.captioned
         memory = self._views(captioned.owner[rows[:, 0]], rng)
-        return Batch(memory, torch.from_numpy(captioned.ids[rows]), torch.from_numpy(captioned.lengths[rows]), sampling)
+        ids, lengths = torch.from_numpy(captioned.ids[rows]), torch.from_numpy(captioned.lengths[rows])
+        return Batch(memory, ids, lengths, sampling, *(self.soft.of(rows) if self.soft else ()))
 
     def _views(self, photos: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """The cells (B, N, C) of a random view of each photo."""
@@ -140,7 +151,8 @@ class CaptionTask:
 
     def loss(self, batch: Batch) -> Loss:
         items, batch = batch.lengths.numel(), shard(batch)
-        total, parts = caption_loss(self.module.decoder, batch, self.config.label_smoothing, self.config.alpha)
+        c = self.config
+        total, parts = caption_loss(self.module.decoder, batch, c.label_smoothing, c.alpha, c.teaching)
         return Loss(total, items, parts)
 
     def evaluate(self) -> dict[str, float]:
@@ -160,13 +172,23 @@ def teach(decoder: Decoder, memory: Tensor, captions: Tensor, lengths: Tensor, s
     return decoder(memory.to(device).float(), flat, lengths.flatten(), rows, sampling)  # type: ignore[no-any-return]
 
 
-def caption_loss(decoder: Decoder, batch: Batch, smoothing: float, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and its parts with the share of words among the five likeliest (top5)."""
+def caption_loss(
+    decoder: Decoder, batch: Batch, smoothing: float, alpha: float, teaching: float = 0.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and its parts with the share of words among the five likeliest (top5).
+
+    teaching: the share of what the teachers would say, where the batch has it.
+    """
     out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling)
     logits = out.logits.float()  # (P, V)
     entropy = F.cross_entropy(logits, out.targets, label_smoothing=smoothing)
     parts = {"cross_entropy": share(entropy, len(logits))}
     total = parts["cross_entropy"]
+    if batch.likely is not None and batch.shares is not None:
+        lengths = batch.lengths.flatten()
+        soft = [packed_steps(part.flatten(0, 1), lengths).to(logits.device) for part in (batch.likely, batch.shares)]
+        parts["soft"] = share(soft_loss(logits, *soft), len(logits))
+        total = (1 - teaching) * total + teaching * parts["soft"]
     with torch.no_grad():
         better = logits > logits.gather(1, out.targets[:, None])
         parts["top5"] = share((better.sum(1) < 5).float().mean(), len(logits))

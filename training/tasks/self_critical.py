@@ -28,6 +28,7 @@ from training.loop import Loss
 from training.prefetch import prefetch
 from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
 from training.tasks.caption import Batch as Captions
+from training.tasks.soft_targets import packed_steps
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
@@ -160,6 +161,4 @@ def policy_loss(logits: Tensor, targets: Tensor, advantage: Tensor) -> Tensor:
 
 def packed(values: Tensor, lengths: Tensor) -> Tensor:
     """One value for each caption, `values` and `lengths` (B, S), for each of its words in packed order (P,)."""
-    steps = (lengths.flatten() - 1).cpu()
-    wide = values.flatten()[:, None].expand(-1, int(steps.max()))
-    return torch.nn.utils.rnn.pack_padded_sequence(wide, steps, batch_first=True, enforce_sorted=False).data
+    return packed_steps(values.flatten()[:, None].expand(-1, int(lengths.max())), lengths.flatten())

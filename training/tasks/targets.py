@@ -109,8 +109,8 @@ class TunedClasses:
 
 def phrase_encoder(table: WordTable, shared: int = 0) -> PhraseEncoder:
     """The encoder of a table, whose last `shared` words move with all words, and by nothing of their own."""
-    parts = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
-    return PhraseEncoder(*parts, shared=shared)
+    vectors, weights, known, mean = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
+    return PhraseEncoder(vectors, weights, known, mean, shared)
 
 
 def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[str, float]:
