@@ -1071,6 +1071,12 @@ def evaluate_captions(
         typer.Option(metavar="FOLDER", help="A caption training in place of the model; may be repeated."),
     ] = None,
     features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None,
+    head: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that has a say in captions.")
+    ] = None,
+    agreement: Annotated[
+        float | None, typer.Option(metavar="X", min=0.0, help="How much the head's say counts; default: as trained.")
+    ] = None,
     word: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Name its five nearest pictures, too; may be repeated.")
     ] = None,
@@ -1088,20 +1094,27 @@ def evaluate_captions(
       vsearch evaluate captions captions.h5 --split test --beam 1 --beam 5
       vsearch evaluate captions captions.h5 --word dog --word snow --json
       vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --run runs/adaptive
+      vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --head runs/head --agreement 1.5
     """
     if bool(run) != (features is not None):
         raise typer.BadParameter("--run and --features, those it was trained on, go together")
+    if head is not None and not run:
+        raise typer.BadParameter("--head goes with --run: a model has a head of its own")
+    if run and head is None and agreement is not None:
+        raise typer.BadParameter("--agreement of a caption training needs --head")
     if run and word:
         raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
     beams = tuple(beam or [1, 3, 5])
     if run and features is not None:
-        compare_runs(run, data, features, split, beams, device, as_json=as_json)
+        compare_runs(run, data, features, split, beams, device, head, agreement, as_json=as_json)
         return
     from training import evaluate as evaluation
     from vsearch import modelfolder
 
     folder = model_folder(model)
     loaded, space = modelfolder.load(folder, device), load_words(folder)
+    if agreement is not None:
+        loaded.set_agreement(agreement)
     with progress_bar("pictures") as show:
         table = evaluation.evaluate(loaded, space, data, split, beams, show)
     pictures = evaluation.read_split(data, split)
@@ -1121,8 +1134,9 @@ def evaluate_captions(
 
 
 def compare_runs(
-    runs: list[Path], data: Path, features: Path, split: str, beams: tuple[int, ...], device: str, *, as_json: bool
-) -> None:
+    runs: list[Path], data: Path, features: Path, split: str, beams: tuple[int, ...], device: str, head: Path | None,
+    agreement: float | None, *, as_json: bool,
+) -> None:  # fmt: skip
     """Print what caption trainings reached on a split, one column each."""
     from training.evaluate import evaluate_decoder
     from vsearch.device import resolve
@@ -1130,7 +1144,7 @@ def compare_runs(
     place, tables = resolve(device), {}
     for run in runs:
         with progress_bar("pictures") as show:
-            tables[str(run)] = evaluate_decoder(run, data, features, split, beams, place, show)
+            tables[str(run)] = evaluate_decoder(run, data, features, split, beams, place, show, head, agreement)
     if as_json:
         out(json.dumps(tables, indent=2))
         return

@@ -2,7 +2,7 @@
 
     python -m benchmarks.captioning train-speed  [--data FILE --features FILE] [--repeats 5]
     python -m benchmarks.captioning decode-speed [--data FILE --features FILE] [--runs RUN] [--pictures 100]
-    python -m benchmarks.captioning table --data FILE --features FILE --runs RUN ... [--split test] [--beam 5]
+    python -m benchmarks.captioning table --data FILE --features FILE --runs RUN ... [--split test] [--beam 5] [--head RUN]
 
 FILEs are what `vsearch prepare captions` and `prepare features` write, a RUN is an output folder of `vsearch train`.
 Without files the speeds are measured on made-up cells and captions of Flickr8k's shape: 49 cells of 1,280 channels,
@@ -153,14 +153,16 @@ def waiting(device: torch.device) -> Callable[[], None]:
 
 
 def table(
-    runs: Sequence[Path], data: Path, features: Path, split: str, beam: int, device: torch.device
-) -> dict[str, dict[str, float]]:
-    """The metrics of each run, named by its decoder and folder."""
+    runs: Sequence[Path], data: Path, features: Path, split: str, beam: int, device: torch.device,
+    head: Path | None = None, agreement: float | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """The metrics of each run, named by its decoder and folder; see `training.evaluate.evaluate_decoder`."""
     rows = {}
     for run in runs:
-        found = evaluate_decoder(run, data, features, split, (beam,), device)
+        found = evaluate_decoder(run, data, features, split, (beam,), device, head=head, agreement=agreement)
         recipe = json.loads((run / "recipe.json").read_text("utf-8"))
         stage = ", self-critical" if recipe["kind"] == "self-critical" else ""
+        stage += "" if head is None else ", agreed with the head"
         kind = recipe["decoder"].get("kind", DecoderConfig().kind)
         rows[f"here: {kind}{stage} ({run.name})"] = {k.removesuffix(f"_beam{beam}"): v for k, v in found.items()}
     return rows
@@ -186,6 +188,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--features", type=Path)
     parser.add_argument("--runs", type=Path, nargs="+", default=[])
+    parser.add_argument("--head", type=Path, help="table: a DeViSE training that has a say in captions ...")
+    parser.add_argument("--agreement", type=float, help="... and how much it counts; default: the decoder's own")
     parser.add_argument("--split", default="test")
     parser.add_argument("--beam", type=int, default=5)
     parser.add_argument(
@@ -208,7 +212,7 @@ def main(given: Sequence[str] | None = None) -> None:
     device = resolve(a.device)
     print(f"{device}, {torch.get_num_threads()} threads, {a.repeats} repeats" if a.what != "table" else str(device))
     if a.what == "table":
-        rows = {**PUBLISHED, **table(a.runs, a.data, a.features, a.split, a.beam, device)}
+        rows = {**PUBLISHED, **table(a.runs, a.data, a.features, a.split, a.beam, device, a.head, a.agreement)}
         print(markdown(rows))
         result = {"split": a.split, "beam": a.beam, "rows": rows}
     elif a.what == "train-speed":

@@ -19,6 +19,7 @@ from torch import nn
 from training.checkpoint import load_best
 from training.prepare.features import read_features
 from training.prepare.store import SPLITS, open_prepared
+from vsearch.agreement import Agreement
 from vsearch.config import DecoderConfig, from_dict
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
@@ -107,14 +108,22 @@ def generate(
     beam: int,
     batch: int = 100,
     progress: Progress | None = None,
+    agreement: tuple[Agreement, NDArray[np.float32]] | None = None,
 ) -> Texts:
-    """The best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode."""
+    """The best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode.
+
+    agreement: that with a head, and the vectors (I, D) that it gave the pictures.
+    """
     fast, c = quick(decoder, fast_bf16(device)), decoder.config
     found: Texts = []
     for start in range(0, len(cells), batch):
         memory = torch.from_numpy(np.asarray(cells[start : start + batch])).to(device).float()
         with autocast(device):
-            captions = beam_search(fast, memory, beam, c.max_len, c.length_power, block_repeats=c.block_repeats)
+            count = 1 if agreement is None else beam
+            captions = beam_search(fast, memory, beam, c.max_len, c.length_power, count, c.block_repeats)
+        if agreement is not None:
+            vectors = agreement[1][start : start + batch]
+            captions = agreement[0].order(captions, vectors, lambda caption: vocabulary.decode(caption.tokens))
         found += [vocabulary.decode(best[0].tokens) for best in captions]
         if progress:
             progress(len(found), len(cells))

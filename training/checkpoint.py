@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vsearch.errors import DataError
 
 T = TypeVar("T")
+BEST = "best.safetensors"
 
 
 def save(
@@ -73,16 +74,21 @@ def load_best(run: Path, module: nn.Module) -> None:
 
     Raises DataError where there are none, or they are of another network.
     """
+    try:
+        module.load_state_dict(best_weights(run))
+    except RuntimeError as error:
+        raise DataError(f"{run / BEST} is of another network: {error}", "use the [decoder] it was made with") from error
+
+
+def best_weights(run: Path) -> dict[str, Tensor]:
+    """The best weights of the finished training in the folder `run`. Raises DataError where there are none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = run / "best.safetensors"
     try:
-        module.load_state_dict(load_file(path))
+        return load_file(run / BEST)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"cannot read {path}: {error}", "name the output folder of a training") from error
-    except RuntimeError as error:
-        raise DataError(f"{path} is of another network: {error}", "use the [decoder] it was made with") from error
+        raise DataError(f"cannot read {run / BEST}: {error}", "name the output folder of a training") from error
 
 
 def below(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:

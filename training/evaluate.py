@@ -5,7 +5,7 @@ Shapes: I pictures, M captions, D word-vector size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from training.captioner import generate, load_decoder, read_captioned, read_grid, score
+from training.checkpoint import below, best_weights
+from training.prepare.features import read_features, read_note
 from training.prepare.store import SPLITS, open_prepared, read_pixels
+from training.prepare.wordtable import read_words
+from training.tasks.targets import phrase_encoder
+from vsearch.agreement import Agreement
+from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import DataError
 from vsearch.generate import Caption
 from vsearch.metrics.retrieval import evaluate_retrieval
+from vsearch.models.devise import DeviseHead
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
@@ -124,19 +131,58 @@ def evaluate_decoder(
     beams: tuple[int, ...] = (5,),
     device: torch.device | None = None,
     progress: Progress | None = None,
+    head: Path | None = None,
+    agreement: float | None = None,
 ) -> dict[str, float]:
     """What the caption training in the folder `run` reached on one split: a flat table, `bleu4_beam5` and so on.
 
-    `data` and `features` are the prepared captions and cached features that it was trained on. Raises DataError where
-    they do not fit.
+    `data` and `features` are the prepared captions and cached features that it was trained on; `head` is the folder of
+    a training of kind "devise" on the same two, which has a say with the weight `agreement` (None: the decoder's own).
+    Raises DataError where they do not fit.
     """
     device = device or torch.device("cpu")
     captioned = read_captioned(data)
     rows = captioned.rows(split)
     cells = read_grid(features, captioned.names[rows])[:, 0]  # (I, N, C), the first view of each
     decoder = load_decoder(run, cells.shape[2], len(captioned.vocabulary)).to(device)
+    weight = decoder.config.agreement if agreement is None else agreement
+    say = None if head is None else head_agreement(head, data, features, rows, weight)
     references, table = captioned.references(rows), dict[str, float]()
     for beam in beams:
-        found = generate(decoder, captioned.vocabulary, cells, device, beam, progress=progress)
+        found = generate(decoder, captioned.vocabulary, cells, device, beam, progress=progress, agreement=say)
         table |= {f"{name}_beam{beam}": value for name, value in score(references, found).items()}
     return table
+
+
+@torch.no_grad()
+def head_agreement(
+    run: Path, data: Path, features: Path, rows: NDArray[np.int64], weight: float
+) -> tuple[Agreement, NDArray[np.float32]]:
+    """How the DeViSE training in the folder `run` has its say in captions: by its words, fixed or tuned, and with the
+    vectors (I, D) that it gives the pictures in `rows` of `data`.
+
+    Raises DataError where the folder holds no such training, or one of other features.
+    """
+    with open_prepared(data, "captions") as file:
+        table, names = read_words(file), file["pictures/name"][:][rows]
+    pool = torch.from_numpy(read_features(features, names, grid=False).pool[:, 0].astype(np.float32))  # (I, C)
+    recipe = read_note(run / "recipe.json")
+    if recipe.get("kind") != "devise":
+        raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
+    state = best_weights(run)
+    head = DeviseHead(from_dict(DeviseConfig, recipe.get("devise", {}), "devise"), pool.shape[1]).eval()
+    encoder = phrase_encoder(table)
+    try:
+        head.load_state_dict(below(state, "devise."))
+        encoder.load_state_dict(below(state, "phrases.") or encoder.state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{run} does not fit these captions and features: {reason}", "train it on them") from None
+    known = set(table.words)
+
+    @torch.no_grad()
+    def place(captions: Sequence[list[str]]) -> NDArray[np.float32]:
+        phrases = table.rows([" ".join(word for word in words if word in known) for words in captions])
+        return np.asarray(encoder(torch.from_numpy(phrases)).numpy())
+
+    return Agreement(place, weight), np.asarray(head(pool).numpy())

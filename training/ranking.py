@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluate import Progress, Split, describe
-from vsearch.describer import place
+from vsearch.agreement import in_space
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.models.joint import JointModel
@@ -88,9 +88,8 @@ def see(model: JointModel, space: PhraseSpace, split: Split, progress: Progress 
     if model.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
     vectors, found = describe(model, split, captions=True, progress=progress)
-    placed = [place(space, model.text(caption)) for caption in found]
-    rows = [np.zeros(vectors.shape[1], np.float32) if vector is None else vector for vector in placed]
-    return Photos(vectors, np.array(rows, np.float32), split.captions)
+    placed = in_space(space)([model.text(caption).split() for caption in found])
+    return Photos(vectors, placed, split.captions)
 
 
 def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> list[dict[str, float]]:

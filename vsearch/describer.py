@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch import modelfolder
+from vsearch.agreement import one
 from vsearch.config import ModelConfig
-from vsearch.errors import ModelError, QueryError
+from vsearch.errors import ModelError
 from vsearch.image.decode import decode
 from vsearch.image.transform import to_pixels
 from vsearch.ranking import Ranking
@@ -73,7 +74,7 @@ class Describer:
 
         None for a caption without a word that the dictionary has, and for all where the model has no words.
         """
-        return [place(self.space, caption) if self._placed else None for caption in captions]
+        return [one(self.space, tokenise(caption)) if self._placed else None for caption in captions]
 
     def describe(
         self, pixels: NDArray[np.uint8], captions: bool = True
@@ -95,14 +96,3 @@ class Describer:
 def read_pixels(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
     """The picture in a file as the model sees it, uint8 (S, S, 3), decoded as the library does; else PictureError."""
     return to_pixels(decode(path, at_least=2 * side), side)
-
-
-def place(space: PhraseSpace, caption: str) -> NDArray[np.float32] | None:
-    """The unit vector (D,) of a caption; None where none of its words has an entry in the dictionary."""
-    tokens = tokenise(caption)
-    if not any(word in space.vectors for word in tokens):
-        return None
-    try:
-        return space.vector(tokens)
-    except QueryError:  # the words cancel each other out
-        return None

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vsearch.agreement import in_folder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.ranking import FILE as RANKING
@@ -117,6 +118,8 @@ def load(folder: Path, device: str = "auto") -> JointModel:
     check_fit(folder, model.state_dict(), state)
     full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     model.load_state_dict(full, assign=True)
+    if config.words is not None:
+        model.place = in_folder(folder)
     return model.eval().to(resolve(device))
 
 

@@ -5,6 +5,7 @@ Shapes: B batch, S side in pixels, C channels, D word-vector size, N grid cells.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vsearch.agreement import Agreement, Place
 from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16
+from vsearch.errors import ModelError
 from vsearch.generate import Caption, beam_search
 from vsearch.image.transform import normalise
 from vsearch.models.decoders import Decoder, quick
@@ -47,6 +50,7 @@ class JointModel(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.encoder, self.devise, self.decoder = encoder, devise, decoder
+        self.place: Place | None = None  # where captions lie among words; see `vsearch.agreement`
         self._fast: tuple[object, Encoder, Decoder | None] | None = None
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -95,14 +99,35 @@ class JointModel(nn.Module):
         images = images.to(next(encoder.parameters()).dtype, memory_format=torch.channels_last)
         grid, pool = encoder(images)
         vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
-        found = None
-        if captions and decoder is not None:
-            c = decoder.config
-            block = c.block_repeats if block_repeats is None else block_repeats
-            with autocast(parameter.device):
-                memory = grid.to(parameter.dtype)
-                found = beam_search(decoder, memory, beam or c.beam, c.max_len, c.length_power, n_best, block)
-        return Description(vectors.float().cpu().numpy(), found)
+        placed = vectors.float().cpu().numpy()  # (B, D)
+        if not captions or decoder is None:
+            return Description(placed, None)
+        c = decoder.config
+        width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
+        agreement = self._agreement(c.agreement)
+        with autocast(parameter.device):
+            memory, count = grid.to(parameter.dtype), n_best if agreement is None else max(n_best, width)
+            found = beam_search(decoder, memory, width, c.max_len, c.length_power, count, block)
+        if agreement is not None:
+            found = [own[:n_best] for own in agreement.order(found, placed, self._words)]
+        return Description(placed, found)
+
+    def set_agreement(self, weight: float) -> None:
+        """Let the DeViSE head have a say in captions with this weight, see `vsearch.agreement`; 0: none.
+
+        Raises ModelError where the model has no decoder, head or words.
+        """
+        if self.decoder is None or self.devise is None or self.place is None:
+            raise ModelError("this model has not both heads and words", "use one that describes and places pictures")
+        self.decoder.config = dataclasses.replace(self.decoder.config, agreement=weight)
+        self._fast = None
+
+    def _agreement(self, weight: float) -> Agreement | None:
+        """None where the heads cannot agree: without weight, head or words."""
+        return Agreement(self.place, weight) if weight and self.place is not None and self.devise is not None else None
+
+    def _words(self, caption: Caption) -> list[str]:
+        return self.text(caption).split()
 
     def _fast_parts(self) -> tuple[Encoder, Decoder | None]:
         """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
