@@ -2,7 +2,7 @@
 
     python -m benchmarks.captioning train-speed  [--data FILE --features FILE] [--repeats 5]
     python -m benchmarks.captioning decode-speed [--data FILE --features FILE] [--runs RUN] [--pictures 100]
-    python -m benchmarks.captioning table --data FILE --features FILE --runs RUN ... [--split test] [--beam 5] [--head RUN]
+    python -m benchmarks.captioning table --data FILE --features FILE --runs RUN ... [--split test] [--head RUN]
 
 FILEs are what `vsearch prepare captions` and `prepare features` write, a RUN is an output folder of `vsearch train`.
 Without files the speeds are measured on made-up cells and captions of Flickr8k's shape: 49 cells of 1,280 channels,
