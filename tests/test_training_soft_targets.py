@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_model import words_file
 from training.captioner import load_decoder, read_captioned, read_grid
-from training.prepare.store import open_prepared
 from training.run import Inputs, train
 from training.tasks.caption import CaptionTaskConfig, teach
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
-from training_data import features, prepared_captions
+from training_data import cached_captions
 from vsearch.errors import ConfigError, DataError
-from vsearch.text.phrase import PhraseSpace
-from vsearch.text.vectors import WordVectors
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -31,12 +27,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    folder = tmp_path_factory.mktemp("data")
-    space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    data = prepared_captions(folder, space, 6)
-    with open_prepared(data, "captions") as file:
-        names = list(file["pictures/name"].asstr()[:])
-    return Inputs(data, features(folder / "f.h5", names))
+    return cached_captions(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from training.evaluate import evaluate_decoder, head_agreement
 from training.prepare.store import open_prepared
 from training.prepare.wordtable import read_words
 from training.run import Inputs, train
-from training_data import features, prepared_captions
+from training_data import cached_captions
 from vsearch import modelfolder
 from vsearch.agreement import Agreement, in_space
 from vsearch.errors import DataError, ModelError
@@ -86,12 +86,7 @@ def test_a_model_without_words_cannot_agree() -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    folder = tmp_path_factory.mktemp("data")
-    space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    data = prepared_captions(folder, space, 6)
-    with open_prepared(data, "captions") as file:
-        names = list(file["pictures/name"].asstr()[:])
-    return Inputs(data, features(folder / "f.h5", names))
+    return cached_captions(tmp_path_factory.mktemp("data"))
 
 
 def test_trainings_agree_by_tuned_words(inputs: Inputs, tmp_path: Path) -> None:

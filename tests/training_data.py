@@ -10,8 +10,12 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from tiny_model import words_file
 from training.prepare.captions import prepare_captions, read_flickr8k
+from training.prepare.store import open_prepared
+from training.run import Inputs
 from vsearch.text.phrase import PhraseSpace
+from vsearch.text.vectors import WordVectors
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 THINGS = ("dog", "boat", "engine")
@@ -42,6 +46,15 @@ def prepared_captions(folder: Path, space: PhraseSpace, per_split: int = 6) -> P
     file = folder / "c.h5"
     prepare_captions(read_flickr8k(flickr8k(folder / "f", per_split)), file, space, min_word_freq=1, max_len=8)
     return file
+
+
+def cached_captions(folder: Path) -> Inputs:
+    """`prepared_captions` by the words of the tiny model, and random features of its photos."""
+    space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
+    data = prepared_captions(folder, space)
+    with open_prepared(data, "captions") as file:
+        names = list(file["pictures/name"].asstr()[:])
+    return Inputs(data, features(folder / "f.h5", names))
 
 
 def tiny_imagenet(folder: Path, per_class: int = 8) -> Path:
