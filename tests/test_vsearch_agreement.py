@@ -105,12 +105,13 @@ def test_trainings_agree_by_tuned_words(inputs: Inputs, tmp_path: Path) -> None:
         word = read_words(file).words[0]
     assert np.linalg.norm(agreement.place([[word], [word, "unheard-of"]]), axis=1).tolist() == pytest.approx([1, 1])
 
-    def scores(weight: float, *given: Path) -> dict[str, float]:
-        return evaluate_decoder(
-            tmp_path / "decoder", inputs.data, inputs.features, "test", (3,), None, None, *given, agreement=weight
-        )
+    cached = inputs.features
 
-    assert scores(0.0, tmp_path / "head") == scores(0.0)
+    def scores(weight: float, given: Path | None) -> dict[str, float]:
+        run, data = tmp_path / "decoder", inputs.data
+        return evaluate_decoder(run, data, cached, "test", (3,), head=given, agreement=weight)
+
+    assert scores(0.0, tmp_path / "head") == scores(0.0, None)
     with pytest.raises(DataError, match="trained no DeViSE head"):
         scores(1.0, tmp_path / "decoder")
     run = CliRunner().invoke(
