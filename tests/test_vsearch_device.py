@@ -108,3 +108,13 @@ for n in [*range(33, 41)] * 2:
         run = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
         compiled[capacity] = run.stdout.count("create:cache_miss")
     assert compiled in ({"": 8, "4": 16}, {"": 0, "4": 0})
+
+
+def test_half_factors_keep_the_digits_of_sums() -> None:
+    """257 is no bfloat16 (256 and 258 are), but stands as a sum of ones; and afterwards all is as it was."""
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    with device.half_factors(True):
+        total = torch.ones(32, 257) @ torch.ones(257, 32)
+    assert matmul.fp32_precision == before
+    assert (total == 257).all()

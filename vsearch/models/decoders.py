@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from vsearch.config import DecoderConfig
+from vsearch.device import half_factors
 from vsearch.errors import ConfigError
 from vsearch.models.attention import Attention
 from vsearch.models.deferred import StepLinear, deferred
@@ -101,6 +102,7 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig, vocabulary: int, gates: int) -> None:
         super().__init__()
         self.config = config
+        self.rounded = False  # see `quick`
         self.embedding = nn.Embedding(vocabulary, config.embed)
         self.input = nn.Linear(config.embed, gates)
         self.dropout = nn.Dropout(config.dropout)
@@ -136,7 +138,8 @@ class Decoder(nn.Module):
         R is a multiple of the pictures in `state`; rows of one picture are adjacent.
         """
         features, state, attention = self.advance(self.inputs(token), state)
-        with torch.autocast(features.device.type, enabled=False):  # bfloat16 logits are too coarse to rank words by
+        exact = torch.autocast(features.device.type, enabled=False)  # bfloat16 logits are too coarse to rank words by
+        with exact, half_factors(self.rounded):
             logits = self.output(self.dropout(features.float()))
         return logits, state, attention
 
@@ -348,7 +351,7 @@ def _refuse(mask: Tensor | None) -> None:
 
 def quick(decoder: Decoder, half: bool) -> Decoder:
     """For decoding: where `half`, a copy whose matrices are in bfloat16, so that autocast need not cast them in every
-    step; the output layer stays exact."""
+    step; those of the output layer are rounded to it only while they are multiplied, and its sums are float32."""
     if not half:
         return decoder
     fast = copy.deepcopy(decoder).requires_grad_(False)
@@ -356,4 +359,5 @@ def quick(decoder: Decoder, half: bool) -> Decoder:
     for layer in fast.modules():
         if isinstance(layer, nn.Linear) and layer not in exact:
             layer.bfloat16()
+    fast.rounded = True
     return fast
