@@ -15,7 +15,7 @@ from training.evaluate import evaluate_decoder, head_agreement
 from training.prepare.store import open_prepared
 from training.prepare.wordtable import read_words
 from training.run import Inputs, train
-from training_data import cached_captions
+from training_data import cached_captions, features
 from vsearch import modelfolder
 from vsearch.agreement import Agreement, in_space
 from vsearch.errors import DataError, ModelError
@@ -106,6 +106,12 @@ def test_trainings_agree_by_tuned_words(inputs: Inputs, tmp_path: Path) -> None:
     assert np.linalg.norm(agreement.place([[word], [word, "unheard-of"]]), axis=1).tolist() == pytest.approx([1, 1])
 
     cached = inputs.features
+    with open_prepared(inputs.data, "captions") as file:
+        names = list(file["pictures/name"].asstr()[:])
+    (tmp_path / "head" / "features.json").write_text('{"key": "one"}')
+    with pytest.raises(DataError, match="of another encoder"):
+        head_agreement(tmp_path / "head", inputs.data, features(tmp_path / "f.h5", names, key="two"), rows, 1.0)
+    (tmp_path / "head" / "features.json").write_text('{"key": ""}')
 
     def scores(weight: float, given: Path | None) -> dict[str, float]:
         run, data = tmp_path / "decoder", inputs.data

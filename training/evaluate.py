@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from training.captioner import generate, load_decoder, read_captioned, read_grid, score
 from training.checkpoint import below, best_weights
-from training.prepare.features import read_features, read_note
+from training.prepare.features import key_in_note, read_features, read_note
 from training.prepare.store import SPLITS, open_prepared, read_pixels
 from training.prepare.wordtable import read_words
 from training.tasks.targets import phrase_encoder
@@ -165,7 +165,10 @@ def head_agreement(
     """
     with open_prepared(data, "captions") as file:
         table, names = read_words(file), file["pictures/name"][:][rows]
-    pool = torch.from_numpy(read_features(features, names, grid=False).pool[:, 0].astype(np.float32))  # (I, C)
+    cached = read_features(features, names, grid=False)
+    if key_in_note(run) not in (None, "", cached.key):
+        raise DataError(f"{run} was trained on features of another encoder", "name those it was trained on")
+    pool = torch.from_numpy(cached.pool[:, 0].astype(np.float32))  # (I, C)
     recipe = read_note(run / "recipe.json")
     if recipe.get("kind") != "devise":
         raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
