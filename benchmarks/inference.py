@@ -11,6 +11,7 @@ onnx, onnxscript, onnxruntime, openvino and nncf; a way whose package is not ins
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
@@ -144,8 +145,6 @@ def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: 
 
 def _own(model: JointModel) -> Network:
     """A network that shares no weights with the model, so that it may be cast."""
-    import copy
-
     return copy.deepcopy(Network(model, True))
 
 

@@ -78,11 +78,10 @@ def _note(table: Mapping[str, Any], inputs: Inputs, output: Path) -> None:
     text = json.dumps(table, indent=2) + "\n"
     begun = (output / "checkpoint.safetensors").is_file()
     if noted.is_file() and begun:
-        before, now = read_note(noted), json.loads(text)
-        other = sorted(name for name in before | now if name != "loop" and before.get(name) != now.get(name))
+        other = _different(read_note(noted), json.loads(text)) - {"loop"}
         if other:
             raise ConfigError(
-                f"the training in {output} was begun with another {other[0]!r}",
+                f"the training in {output} was begun with another {min(other)!r}",
                 "use the same settings, or name another output folder",
             )
     if inputs.features is not None:
@@ -98,15 +97,19 @@ def _note_files(inputs: Inputs, note: Path, begun: bool) -> None:
         for name, path in vars(inputs).items()
         if path is not None
     }
-    before = read_note(note) if begun and note.is_file() else now
-    other = sorted(name for name in before | now if before.get(name) != now.get(name))
+    other = _different(read_note(note), now) if begun and note.is_file() else set()
     if other:
-        option = f"--{other[0].replace('_', '-')}"
+        option = f"--{min(other).replace('_', '-')}"
         raise DataError(
             f"the training in {note.parent} was begun with another {option}",
             "name the same file, or another output folder",
         )
     note.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The names that have not the same value in both, or are in one alone."""
+    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
 
 
 def fingerprint(path: Path) -> str:

@@ -199,16 +199,13 @@ def _learn(code: str, sentences: list[list[str]], settings: Settings) -> Languag
 def _write(
     output: Path, rows: list[tuple[str, Pair]], languages: tuple[Language, Language], words: dict[str, Path]
 ) -> None:
-    attrs = {}
-    for side, language in zip(("source", "target"), languages, strict=True):
+    attrs, sides = {}, dict(zip(("source", "target"), languages, strict=True))
+    for side, language in sides.items():
         attrs[f"{side}_language"] = language.code
         attrs[f"{side}_vocabulary"] = json.dumps(language.vocabulary.words)
         attrs[f"{side}_pieces"] = language.pieces.to_json() if language.pieces is not None else ""
     source, target = languages
-    vectors = {
-        side: _vectors(path, dict(zip(("source", "target"), languages, strict=True))[side])
-        for side, path in words.items()
-    }
+    vectors = {side: _vectors(path, sides[side]) for side, path in words.items()}
     with PreparedWriter(output, "pairs", **attrs) as writer:
         writer.write("pairs/source", table([source.encode(a) for _, (a, _) in rows]))
         writer.write("pairs/target", table([[START, *target.encode(b)] for _, (_, b) in rows]))

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from training.captioner import Captioned, load_decoder
 from vsearch.device import autocast
-from vsearch.models.decoders import Decoder
+from vsearch.models.decoders import Decoder, pack
 
 KEPT, AT_ONCE = 16, 50  # words of a step; photos looked at in one go
 
@@ -84,9 +83,7 @@ def packed_steps(values: Tensor, lengths: Tensor) -> Tensor:
 
     The order is that of the logits of `Decoder.forward`.
     """
-    steps = (lengths - 1).cpu()
-    packed = pack_padded_sequence(values[:, : int(steps.max())], steps, batch_first=True, enforce_sorted=False)
-    return packed.data
+    return pack(values[:, : int(lengths.max()) - 1], lengths).data
 
 
 def soft_loss(logits: Tensor, words: Tensor, shares: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ class Decoder(nn.Module):
         order. With `sample_probability` an input word after the first is, that often, the decoder's own last guess
         instead of the caption's word (scheduled sampling, Bengio et al. 2015). `mask` is that of `start`.
         """
-        words, targets = _pack(captions[:, :-1], lengths), _pack(captions[:, 1:], lengths)
+        words, targets = pack(captions[:, :-1], lengths), pack(captions[:, 1:], lengths)
         sizes = words.batch_sizes.tolist()
         order = cast(Tensor, words.sorted_indices)
         state = self.start(memory, mask)
@@ -319,8 +319,10 @@ def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Deco
     raise ConfigError(f"unknown decoder {config.kind!r}", f"known: {', '.join(KINDS)}")
 
 
-def _pack(captions: Tensor, lengths: Tensor) -> PackedSequence:
-    return pack_padded_sequence(captions, (lengths - 1).cpu(), batch_first=True, enforce_sorted=False)
+def pack(steps: Tensor, lengths: Tensor) -> PackedSequence:
+    """What belongs to the steps of M captions, (M, T, ...), in the order of `Teacher.logits`: time-major, the longest
+    caption first. `lengths` (M,) are those of the captions, start and end mark counted: a step less each."""
+    return pack_padded_sequence(steps, (lengths - 1).cpu(), batch_first=True, enforce_sorted=False)
 
 
 def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
