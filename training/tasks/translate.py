@@ -34,7 +34,7 @@ from vsearch.text.sentence import split
 from vsearch.text.vocab import PAD
 from vsearch.translator import quick_model, search
 
-POOL = 50  # batches whose sentences are sorted by length together
+POOL = 100  # batches whose sentences are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class TranslateTask:
         pieces, vocabulary = self.pairs.languages[1].pieces, self.pairs.languages[1].vocabulary
         found, fast, lengths = {}, quick_model(self.module), self._lengths()
         sums = np.zeros(3)
-        for rows in np.array_split(self.dev[np.argsort(lengths[self.dev], kind="stable")], -(-len(self.dev) // 100)):
+        for rows in np.array_split(_by_length(self.dev, lengths), -(-len(self.dev) // 100)):
             batch = self._batch(rows, 0.0)
             for row, (tokens, *_) in zip(rows.tolist(), search(fast, batch.source, self.config.dev_beam), strict=True):
                 units = vocabulary.decode(tokens)
@@ -142,9 +142,8 @@ class TranslateTask:
         return out.logits.float(), out.targets
 
     def _lengths(self) -> NDArray[np.int64]:
-        """A key (M,) that sorts by the target's length, then the source's."""
-        both = [(ids != PAD).sum(1) for ids in (self.pairs.target, self.pairs.source)]
-        return np.asarray(both[0] * 10_000 + both[1], np.int64)
+        """Of each pair the lengths of source and target (M, 2)."""
+        return np.stack([(ids != PAD).sum(1) for ids in (self.pairs.source, self.pairs.target)], 1)
 
     def _batch(self, rows: NDArray[np.int64], sampling: float) -> Batch:
         return Batch(_cut(self.pairs.source[rows]), _cut(self.pairs.target[rows]), sampling)
@@ -178,13 +177,23 @@ def bucketed(
 ) -> list[NDArray[np.int64]]:
     """`rows` in batches of exactly `batch` of like length, all in random order; what is left over is another each time.
 
-    `lengths` is indexed by row. Sentences are sorted within pools of POOL batches, drawn anew each time.
+    `lengths` (M, 2), of source and target, is indexed by row. Sentences are sorted within pools of POOL batches, drawn
+    anew each time. Most batches have sources of one length alone, so that nothing need be packed.
     """
     drawn = rng.permutation(rows)[: len(rows) // batch * batch]
-    pools = [drawn[start : start + POOL * batch] for start in range(0, len(drawn), POOL * batch)]
-    ordered = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
-    batches = [own for pool in ordered for own in pool.reshape(-1, batch)]
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(drawn), POOL * batch):
+        pool = _by_length(drawn[start : start + POOL * batch], lengths)
+        parts = np.split(pool, np.flatnonzero(np.diff(lengths[pool, 0])) + 1)  # each of one length of source
+        whole = [part[: len(part) // batch * batch] for part in parts]
+        rest = [part[len(part) // batch * batch :] for part in parts]
+        batches += [own for part in (*whole, np.concatenate(rest)) for own in part.reshape(-1, batch)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _by_length(rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`rows` by the length of their source, then of their target."""
+    return rows[np.lexsort((lengths[rows, 1], lengths[rows, 0]))]
 
 
 def _cut(ids: NDArray[np.int64]) -> Tensor:
