@@ -20,7 +20,7 @@ from vsearch.config import DecoderConfig
 from vsearch.device import half_factors
 from vsearch.errors import ConfigError
 from vsearch.models.attention import Attention
-from vsearch.models.deferred import StepLinear, deferred
+from vsearch.models.deferred import StepLinear, deferred, evened
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 KINDS = ("soft", "adaptive", *GATES)
@@ -168,8 +168,9 @@ class Decoder(nn.Module):
             if sample_probability:
                 features, attention = self._sampled(given, state, sample_probability)
             else:
-                features, attention = self.follow(torch.split(self.inputs(words.data), sizes), state)
-        logits = self.output(self.dropout(torch.cat(features)))  # (P, V)
+                inputs = self.inputs(evened(words.data))[: len(words.data)]
+                features, attention = self.follow(torch.split(inputs, sizes), state)
+        logits = self.output(self.dropout(evened(torch.cat(features))))[: len(words.data)]  # (P, V)
         return Teacher(logits, targets.data, _unpack(torch.cat(attention), words) if attention else None)
 
     def teaching(self, state: State) -> AbstractContextManager[None]:

@@ -17,6 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+ROWS = 128
+
+
+def evened(rows: Tensor) -> Tensor:
+    """`rows` (P, ...) and zeros behind them, up to a multiple of ROWS.
+
+    Batches have other numbers of words each. oneDNN builds each product anew for a shape that it has not met, which may
+    take longer than to multiply, and keeps what it built.
+    """
+    missing = -len(rows) % ROWS
+    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+
+
 class StepLinear(nn.Linear):
     """nn.Linear; within `deferred` its weight gradient waits for the last of the steps."""
 
@@ -68,7 +81,7 @@ class _Tie(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[None, Tensor, Tensor | None]:
-        gradient, inputs = torch.cat(ctx.uses.gradients), torch.cat(ctx.uses.inputs)  # (P, O), (P, I)
+        gradient, inputs = (evened(torch.cat(p)) for p in (ctx.uses.gradients, ctx.uses.inputs))  # (P, O), (P, I)
         ctx.uses.gradients, ctx.uses.inputs = [], []
         bias = gradient.sum(0, dtype=torch.float32) if ctx.biased else None
         return None, (gradient.T @ inputs).float(), bias
