@@ -36,17 +36,18 @@ def folders(root: Path) -> Folders:
     return Folders(source, teacher(root / "teacher"), root / "work", root / "model")
 
 
-def small_recipe(root: Path) -> Path:
+def small_recipe(root: Path, devise: str) -> Path:
     path = root / "small.toml"
     path.write_text(
-        'kind = "bundle"\nside = 32\ncrops = 1\nviews = 2\nmin_word_freq = 1\nmax_len = 6\n'
+        f'kind = "bundle"\ndevise = "{devise}"\nside = 32\ncrops = 1\nviews = 2\nmin_word_freq = 1\nmax_len = 6\n'
         "[words]\ndim = 10\nmin_count = 1\nbucket = 100\nepochs = 1\nthreads = 1\n"
     )
     return path
 
 
-def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path) -> None:
-    places, recipe = folders(tmp_path), small_recipe(tmp_path)
+@pytest.mark.parametrize("devise", ["devise", "devise-bundled"])
+def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> None:
+    places, recipe = folders(tmp_path), small_recipe(tmp_path, devise)
     said: list[str] = []
     shown: list[tuple[int, int]] = []
     make(
@@ -58,6 +59,10 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path) -> None:
     assert config.identity and config.preprocess.side == 32
 
     model, space = modelfolder.load(places.output, "cpu"), PhraseSpace.load(places.output)
+    words = "words-tuned" if devise == "devise-bundled" else "words"
+    assert config.words is not None and (places.work / words / config.words.file).read_bytes() == (
+        places.output / config.words.file
+    ).read_bytes()
     table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2))
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")

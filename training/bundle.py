@@ -56,11 +56,11 @@ class Bundle:
     """The whole recipe: sizes here, trainings in the recipes that `encoder`, `devise` and `decoder` name."""
 
     encoder: str = "encoder"
-    devise: str = "devise"
+    devise: str = "devise-bundled"
     decoder: str = "caption"
     side: int = 160  # pixels; features, and the finished model
     crops: int = 5  # random crops of each photo to distil on
-    views: int = 2  # of each photo in the cached features
+    views: int = 4  # of each photo in the cached features
     per_class: int = 75  # labelled pictures of each class for the DeViSE head
     min_word_freq: int = 5
     max_len: int = 20
