@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 # them American football. Of copies of 300 others: JPEG quality 75 and more, or three quarters of the size, all (60
 # tried); quality 40, 79 %; 4 % cropped, 94 %; 5 % cut off one side, 91 %; half the size, which is less than the network
 # takes, 27 %.
-THRESHOLD = 0.97
+THRESHOLD = 0.98
 _OUTER = 32_768  # rows held while all later ones pass by: 26 MB for D = 200
 _INNER = 2_048  # rows a side of one product: 17 MB
 _NEIGHBOURS = 32  # asked of the graph at first
