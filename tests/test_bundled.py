@@ -35,6 +35,12 @@ def test_weights_are_the_ones_the_config_names_and_all_finite() -> None:
     assert config.devise.dim == config.words.dim
 
 
+def test_the_model_card_is_of_this_model() -> None:
+    card = (FOLDER / "model-card.md").read_text("utf-8")
+    assert f"Identity {modelfolder.read_config(FOLDER).identity[:12]}" in card
+    assert (FOLDER / "failures.jpg").is_file()
+
+
 @pytest.mark.parametrize(
     ("word", "kin", "other"), [("dog", "puppy", "snow"), ("bicycle", "bike", "dog"), ("beach", "sand", "guitar")]
 )
