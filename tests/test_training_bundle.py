@@ -60,9 +60,10 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> 
 
     model, space = modelfolder.load(places.output, "cpu"), PhraseSpace.load(places.output)
     words = "words-tuned" if devise == "devise-bundled" else "words"
-    assert config.words is not None and (places.work / words / config.words.file).read_bytes() == (
-        places.output / config.words.file
-    ).read_bytes()
+    assert (
+        config.words is not None
+        and (places.work / words / config.words.file).read_bytes() == (places.output / config.words.file).read_bytes()
+    )
     table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2))
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from training.prepare.store import open_prepared
 from training.run import Inputs, train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
-from training.tasks.distil import DistilConfig, DistilTask
+from training.tasks.distil import Batch, DistilConfig, DistilTask
 from training_data import features, flickr8k, prepared_captions, teacher, tiny_imagenet
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
@@ -152,6 +153,31 @@ def test_distil_mixes_sources_as_asked_and_trains_every_parameter(tmp_path: Path
     )
     assert all(p.grad is not None for p in task.module.parameters())
     assert set(task.evaluate()) == {"held_out_feature", "held_out_class"}
+
+
+def test_a_mixture_is_taught_the_mixture_of_both_answers(tmp_path: Path) -> None:
+    task = small_distil(tmp_path, mixup=0.4, photos=(0.5,))
+    torch.manual_seed(0)
+    plain = Batch(torch.randn(3, 3, 8, 8), torch.randn(3, 5), torch.randn(3, 4), torch.tensor([1, -1, 0]))
+    found = plain.mixed(0.75, torch.tensor([1, 2, 0]), 2.0)
+    assert torch.allclose(found.images[0], 0.75 * plain.images[0] + 0.25 * plain.images[1], atol=1e-6)
+    assert torch.allclose(found.pool[2], 0.75 * plain.pool[2] + 0.25 * plain.pool[0], atol=1e-6)
+    classes = (plain.logits / 2).softmax(1)
+    assert torch.allclose((found.logits[1] / 2).softmax(0), 0.75 * classes[1] + 0.25 * classes[2], atol=1e-6)
+    assert (found.label.tolist(), found.mixed_label.tolist(), found.share) == ([1, -1, 0], [-1, 0, 1], 0.75)  # type: ignore[union-attr]
+
+    batch = next(iter(task.batches(0, torch.Generator().manual_seed(1))))
+    assert batch.mixed_label is not None and sorted(batch.mixed_label.tolist()) == sorted(batch.label.tolist())
+    task.module.eval()
+    with torch.no_grad():
+        mixed = task.losses(batch)["label"]
+        own, other = (
+            float(task.losses(dataclasses.replace(batch, label=label, mixed_label=None, share=1.0))["label"])
+            for label in (batch.label, batch.mixed_label)
+        )
+    assert float(mixed) == pytest.approx(batch.share * own + (1 - batch.share) * other, rel=1e-4)
+    nothing = dataclasses.replace(batch, label=0 * batch.label - 1, mixed_label=0 * batch.label - 1)
+    assert "label" not in task.losses(nothing)
 
 
 def test_distil_batches_are_repeatable(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class DistilConfig:
     feature_weight: float = 2.0
     class_weight: float = 1.0
     label_weight: float = 0.3
+    mixup: float = 0.0  # pictures are mixed by shares from Beta(mixup, mixup) (Zhang et al. 2018); 0: not
     held_out: int = 1_000  # photos' views kept for evaluation
 
 
@@ -53,6 +54,15 @@ class Batch:
     pool: Tensor  # (B, C)
     logits: Tensor  # (B, K)
     label: Tensor  # (B,), -1: none
+    mixed_label: Tensor | None = None  # (B,) of the picture that was mixed in, -1: none ...
+    share: float = 1.0  # ... and what the first one has of the mixture
+
+    def mixed(self, share: float, other: Tensor, temperature: float) -> Batch:
+        """Each picture with `share`, and the one of row `other` (B,) with the rest; so too what the teacher says."""
+        images, pool = (torch.lerp(x[other], x, share) for x in (self.images, self.pool))
+        classes = (self.logits / temperature).softmax(1)
+        logits = torch.lerp(classes[other], classes, share).clamp_min(1e-12).log() * temperature
+        return Batch(images, pool, logits, self.label, self.label[other], share)
 
 
 class Student(nn.Module):
@@ -115,7 +125,11 @@ class DistilTask:
             for _ in range(self.steps(epoch)):
                 rows = [rng.choice(self.photos, photos, replace=False)] if photos else []
                 rows += [rng.choice(self.labelled, self.config.batch - photos, replace=False)]
-                yield self.batch([r for r in rows if len(r)], side, rng)
+                batch = self.batch([r for r in rows if len(r)], side, rng)
+                if self.config.mixup:
+                    share, other = rng.beta(self.config.mixup, self.config.mixup), rng.permutation(len(batch.label))
+                    batch = batch.mixed(share, torch.from_numpy(other), self.config.temperature)
+                yield batch
 
         return prefetch(draw())
 
@@ -136,7 +150,7 @@ class DistilTask:
         return outputs
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        label, t = batch.label.to(self.device), self.config.temperature
+        t = self.config.temperature
         pool, classes, labels = (x.float() for x in spread(self.forward, batch.images))
         target = F.log_softmax(batch.logits.to(self.device) / t, 1)
         divergence = F.kl_div(F.log_softmax(classes / t, 1), target, log_target=True, reduction="batchmean")
@@ -144,8 +158,12 @@ class DistilTask:
             "feature": 1 - F.cosine_similarity(pool, batch.pool.to(self.device)).mean(),
             "class": divergence * t * t,
         }
-        if bool((label >= 0).any()):
-            losses["label"] = F.cross_entropy(labels[label >= 0], label[label >= 0], label_smoothing=0.1)
+        own = _label_loss(labels, batch.label)
+        if batch.mixed_label is not None:
+            other = _label_loss(labels, batch.mixed_label)
+            own = [batch.share * loss for loss in own] + [(1 - batch.share) * loss for loss in other]
+        if own:
+            losses["label"] = torch.stack(own).sum()
         return losses
 
     def loss(self, batch: Batch) -> Loss:
@@ -162,6 +180,12 @@ class DistilTask:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(rows)
         return {f"held_out_{name}": value / len(self.held_out) for name, value in sums.items()}
+
+
+def _label_loss(logits: Tensor, label: Tensor) -> list[Tensor]:
+    """The cross-entropy of the pictures that have a label, label (B,) on the CPU; nothing where none has."""
+    rows = (label >= 0).nonzero()[:, 0].to(logits.device)
+    return [F.cross_entropy(logits[rows], label.to(logits.device)[rows], label_smoothing=0.1)] if len(rows) else []
 
 
 def _decode_all(encoded: list[bytes]) -> list[NDArray[np.uint8]]:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-ROWS = 128
+ROWS = 128  # what numbers of words are rounded up to
 
 
 def evened(rows: Tensor) -> Tensor:
