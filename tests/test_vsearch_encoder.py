@@ -47,6 +47,24 @@ def test_every_backbone_has_five_stages_and_known_channels(name: str) -> None:
     assert grid.shape == (2, side * side, made.channels) and side in (3, 5)
 
 
+def test_a_resnet_of_another_width() -> None:
+    torch.manual_seed(0)
+    made = Encoder(EncoderConfig("resnet34", width=40))
+    found = [sum(p.numel() for p in stage.parameters()) for stage in made.stages]
+    with torch.device("meta"):
+        whole = Encoder(EncoderConfig("resnet34"))
+        same = Encoder(EncoderConfig("resnet34", width=64))
+    own = [sum(p.numel() for p in stage.parameters()) for stage in whole.stages]
+    assert made.channels == 8 * 40 and made(torch.zeros(1, 3, 64, 64))[0].shape == (1, 4, 320)
+    assert sum(found) == pytest.approx(sum(own) * (40 / 64) ** 2, rel=0.01)
+    assert [p.shape for p in same.parameters()] == [p.shape for p in whole.parameters()]
+    convolution = made.stages[4][0].conv2  # type: ignore[index]
+    assert convolution.weight.std().item() == pytest.approx((2 / (320 * 9)) ** 0.5, rel=0.02)  # He's, by fan-out
+    for config in (EncoderConfig("resnet50", width=32), EncoderConfig("resnet18", width=0)):
+        with pytest.raises(ConfigError, match="encoder.width"):
+            Encoder(config)
+
+
 def test_pool_is_the_mean_cell_and_cells_are_in_row_order() -> None:
     made, images = encoder(), torch.randn(2, 3, 96, 96)
     with torch.no_grad():

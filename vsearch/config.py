@@ -28,6 +28,7 @@ class EncoderConfig:
     """A torchvision backbone by name."""
 
     name: str = "resnet18"
+    width: int = 64  # channels of the first stage; other than 64 for resnet18 and resnet34 alone, which grow with it
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shapes: B batch, S side in pixels, N grid cells, C channels.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ BACKBONES = (
     "wide_resnet50_2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_b1",
     "efficientnet_b2", "efficientnet_b3", "inception_v3", "vgg16", "vgg16_bn",
 )  # fmt: skip
+DEPTHS = {"resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3]}  # blocks of each stage
 
 
 class Encoder(nn.Module):
@@ -36,7 +37,7 @@ class Encoder(nn.Module):
         if config.name not in BACKBONES:
             raise ConfigError(f"unknown encoder {config.name!r}", f"known: {', '.join(BACKBONES)}")
         self.config = config
-        self.stages = _stages(config.name)
+        self.stages = _split(config.name, _network(config.name, config.width))
         self.channels = _channels(self.stages)
         self._trained_from: int | None = 0
         self._norms = True
@@ -74,19 +75,36 @@ class Encoder(nn.Module):
 
         Raises RuntimeError naming missing keys where the dict is of another network.
         """
-        whole = _network(self.config.name)
+        whole = _network(self.config.name, self.config.width)
         whole.load_state_dict(state)
         self.stages.load_state_dict(_split(self.config.name, whole).state_dict())
 
 
-def _network(name: str) -> nn.Module:
+def _network(name: str, width: int = 64) -> nn.Module:
     models = torchvision().models
+    if width != 64:
+        return _narrowed(name, width)
     extra = {"aux_logits": True, "init_weights": True} if name == "inception_v3" else {}
     return cast(nn.Module, getattr(models, name)(weights=None, **extra))
 
 
-def _stages(name: str) -> nn.ModuleList:
-    return _split(name, _network(name))
+def _narrowed(name: str, width: int) -> nn.Module:
+    """A ResNet-18 or -34 with `width`, 2, 4 and 8 times as many channels in its blocks, as torchvision makes it."""
+    if name not in DEPTHS or width < 1:
+        raise ConfigError(f"encoder.width is {width}", f"64; 1 or more for {' and '.join(DEPTHS)}")
+    block = torchvision().models.resnet.BasicBlock
+
+    class Narrowed(torchvision().models.ResNet):  # type: ignore[misc]
+        def _make_layer(self, block: type[nn.Module], planes: int, *rest: Any, **more: Any) -> nn.Sequential:
+            if planes == 64:  # the first: behind the stem
+                self.inplanes = width
+                self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+                self.bn1 = nn.BatchNorm2d(width)
+            return cast(nn.Sequential, super()._make_layer(block, planes * width // 64, *rest, **more))
+
+    net = Narrowed(block, DEPTHS[name])
+    net.fc = nn.Linear(8 * width, 1000)
+    return cast(nn.Module, net)
 
 
 def _split(name: str, net: nn.Module) -> nn.ModuleList:
