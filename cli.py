@@ -714,6 +714,7 @@ def prepare_pairs(
         str | None, typer.Option(metavar="REGEX", help="Train on pairs alone whose target begins like this.")
     ] = None,
     names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each training line.")] = None,
+    dev_names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each dev line.")] = None,
     exclude: Annotated[Path | None, typer.Option(metavar="FILE", help="Photos whose pairs are left out.")] = None,
     vocabulary: Annotated[int, typer.Option(min=1, metavar="N", help="Words of each side, at most.")] = 30_000,
     min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 2,
@@ -735,8 +736,11 @@ def prepare_pairs(
     """
     from training.prepare import parallel
 
-    if (names is None) != (exclude is None):
-        raise typer.BadParameter("--names and --exclude need each other")
+    photos = {split: file for split, file in (("train", names), ("dev", dev_names)) if file is not None}
+    if bool(photos) != (exclude is not None):
+        raise typer.BadParameter("--exclude needs --names or --dev-names, and they need it")
+    if dev_names is not None and dev_source is None:
+        raise typer.BadParameter("--dev-names needs --dev-source and --dev-target")
     if swap and len(texts) != 1:
         raise typer.BadParameter("--swap is for one file with tabs")
     extra = {"dev": (dev_source, dev_target), "test": (test_source, test_target)}
@@ -747,8 +751,9 @@ def prepare_pairs(
             raise typer.BadParameter(f"--{name}-source and --{name}-target need each other")
         if own is not None and other is not None:
             splits[name] = parallel.read_pairs([own, other])
-    if names is not None and exclude is not None:
-        splits["train"] = parallel.without(splits["train"], names, exclude)
+    for split, file in photos.items():
+        assert exclude is not None
+        splits[split] = parallel.without(splits[split], file, exclude)
     if only is not None:
         splits["train"] = parallel.only(splits["train"], only)
     if "dev" not in splits:

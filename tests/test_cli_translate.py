@@ -46,6 +46,27 @@ def test_from_text_to_a_translator(tmp_path: Path) -> None:
     assert wrong.exit_code == 1 and "made a translator; use `vsearch assemble-translator`" in wrong.stderr
 
 
+def test_pairs_of_photos_are_left_out_of_train_and_dev(tmp_path: Path) -> None:
+    for name, lines in (("s", SOURCE), ("t", TARGET), ("n", [f"{i}.jpg" for i in range(len(SOURCE))])):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", "utf-8")
+    (tmp_path / "x").write_text("1_ab.jpg\n0.jpg\n", "utf-8")
+    s, t, n, x, p = (str(tmp_path / name) for name in ("s", "t", "n", "x", "p.h5"))
+    texts, dev = [s, t, p, "--from", "fr", "--to", "en"], ["--dev-source", s, "--dev-target", t]
+    names, dev_names, left_out = ["--names", n], ["--dev-names", n], ["--exclude", x]
+    given, few = len(SOURCE), len(SOURCE) - 2
+    cases: list[tuple[list[str], int, int]] = [
+        ([], given, given),
+        ([*names, *left_out], few, given),
+        ([*dev_names, *left_out], given, few),
+        ([*names, *dev_names, *left_out], few, few),
+    ]
+    for options, train, own in cases:
+        done = call("prepare", "pairs", *texts, *dev, *options)
+        assert done.exit_code == 0 and f"{train} train, {own} dev pairs" in done.stdout, done.stderr
+    for wrong in (names, left_out, [*dev, *dev_names], [*dev_names, *left_out]):
+        assert call("prepare", "pairs", *texts, *wrong).exit_code == 2
+
+
 def test_json_and_attention(folder: Path, tmp_path: Path) -> None:
     at: list[str | Path] = ["--from", "fr", "--translator", folder / "fr-en", "--device", "cpu"]
     done = call("translate", "un chien rouge", *at, "--json", "--beam", "2", "--attention", tmp_path / "a.png")
