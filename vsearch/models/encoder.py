@@ -81,9 +81,9 @@ class Encoder(nn.Module):
 
 
 def _network(name: str, width: int = 64) -> nn.Module:
-    models = torchvision().models
     if width != 64:
         return _narrowed(name, width)
+    models = torchvision().models
     extra = {"aux_logits": True, "init_weights": True} if name == "inception_v3" else {}
     return cast(nn.Module, getattr(models, name)(weights=None, **extra))
 

@@ -46,10 +46,11 @@ class SourceEncoder(nn.Module):
         A state is [forward; backward], each as after reading its word.
         """
         mask = ids != PAD
+        lengths = mask.sum(1).cpu()
         words = self.dropout(self.embedding(ids))  # (B, N, E)
-        if bool(mask.all()):  # nothing to pack: torch takes half the time
+        if int(lengths.min()) == ids.shape[1]:  # nothing to pack: torch takes half the time
             return self.dropout(self.cells(words)[0]), mask
-        packed = pack_padded_sequence(words, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         states = pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=ids.shape[1])[0]
         return self.dropout(states), mask
 
