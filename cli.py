@@ -807,7 +807,7 @@ def prepare_distil(
     output: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
     labels: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the Tiny-ImageNet shards.")],
     teacher: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the network to learn from.")],
-    crops: Annotated[int, typer.Option(min=0, metavar="N", help="Random crops of each photo.")] = 5,
+    crops: Annotated[int, typer.Option(min=0, metavar="N", help="Random crops of each photo.")] = 8,
 ) -> None:
     """Views of photos with what a pretrained network says of each, for training an encoder.
 

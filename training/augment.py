@@ -20,22 +20,26 @@ def augment(
     """Pictures (B, H, W, 3) -> normalised (B, 3, side, side) float32.
 
     The batch shares one crop box (`smallest` to 1 of the area); flips and the jitter of brightness, contrast and
-    saturation differ from picture to picture. Without `rng` the pictures are resized and normalised only.
+    saturation (by up to `jitter`) differ from picture to picture. Without `rng` the pictures are resized and normalised
+    only. In memory the channels come last.
     """
-    x = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (B, 3, H, W)
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
     if rng is not None:
         x = _crop(x, rng, smallest)
-    x = x.float()
     if x.shape[2:] != (side, side):
-        x = F.interpolate(x, (side, side), mode="bilinear", antialias=x.shape[2] > side)
-    if rng is not None:
-        if flip:
-            flipped = torch.from_numpy(rng.random(len(x)) < 0.5)
-            x[flipped] = x[flipped].flip(3)
-        x = _jitter(x, rng, jitter)
-    mean = torch.tensor(preprocess.mean).view(1, 3, 1, 1) * 255
-    std = torch.tensor(preprocess.std).view(1, 3, 1, 1) * 255
-    return (x - mean) / std
+        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+    if rng is not None and flip:
+        flipped = torch.from_numpy(rng.random(len(x)) < 0.5)
+        x = torch.where(flipped.view(-1, 1, 1, 1), x.flip(3), x)
+    mean, std = (torch.tensor(v) * 255 for v in (preprocess.mean, preprocess.std))
+    flat = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (B, H * W, 3)
+    if rng is not None and jitter:
+        matrix, shift = _jitter(flat, rng, jitter)
+        flat = torch.baddbmm((shift - mean) / std, flat, matrix / std)
+        flat.clamp_(-mean / std, (255 - mean) / std)
+    else:
+        flat = (flat - mean) / std
+    return flat.view(-1, side, side, 3).permute(0, 3, 1, 2)
 
 
 def _crop(x: Tensor, rng: np.random.Generator, smallest: float) -> Tensor:
@@ -47,14 +51,10 @@ def _crop(x: Tensor, rng: np.random.Generator, smallest: float) -> Tensor:
     return x[:, :, top : top + h, left : left + w]
 
 
-def _jitter(x: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
-    """x * brightness, then towards its mean by contrast, then towards grey by saturation; values 0 to 255."""
-    if not strength:
-        return x
-    draw = 1 + strength * torch.from_numpy(rng.uniform(-1, 1, (3, len(x), 1, 1, 1))).float()
-    brightness, contrast, saturation = draw
-    x = x * brightness
-    mean = x.mean((1, 2, 3), keepdim=True)
-    x = torch.lerp(mean, x, contrast)
-    grey = (x * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return torch.lerp(grey, x, saturation).clamp_(0, 255)
+def _jitter(x: Tensor, rng: np.random.Generator, strength: float) -> tuple[Tensor, Tensor]:
+    """Colours x (B, N, 3) times brightness, then towards the picture's mean by contrast, then towards grey by
+    saturation: as one linear map of colours, matrix (B, 3, 3) and shift (B, 1, 3), x becoming x @ matrix + shift."""
+    brightness, contrast, saturation = 1 + strength * torch.from_numpy(rng.uniform(-1, 1, (3, len(x), 1, 1))).float()
+    grey = torch.tensor([0.299, 0.587, 0.114])[:, None].expand(3, 3)
+    matrix = brightness * contrast * torch.lerp(grey, torch.eye(3), saturation)
+    return matrix, brightness * (1 - contrast) * x.mean((1, 2), keepdim=True)

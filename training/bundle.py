@@ -59,7 +59,7 @@ class Bundle:
     devise: str = "devise-bundled"
     decoder: str = "caption"
     side: int = 160  # pixels; features, and the finished model
-    crops: int = 5  # random crops of each photo to distil on
+    crops: int = 8  # random crops of each photo to distil on
     views: int = 4  # of each photo in the cached features
     per_class: int = 75  # labelled pictures of each class for the DeViSE head
     min_word_freq: int = 5

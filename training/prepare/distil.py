@@ -132,7 +132,7 @@ def decode(view: View) -> NDArray[np.uint8]:
 
 def prepare_distil(
     output: Path, photos: list[Path], shards: list[Path], classes: list[tuple[str, list[str]]], teacher_folder: Path,
-    crops: int = 5, side: int = 144, seed: int = 0, progress: Progress | None = None,
+    crops: int = 8, side: int = 160, seed: int = 0, progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer.
 
@@ -143,7 +143,7 @@ def prepare_distil(
     if not photos and not shards:
         raise DataError("neither a photo nor a labelled picture to distil on")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load_teacher(teacher_folder).to(device)
+    teacher = load_teacher(teacher_folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     total = len(photos) * (crops + 1)
     total += sum(len(read_shard(shard, "labels")[0]) for shard in shards)
 
@@ -152,7 +152,9 @@ def prepare_distil(
         yield from photo_views(photos, crops, side, seed)
 
     def answer(batch: list[View], threads: ThreadPoolExecutor) -> dict[str, Tensor]:
-        pictures = torch.from_numpy(np.stack(list(threads.map(decode, batch)))).to(device).permute(0, 3, 1, 2)
+        pictures = (
+            torch.from_numpy(np.stack(list(threads.map(decode, batch)))).to(device).permute(0, 3, 1, 2)
+        )  # channels last
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
             out: dict[str, Tensor] = teacher(pictures)
         return out

@@ -26,6 +26,7 @@ from training.distributed import spread
 from training.loop import Group, Loss
 from training.prefetch import prefetch
 from training.prepare.store import open_prepared, read_encoded
+from training.smallmaps import quicken
 from vsearch.config import EncoderConfig, PreprocessConfig
 from vsearch.models.encoder import Encoder
 
@@ -104,7 +105,7 @@ class DistilTask:
         self.photos, self.held_out = photos[: -config.held_out], photos[-config.held_out :]
         labels = int(self.label.max(initial=-1)) + 1
         student = Student(Encoder(encoder), self.pool.shape[1], self.logits.shape[1], labels)
-        self.module = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = quicken(student).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def groups(self) -> list[Group]:
         return [Group(list(self.module.parameters()))]
