@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference [--model FOLDER] [--data FILE] [--split dev] [--batch 32] [--repeats 7] [--json FILE]
 
-Every way takes the same normalised pictures and gives the grid (for captions) and the unit vector. They take turns, and
+Every way takes the same pictures in uint8 and gives the grid (for captions) and the unit vector. They take turns, and
 medians of wall time count; the ratio is to eager float32. With FILE, what `vsearch prepare captions` wrote, pictures
 are real, int8 is calibrated on the training split, and each way's recall of the split stands beside its speed. Needs
 onnx, onnxscript, onnxruntime, openvino and nncf; a way whose package is not installed is left out and named.
@@ -14,6 +14,7 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,15 +30,18 @@ from torch.nn import functional as F
 from training.evaluate import read_split, retrieval
 from training.prepare.store import open_prepared, read_pixels
 from vsearch import modelfolder
+from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
 from vsearch.image.transform import normalise
+from vsearch.models import joint
+from vsearch.models.compiled import compiled, openvino
 from vsearch.models.fold import folded
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
 
 CALIBRATION = 300  # pictures
 Floats = NDArray[np.float32]
-Way = Callable[[Tensor], Floats]  # normalised pictures (B, 3, S, S) -> unit vectors (B, D)
+Way = Callable[[Tensor], Floats]  # uint8 pictures (B, 3, S, S) -> unit vectors (B, D)
 
 
 class Network(nn.Module):
@@ -47,7 +51,7 @@ class Network(nn.Module):
         super().__init__()
         assert model.devise is not None
         self.encoder = folded(model.encoder) if fold else model.encoder
-        self.devise = model.devise
+        self.devise, self.preprocess = model.devise, model.config.preprocess
         self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,26 +59,34 @@ class Network(nn.Module):
         return grid, self.devise(pool)
 
 
+def unit(vectors: Any) -> Floats:
+    """Rows (B, D) of length one, as float32: quantised networks miss it."""
+    return np.asarray(F.normalize(torch.as_tensor(vectors).float(), dim=-1).numpy())
+
+
 def eager(network: Network, dtype: torch.dtype, channels_last: bool, compiled: bool = False) -> Way:
-    network = network.to(dtype)
+    network, preprocess = network.to(dtype), network.preprocess
     if channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = torch.compile(network) if compiled else network
 
     @torch.inference_mode()
-    def way(images: Tensor) -> Floats:
-        images = images.to(dtype)
-        if channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return np.asarray(F.normalize(run(images)[1].float(), dim=-1).numpy())
+    def way(pixels: Tensor) -> Floats:
+        images = normalise(pixels, preprocess).to(dtype)
+        return unit(run(images.contiguous(memory_format=_layout(channels_last)))[1])
 
     return way
+
+
+def _layout(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def onnx_runtime(network: Network, sample: Tensor, folder: Path, calibration: Tensor | None) -> Way:
     """ONNX Runtime, in int8 where there are pictures to calibrate on."""
     import onnxruntime
 
+    preprocess, sample = network.preprocess, normalise(sample, network.preprocess).contiguous()
     path = folder / "float.onnx"
     if not path.is_file():
         names, batch = ["images"], torch.export.Dim("batch", min=1, max=1024)
@@ -83,14 +95,19 @@ def onnx_runtime(network: Network, sample: Tensor, folder: Path, calibration: Te
             dynamic_shapes=({0: batch},), external_data=False, verbose=False,
         )  # fmt: skip
     if calibration is not None:
-        path = _onnx_int8(path, folder / "int8.onnx", calibration)
+        path = _onnx_int8(path, folder / "int8.onnx", calibration, preprocess)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run(["grid", "vectors"], {"images": images.numpy()})[1], np.float32)
+
+    def way(pixels: Tensor) -> Floats:
+        images = normalise(pixels, preprocess).contiguous().numpy()
+        return unit(session.run(["grid", "vectors"], {"images": images})[1])
+
+    return way
 
 
-def _onnx_int8(source: Path, target: Path, calibration: Tensor) -> Path:
+def _onnx_int8(source: Path, target: Path, calibration: Tensor, preprocess: PreprocessConfig) -> Path:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -100,7 +117,7 @@ def _onnx_int8(source: Path, target: Path, calibration: Tensor) -> Path:
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             part = next(self.parts, None)
-            return None if part is None else {"images": part.numpy()}
+            return None if part is None else {"images": normalise(part, preprocess).contiguous().numpy()}
 
     ready = source.with_name("ready.onnx")
     quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
@@ -108,17 +125,30 @@ def _onnx_int8(source: Path, target: Path, calibration: Tensor) -> Path:
     return target
 
 
-def openvino(network: Network, sample: Tensor, precision: str, calibration: Tensor | None) -> Way:
-    import openvino as ov
+def quantised(network: Network, sample: Tensor, precision: str, calibration: Tensor) -> Way:
+    """OpenVINO in int8, calibrated by NNCF; what stays in floats is computed in `precision`."""
+    import nncf
 
-    model = ov.convert_model(network, example_input=sample, input=[ov.PartialShape([-1, *sample.shape[1:]])])
-    if calibration is not None:
-        import nncf
-
-        model = nncf.quantize(model, nncf.Dataset([part.numpy() for part in torch.split(calibration, 1)]))
+    ov, preprocess = openvino(), network.preprocess
+    images = normalise(sample, preprocess).contiguous()
+    model = ov.convert_model(network, example_input=images, input=[ov.PartialShape([-1, *sample.shape[1:]])])
+    parts = [normalise(part, preprocess).contiguous().numpy() for part in torch.split(calibration, 1)]
+    model = nncf.quantize(model, nncf.Dataset(parts))
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
-    compiled = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
-    return lambda images: np.asarray(compiled(images.numpy())[1], np.float32)
+    run = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
+    return lambda pixels: unit(run(normalise(pixels, preprocess).contiguous().numpy())[1])
+
+
+def headed(model: JointModel, precision: str) -> Way:
+    """The encoder as `vsearch.models.compiled` makes it, under the model's head."""
+    see, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
+    assert head is not None
+
+    @torch.inference_mode()
+    def way(pixels: Tensor) -> Floats:
+        return unit(head(see(pixels)[1]))
+
+    return way
 
 
 def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: Path) -> dict[str, Callable[[], Way]]:
@@ -128,34 +158,24 @@ def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: 
     found: dict[str, Callable[[], Way]] = {
         "eager, float32": lambda: eager(Network(model, False), whole, False),
         "folded, channels last, float32": lambda: eager(Network(model, True), whole, True),
-        "as describe() runs it": lambda: lambda images: _described(model, images),
+        "as describe() runs it": lambda: lambda pixels: model.describe(pixels, captions=False).vectors,
         "torch.compile, float32": lambda: eager(Network(model, True), whole, True, compiled=True),
         "ONNX Runtime, float32": lambda: onnx_runtime(Network(model, True), sample, folder, None),
-        "OpenVINO, float32": lambda: openvino(Network(model, True), sample, "f32", None),
-        "OpenVINO, bfloat16": lambda: openvino(Network(model, True), sample, "bf16", None),
+        "OpenVINO, float32": lambda: headed(model, "f32"),
+        "OpenVINO, bfloat16 (as describe() goes on)": lambda: headed(model, "bf16"),
     }
     if quick is half:
         found["torch.compile, bfloat16"] = lambda: eager(_own(model), half, True, compiled=True)
     if calibration is not None:
         found["ONNX Runtime, int8"] = lambda: onnx_runtime(Network(model, True), sample, folder, calibration)
-        found["OpenVINO, int8"] = lambda: openvino(Network(model, True), sample, "f32", calibration)
-        found["OpenVINO, int8 and bfloat16"] = lambda: openvino(Network(model, True), sample, "bf16", calibration)
+        found["OpenVINO, int8"] = lambda: quantised(Network(model, True), sample, "f32", calibration)
+        found["OpenVINO, int8 and bfloat16"] = lambda: quantised(Network(model, True), sample, "bf16", calibration)
     return found
 
 
 def _own(model: JointModel) -> Network:
     """A network that shares no weights with the model, so that it may be cast."""
     return copy.deepcopy(Network(model, True))
-
-
-@torch.inference_mode()
-def _described(model: JointModel, images: Tensor) -> Floats:
-    """The quick copies that `JointModel.describe` makes, fed like the others with normalised pictures."""
-    assert model.devise is not None
-    encoder, _ = model._fast_parts()
-    dtype = next(encoder.parameters()).dtype
-    _, pool = encoder(images.to(dtype, memory_format=torch.channels_last))
-    return np.asarray(model.devise(pool.float()).numpy())
 
 
 def compare(made: dict[str, Way], images: Tensor, batch: int, repeats: int) -> dict[str, float]:
@@ -180,11 +200,11 @@ def truth(made: dict[str, Way], images: Tensor, batch: int) -> tuple[dict[str, F
 
 
 def pictures(model: JointModel, file: Path, split: str, most: int | None = None) -> Tensor:
-    """Normalised pictures (I, 3, S, S) of a prepared file."""
+    """Pictures uint8 (I, 3, S, S) of a prepared file, channels last in memory, as `describe` meets them."""
     rows = read_split(file, split).rows[:most]
     with open_prepared(file, "captions") as opened:
         pixels = read_pixels(opened, rows, model.config.preprocess.side)
-    return normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), model.config.preprocess).contiguous()
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -201,9 +221,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     a = arguments(given)
     model = modelfolder.load(a.model, "cpu").eval().requires_grad_(False)
+    joint.COMPILE_AFTER = sys.maxsize  # what it would run then is a way of its own
     side = model.config.preprocess.side
     if a.data is None:
-        images, calibration = torch.randn(a.batch * 2, 3, side, side), None
+        images = torch.randint(0, 256, (a.batch * 2, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        calibration = None
     else:
         images, calibration = pictures(model, a.data, a.split), pictures(model, a.data, "train", CALIBRATION)
     made: dict[str, Way] = {}

@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vsearch.agreement import Agreement, Place
-from vsearch.config import ModelConfig
+from vsearch.config import ModelConfig, PreprocessConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ModelError
 from vsearch.generate import Caption, beam_search
 from vsearch.image.transform import normalise
+from vsearch.models.compiled import See, compiled, usable
 from vsearch.models.decoders import Decoder, quick
 from vsearch.models.devise import DeviseHead
 from vsearch.models.encoder import Encoder
 from vsearch.models.fold import folded
 from vsearch.text.vocab import Vocabulary
+
+COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class JointModel(nn.Module):
         self.config, self.vocabulary = config, vocabulary
         self.encoder, self.devise, self.decoder = encoder, devise, decoder
         self.place: Place | None = None  # where captions lie among words; see `vsearch.agreement`
-        self._fast: tuple[object, Encoder, Decoder | None] | None = None
+        self._fast: tuple[object, See, Decoder | None] | None = None
+        self._seen = 0  # pictures, through what `_fast` holds
 
     def embed(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (B, 3, S, S) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
@@ -74,6 +78,8 @@ class JointModel(nn.Module):
     ) -> Description:
         """One pass of the encoder over uint8 pixels (B, 3, S, S) for both heads, the quick way; any device.
 
+        On a processor that multiplies bfloat16 the encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures,
+        where that is installed.
         `beam` and `block_repeats` are the decoder's own where None. Evaluation mode holds for the call,
         whatever the model's mode is.
         """
@@ -94,10 +100,9 @@ class JointModel(nn.Module):
         self, pixels: Tensor, captions: bool, beam: int | None, n_best: int, block_repeats: bool | None
     ) -> Description:
         parameter = next(self.encoder.parameters())
-        encoder, decoder = self._fast_parts()
-        images = normalise(pixels.to(parameter.device), self.config.preprocess)
-        images = images.to(next(encoder.parameters()).dtype, memory_format=torch.channels_last)
-        grid, pool = encoder(images)
+        see, decoder = self._fast_parts()
+        grid, pool = see(pixels.to(parameter.device))
+        self._count(len(pixels), parameter.device)
         vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
         placed = vectors.float().cpu().numpy()  # (B, D)
         if not captions or decoder is None:
@@ -129,25 +134,38 @@ class JointModel(nn.Module):
     def _words(self, caption: Caption) -> list[str]:
         return self.text(caption).split()
 
-    def _fast_parts(self) -> tuple[Encoder, Decoder | None]:
+    def _fast_parts(self) -> tuple[See, Decoder | None]:
         """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
         tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
         key = tuple((t.data_ptr(), t._version) for t in tensors)
         if self._fast is None or self._fast[0] != key:
             half = fast_bf16(tensors[0].device)
             with torch.inference_mode(False):
-                self._fast = (
-                    key,
-                    _fast_encoder(self.encoder, half),
-                    None if self.decoder is None else quick(self.decoder, half),
-                )
+                see = _fast_encoder(self.encoder, self.config.preprocess, half)
+                self._fast = (key, see, None if self.decoder is None else quick(self.decoder, half))
+            self._seen = 0
         return self._fast[1:]
 
+    def _count(self, pictures: int, device: torch.device) -> None:
+        """Exchange the quick encoder for a quicker one when it has seen enough pictures."""
+        before, self._seen = self._seen, self._seen + pictures
+        if before < COMPILE_AFTER <= self._seen and usable(device):
+            assert self._fast is not None
+            with torch.inference_mode(False):
+                self._fast = (self._fast[0], compiled(self.encoder, self.config.preprocess), self._fast[2])
 
-def _fast_encoder(encoder: Encoder, half: bool) -> Encoder:
+
+def _fast_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> See:
     """Batch norm folded, channels last, bfloat16 where that is quick."""
     fast = folded(encoder)
     if half:
         fast.bfloat16()
     fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return fast
+    dtype = next(fast.parameters()).dtype
+
+    def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        images = normalise(pixels, preprocess).to(dtype, memory_format=torch.channels_last)
+        grid, pool = fast(images)
+        return grid, pool
+
+    return see
