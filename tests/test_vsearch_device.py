@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from contextlib import nullcontext
+from typing import cast
 
 import pytest
 import torch
@@ -118,3 +119,26 @@ def test_half_factors_keep_the_digits_of_sums() -> None:
         total = torch.ones(32, 257) @ torch.ones(257, 32)
     assert matmul.fp32_precision == before
     assert (total == 257).all()
+
+
+class Recorded:
+    """Stands for a tensor on the CPU, where there is no card: what is done to it is written down."""
+
+    def __init__(self, steps: list[str]) -> None:
+        self.device, self.steps = torch.device("cpu"), steps
+
+    def pin_memory(self) -> Recorded:
+        self.steps.append("pinned")
+        return self
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Recorded:
+        self.steps.append(f"{device.type}{', not waited for' if non_blocking else ''}")
+        return self
+
+
+def test_what_goes_to_a_card_is_pinned_and_not_waited_for() -> None:
+    steps: list[str] = []
+    device.moved(cast(torch.Tensor, Recorded(steps)), torch.device("cuda"))
+    assert steps == ["pinned", "cuda, not waited for"]
+    tensor = torch.arange(3)
+    assert device.moved(tensor, torch.device("cpu")) is tensor

@@ -56,6 +56,13 @@ def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManag
     return contextlib.nullcontext()
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` on `device`; to a CUDA card it goes by way of pinned memory, and nobody waits for its arrival."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @contextlib.contextmanager
 def half_factors(enabled: bool) -> Iterator[None]:
     """Where `enabled`, float32 matrices on a CPU are multiplied as if rounded to bfloat16, and summed in float32.

@@ -136,7 +136,8 @@ class DistilTask:
 
     def batch(self, rows: list[NDArray[np.int64]], side: int, rng: np.random.Generator | None) -> Batch:
         """Rows of one source share one size; without `rng` nothing is augmented."""
-        parts = [augment(np.stack([self.pictures[i] for i in r]), side, self.preprocess, rng) for r in rows]
+        sources = (np.stack([self.pictures[i] for i in r]) for r in rows)
+        parts = [augment(s, side, self.preprocess, rng, device=self.device) for s in sources]
         flat = np.concatenate(rows)
         return Batch(
             torch.cat(parts),

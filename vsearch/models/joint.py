@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vsearch.agreement import Agreement, Place
 from vsearch.config import ModelConfig, PreprocessConfig
-from vsearch.device import autocast, fast_bf16
+from vsearch.device import autocast, fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.generate import Caption, beam_search
 from vsearch.image.transform import normalise
@@ -101,7 +101,7 @@ class JointModel(nn.Module):
     ) -> Description:
         parameter = next(self.encoder.parameters())
         see, decoder = self._fast_parts()
-        grid, pool = see(pixels.to(parameter.device))
+        grid, pool = see(moved(pixels, parameter.device))
         self._count(len(pixels), parameter.device)
         vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
         placed = vectors.float().cpu().numpy()  # (B, D)
