@@ -180,7 +180,7 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
 ) -> None:
     prepare_captions(read_flickr8k(flickr8k(tmp_path / "f", 3)), tmp_path / "c.h5", space, min_word_freq=1)
     torch.manual_seed(0)
-    encoder, preprocess = Encoder(EncoderConfig("resnet18")), PreprocessConfig(side=32)
+    encoder, preprocess = Encoder(EncoderConfig("resnet18")).eval(), PreprocessConfig(side=32)
     network = encoder_network(encoder, preprocess, torch.device("cpu"))
     write_features(network, tmp_path / "c.h5", tmp_path / "f.h5", torch.device("cpu"), views=2, batch=6)
     with h5py.File(tmp_path / "c.h5") as file:
