@@ -180,6 +180,11 @@ def test_a_mixture_is_taught_the_mixture_of_both_answers(tmp_path: Path) -> None
     assert "label" not in task.losses(nothing)
 
 
+def test_a_mixture_by_no_distribution_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"task\.mixup is -0\.1"):
+        small_distil(tmp_path, mixup=-0.1)
+
+
 def test_distil_batches_are_repeatable(tmp_path: Path) -> None:
     task = small_distil(tmp_path, photos=(0.5,))
     first, second = (next(iter(task.batches(1, torch.Generator().manual_seed(3)))) for _ in range(2))

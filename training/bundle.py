@@ -61,7 +61,7 @@ class Bundle:
     side: int = 160  # pixels; features, and the finished model
     crops: int = 8  # random crops of each photo to distil on
     views: int = 4  # of each photo in the cached features
-    per_class: int = 75  # labelled pictures of each class for the DeViSE head
+    per_class: int = 300  # labelled pictures of each class for the DeViSE head
     min_word_freq: int = 5
     max_len: int = 20
     words: Words = field(default_factory=Words)

@@ -28,6 +28,7 @@ from training.prefetch import prefetch
 from training.prepare.store import open_prepared, read_encoded
 from training.smallmaps import quicken
 from vsearch.config import EncoderConfig, PreprocessConfig
+from vsearch.errors import ConfigError
 from vsearch.models.encoder import Encoder
 
 
@@ -95,6 +96,8 @@ class DistilTask:
         epochs: int,
         device: torch.device,
     ) -> None:
+        if config.mixup < 0:
+            raise ConfigError(f"task.mixup is {config.mixup}", "0: no mixtures; 0.2, say: some")
         self.config, self.preprocess, self.epochs, self.device = config, preprocess, epochs, device
         with open_prepared(data, "distil") as file:
             encoded, self.label = read_encoded(file), file["labels/class"][:].astype(np.int64)
