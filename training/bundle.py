@@ -58,7 +58,7 @@ class Bundle:
     encoder: str = "encoder"
     devise: str = "devise-bundled"
     decoder: str = "caption"
-    side: int = 160  # pixels; features, and the finished model
+    side: int = 192  # pixels; features, and the finished model
     crops: int = 8  # random crops of each photo to distil on
     views: int = 4  # of each photo in the cached features
     per_class: int = 300  # labelled pictures of each class for the DeViSE head
