@@ -34,7 +34,7 @@ from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
 from vsearch.image.transform import normalise
 from vsearch.models import joint
-from vsearch.models.compiled import compiled, openvino
+from vsearch.models.compiled import compiled, on_processor, openvino
 from vsearch.models.fold import folded
 from vsearch.models.joint import JointModel
 from vsearch.text.phrase import PhraseSpace
@@ -134,8 +134,7 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
     model = ov.convert_model(network, example_input=images, input=[ov.PartialShape([-1, *sample.shape[1:]])])
     parts = [normalise(part, preprocess).contiguous().numpy() for part in torch.split(calibration, 1)]
     model = nncf.quantize(model, nncf.Dataset(parts))
-    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
-    run = ov.Core().compile_model(model, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
+    run = on_processor(model, precision)
     return lambda pixels: unit(run(normalise(pixels, preprocess).contiguous().numpy())[1])
 
 

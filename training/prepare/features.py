@@ -25,12 +25,11 @@ from torch import Tensor
 from training.prepare.distil import TEACHER_SIDE, load_teacher
 from training.prepare.store import Stored, read_stored, to_picture
 from vsearch.config import PreprocessConfig
-from vsearch.device import autocast, keep_memory
+from vsearch.device import autocast, fast_bf16, keep_memory
 from vsearch.errors import DataError
-from vsearch.image.transform import normalise, to_pixels
-from vsearch.models.compiled import compiled, usable
+from vsearch.image.transform import to_pixels
+from vsearch.models.compiled import compiled, quick_encoder, usable
 from vsearch.models.encoder import Encoder
-from vsearch.models.fold import folded
 
 Progress = Callable[[int, int], None]
 
@@ -68,12 +67,7 @@ def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torc
     key = key_of(encoder, preprocess)
     if usable(device):
         return Network(compiled(encoder, preprocess), preprocess.side, key)
-    network = folded(encoder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def see(images: Tensor) -> tuple[Tensor, Tensor]:
-        grid, pool = network(normalise(images, preprocess).contiguous(memory_format=torch.channels_last))
-        return grid, pool
-
+    see = quick_encoder(encoder.to(device), preprocess, fast_bf16(device))
     return Network(see, preprocess.side, key)
 
 

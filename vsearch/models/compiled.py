@@ -1,4 +1,4 @@
-"""An encoder run by OpenVINO, an optional dependency, on processors that multiply bfloat16.
+"""An encoder run quickly: by torch, or by OpenVINO, an optional dependency, on processors that multiply bfloat16.
 
 Shapes: B batch, S side in pixels, N grid cells, C channels.
 """
@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,22 @@ from vsearch.models.encoder import Encoder
 from vsearch.models.fold import folded
 
 See = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, 3, S, S) -> grid (B, N, C), pool (B, C)
+
+
+def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> See:
+    """A copy of `encoder` behind the normalisation: batch norm folded, channels last, in bfloat16 where `half`."""
+    fast = folded(encoder)
+    if half:
+        fast.bfloat16()
+    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = next(fast.parameters()).dtype
+
+    def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        images = normalise(pixels, preprocess).to(dtype, memory_format=torch.channels_last)
+        grid, pool = fast(images)
+        return grid, pool
+
+    return see
 
 
 def usable(device: torch.device) -> bool:
@@ -42,8 +59,7 @@ def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "b
             example_input=torch.zeros(2, side, side, 3, dtype=torch.uint8),
             input=[ov.PartialShape([-1, side, side, 3])],
         )
-    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
-    run = ov.Core().compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
+    run = on_processor(graph, precision)
 
     def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
         some = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])  # it refuses none
@@ -52,6 +68,12 @@ def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "b
         return grid, pool
 
     return see
+
+
+def on_processor(graph: Any, precision: str) -> Any:
+    """OpenVINO's `graph`, ready to run on as many threads as torch has now; floats in `precision`."""
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    return openvino().Core().compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
 
 
 def openvino() -> ModuleType:

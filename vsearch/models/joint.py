@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vsearch.agreement import Agreement, Place
-from vsearch.config import ModelConfig, PreprocessConfig
+from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.generate import Caption, beam_search
 from vsearch.image.transform import normalise
-from vsearch.models.compiled import See, compiled, usable
+from vsearch.models.compiled import See, compiled, quick_encoder, usable
 from vsearch.models.decoders import Decoder, quick
 from vsearch.models.devise import DeviseHead
 from vsearch.models.encoder import Encoder
-from vsearch.models.fold import folded
 from vsearch.text.vocab import Vocabulary
 
 COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
@@ -141,7 +140,7 @@ class JointModel(nn.Module):
         if self._fast is None or self._fast[0] != key:
             half = fast_bf16(tensors[0].device)
             with torch.inference_mode(False):
-                see = _fast_encoder(self.encoder, self.config.preprocess, half)
+                see = quick_encoder(self.encoder, self.config.preprocess, half)
                 self._fast = (key, see, None if self.decoder is None else quick(self.decoder, half))
             self._seen = 0
         return self._fast[1:]
@@ -153,19 +152,3 @@ class JointModel(nn.Module):
             assert self._fast is not None
             with torch.inference_mode(False):
                 self._fast = (self._fast[0], compiled(self.encoder, self.config.preprocess), self._fast[2])
-
-
-def _fast_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> See:
-    """Batch norm folded, channels last, bfloat16 where that is quick."""
-    fast = folded(encoder)
-    if half:
-        fast.bfloat16()
-    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dtype = next(fast.parameters()).dtype
-
-    def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        images = normalise(pixels, preprocess).to(dtype, memory_format=torch.channels_last)
-        grid, pool = fast(images)
-        return grid, pool
-
-    return see
