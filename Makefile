@@ -51,7 +51,7 @@ demo: .venv/.demo-installed $(if $(filter demo/photos,$(PHOTOS)),demo/photos)
 	$(BIN)/vsearch search "cat" -k 3 --in $(QUOTED) --library $(LIBRARY)
 	$(BIN)/vsearch search "night sky" -k 3 --in $(QUOTED) --library $(LIBRARY)
 	$(BIN)/vsearch search "person -grass" -k 9 --in $(QUOTED) --library $(LIBRARY) --html demo/results.html
-	@photo=$$($(BIN)/vsearch search "person" -k 1 --paths --in $(QUOTED) --library $(LIBRARY)) || exit 1; \
+	@photo=$$($(BIN)/vsearch search "person -grass" -k 1 --paths --in $(QUOTED) --library $(LIBRARY)) || exit 1; \
 	test -n "$$photo" || { printf 'error: no picture found in %s; name a folder of photos: make demo PHOTOS=FOLDER\n' $(QUOTED) >&2; exit 1; }; \
 	echo "$(BIN)/vsearch caption \"$$photo\"" && $(BIN)/vsearch caption "$$photo"
 	@echo "the pictures: file://$(CURDIR)/demo/results.html"
