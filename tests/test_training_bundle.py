@@ -9,8 +9,10 @@ import pytest
 
 from tiny_model import SENTENCES
 from training import recipe as recipes
+from training.assemble import assemble
 from training.bundle import STAGES, Folders, make
 from training.evaluate import describe, evaluate, read_split, words_top
+from training.run import Inputs, train
 from training_data import flickr8k, teacher, tiny_imagenet
 from vsearch import modelfolder
 from vsearch.errors import ConfigError, DataError
@@ -71,6 +73,12 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> 
     assert vectors.shape == (6, 10) and len(captions) == 6
     fits, names = words_top(vectors, pictures, space, ["dog"], k=6)["dog"]
     assert fits == 2 and sorted(names) == sorted(pictures.names)
+
+    # another decoder, trained on the features that lie ready, fits the finished model
+    shorter = {name.removeprefix("decoder."): value for name, value in OVERRIDES.items() if name.startswith("decoder.")}
+    data, run = places.work / "captions.h5", tmp_path / "adaptive"
+    train("caption-adaptive", Inputs(data, places.work / "features.h5"), run, "cpu", shorter | {"task.batch": "5"})
+    assert assemble(places.output, [run], tmp_path / "other", data).decoder.kind == "adaptive"  # type: ignore[union-attr]
 
     stamps = {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")}
     make(recipe, places, "cpu", overrides=OVERRIDES)  # everything lies ready: nothing is prepared or trained again

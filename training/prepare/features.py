@@ -28,6 +28,7 @@ from vsearch.config import PreprocessConfig
 from vsearch.device import autocast, fast_bf16, keep_memory
 from vsearch.errors import DataError
 from vsearch.image.transform import to_pixels
+from vsearch.modelfolder import stored
 from vsearch.models.compiled import compiled, quick_encoder, usable
 from vsearch.models.encoder import Encoder
 
@@ -45,11 +46,14 @@ class Features:
 
 
 def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
-    """A hash of the encoder's weights, its buffers and the preprocessing."""
+    """A hash of the encoder's weights, its buffers and the preprocessing.
+
+    Weights count as a model folder stores them, so that a trained encoder and the model made of it have one key.
+    """
     digest = hashlib.sha256(repr((encoder.config, preprocess)).encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(stored(value, half=True).numpy().tobytes())
     return digest.hexdigest()
 
 
