@@ -2,10 +2,10 @@
 
     python -m benchmarks.encoders distil.h5 captions.h5 --output runs/encoders [--minutes 6] [--only NAME] [--json FILE]
 
-Each is trained by the recipe "encoder" from random weights for as many pictures as go into the minutes (its speed is
-measured first), on pictures of 0.4 to 1 times the side it is meant for. On its features of `captions.h5`, what `vsearch
-prepare captions` wrote, the recipe "devise-tuned" trains a head; the recall of its best epoch on dev counts. Then all
-take turns at describing pictures in batches of 32. A training that is done is not done again.
+Each is trained by the recipe "encoder" from random weights for as many pictures as go into the minutes (the speed of
+all is measured first), on pictures of 0.4 to 1 times the side it is meant for. On its features of `captions.h5`, what
+`vsearch prepare captions` wrote, the recipe "devise-tuned" trains a head; the recall of its best epoch on dev counts.
+Then all take turns at describing pictures in batches of 32. A training that is done is not done again.
 """
 
 from __future__ import annotations
@@ -111,13 +111,18 @@ def pictures_in(seconds: Sequence[float], minutes: float, epochs: int) -> int:
     return max(1, round(minutes * 60 / step / epochs)) * task.batch
 
 
-def learn(candidate: Candidate, data: Path, captions: Path, folder: Path, minutes: float, epochs: int) -> Encoder:
-    """Train it, and a head on its features."""
-    run, note = folder / "encoder", folder / "pictures.json"
-    if not note.is_file():
+def plan(candidate: Candidate, data: Path, folder: Path, minutes: float, epochs: int) -> None:
+    """Note how many pictures an epoch has."""
+    if not (folder / "pictures.json").is_file():
+        pictures = pictures_in(seconds_of(candidate, data), minutes, epochs)
         folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(pictures_in(seconds_of(candidate, data), minutes, epochs)))
-    train("encoder", Inputs(data), run, "cpu", overrides(candidate, json.loads(note.read_text()), epochs))
+        (folder / "pictures.json").write_text(json.dumps(pictures))
+
+
+def learn(candidate: Candidate, data: Path, captions: Path, folder: Path, epochs: int) -> Encoder:
+    """Train it, and a head on its features."""
+    run, pictures = folder / "encoder", json.loads((folder / "pictures.json").read_text())
+    train("encoder", Inputs(data), run, "cpu", overrides(candidate, pictures, epochs))
     encoder = Encoder(candidate.encoder)
     encoder.load_state_dict(below(load_file(run / "best.safetensors"), "encoder."))
     if not (folder / "features.h5").is_file():
@@ -134,7 +139,6 @@ def quality(folder: Path) -> dict[str, float]:
     trained = [json.loads(line) for line in (folder / "encoder" / "log.jsonl").read_text().splitlines()]
     return {
         "pictures trained on": json.loads((folder / "pictures.json").read_text()) * len(trained),
-        "minutes": sum(epoch["seconds"] for epoch in trained) / 60,
         "1 - cosine to the teacher": trained[-1]["held_out_feature"],
         **{key: best[key] for key in ("t2i_r1", "t2i_r10", "i2t_r10", "recall")},
     }
@@ -167,7 +171,9 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the results there")
     a = parser.parse_args(given)
     chosen = [c for c in CANDIDATES if not a.only or c.folder in a.only]
-    encoders = {c: learn(c, a.data, a.captions, a.output / c.folder, a.minutes, a.epochs) for c in chosen}
+    for candidate in chosen:
+        plan(candidate, a.data, a.output / candidate.folder, a.minutes, a.epochs)
+    encoders = {c: learn(c, a.data, a.captions, a.output / c.folder, a.epochs) for c in chosen}
     rows = {c.label: quality(a.output / c.folder) for c in chosen}
     for candidate, milliseconds in costs(encoders, a.repeats).items():
         row = rows[candidate.label]
