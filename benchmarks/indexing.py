@@ -1,6 +1,6 @@
 """Pictures per second of `build-index` beside the bare forward pass of the same network at its best batch size.
 
-    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--json FILE]
+    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--no-openvino] [--json FILE]
     python -m benchmarks.indexing rescan [--files 100000] [--runs 5] [--graph-from 1000] [--json FILE]
 
 PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. Bare passes and builds take turns, so that a
@@ -105,8 +105,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--no-openvino", action="store_true", help="as where OpenVINO is not installed")
     parser.add_argument("--json", type=Path, help="write the results there")
     given = parser.parse_args()
+    if given.no_openvino:
+        sys.modules["openvino"] = None  # type: ignore[assignment]
     describer = Describer.load(given.model or bundled(), given.device)
     with tempfile.TemporaryDirectory() as folder:
         paths = take_photos(given.photos, Path(folder), given.pictures)

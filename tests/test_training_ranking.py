@@ -136,8 +136,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder,
         model_folder() / "words.bin",
         PhraseSpace.load(model_folder()),
-        ranking=Ranking(0.75),
     )
+    Ranking(0.75).save(folder)
     assert Ranking.load(folder) == Ranking(0.75)
     data = tmp_path / "captions.h5"
     prepare_captions(read_captions(flickr8k(tmp_path / "flickr8k")), data, PhraseSpace.load(folder), 1, 12, 64)
@@ -162,6 +162,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_new_model_in_the_folder_has_no_ranking(tmp_path: Path) -> None:
     model = modelfolder.load(model_folder(), "cpu")
-    modelfolder.save(model, tmp_path, ranking=Ranking(0.5))
+    modelfolder.save(model, tmp_path)
+    Ranking(0.5).save(tmp_path)
     modelfolder.save(model, tmp_path)
     assert Ranking.load(tmp_path) == Ranking()

@@ -19,7 +19,6 @@ from vsearch.agreement import in_folder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.ranking import FILE as RANKING
-from vsearch.ranking import Ranking
 from vsearch.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -66,9 +65,8 @@ def save(
     words: Path | None = None,
     phrase: PhraseSpace | None = None,
     half: bool = True,
-    ranking: Ranking | None = None,
 ) -> ModelConfig:
-    """Write `model` into `folder`, with a copy of the word vectors, the phrase space and the ranking where given.
+    """Write `model` into `folder`, with a copy of the word vectors and the phrase space where given.
 
     A ranking that is there already is of another model, and is removed.
 
@@ -87,8 +85,6 @@ def save(
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
     (folder / RANKING).unlink(missing_ok=True)
-    if ranking is not None:
-        ranking.save(folder)
     write(folder / WEIGHTS, to_bytes(state))
     write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
     return config
