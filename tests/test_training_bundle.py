@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiny_model import SENTENCES
+from training import ranking
 from training import recipe as recipes
 from training.assemble import assemble
 from training.bundle import STAGES, Folders, make
@@ -16,6 +17,7 @@ from training.run import Inputs, train
 from training_data import flickr8k, teacher, tiny_imagenet
 from vsearch import modelfolder
 from vsearch.errors import ConfigError, DataError
+from vsearch.ranking import Ranking
 from vsearch.text.phrase import PhraseSpace
 
 OVERRIDES = {
@@ -48,7 +50,15 @@ def small_recipe(root: Path, devise: str) -> Path:
 
 
 @pytest.mark.parametrize("devise", ["devise", "devise-bundled"])
-def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> None:
+def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = [(3.0, 0.5), (2.0, 0.25)]
+
+    def fit(hits: object) -> tuple[float, float]:  # six photos are too few for a curve of their own
+        if not curves:
+            raise DataError("no curve fits those")
+        return curves.pop(0)
+
+    monkeypatch.setattr(ranking, "fit", fit)
     places, recipe = folders(tmp_path), small_recipe(tmp_path, devise)
     said: list[str] = []
     shown: list[tuple[int, int]] = []
@@ -66,6 +76,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> 
         config.words is not None
         and (places.work / words / config.words.file).read_bytes() == (places.output / config.words.file).read_bytes()
     )
+    assert Ranking.load(places.output).words == (3.0, 0.5) and Ranking.load(places.output).picture == (2.0, 0.25)
     table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2))
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")
@@ -81,7 +92,9 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str) -> 
     assert assemble(places.output, [run], tmp_path / "other", data).decoder.kind == "adaptive"  # type: ignore[union-attr]
 
     stamps = {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")}
-    make(recipe, places, "cpu", overrides=OVERRIDES)  # everything lies ready: nothing is prepared or trained again
+    said.clear()  # everything lies ready: nothing is prepared or trained again, only joined and ranked
+    make(recipe, places, "cpu", overrides=OVERRIDES, say=said.append)
+    assert said[-1].startswith("ranking: none") and Ranking.load(places.output) == Ranking()
     assert {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")} == stamps
     assert modelfolder.read_config(places.output).identity == config.identity
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from training import recipe as recipes
 from training.checkpoint import below
+from training.evaluate import read_split
 from training.loop import Report
 from training.prepare.captions import prepare_captions, read_flickr8k
 from training.prepare.distil import prepare_distil
@@ -23,6 +24,7 @@ from training.prepare.features import encoder_network, write_features
 from training.prepare.labels import prepare_labels, read_tiny_imagenet
 from training.prepare.store import open_prepared
 from training.prepare.words import train_words
+from training.ranking import choose, see
 from training.run import Inputs, train
 from training.tune import tuned_space
 from vsearch import modelfolder
@@ -31,12 +33,13 @@ from vsearch.device import resolve
 from vsearch.errors import ConfigError, DataError
 from vsearch.models.build import build
 from vsearch.models.encoder import Encoder
+from vsearch.ranking import FILE as RANKING
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
 
 PARTS = ("encoder", "devise", "decoder")  # recipes of their own, which overrides such as "devise.loop.lr" reach
 Progress = Callable[[int, int], None]
-STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devise", "decoder", "join")
+STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devise", "decoder", "join", "ranking")
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,16 @@ class _Bundler:
             words = self.path("words-tuned")
             space = tuned_space(self.path("words"), self.path("captions.h5"), phrases, words)
         modelfolder.save(model, self.folders.output, words / "words.bin", space)
+
+    def ranking(self) -> None:
+        if (self.folders.output / RANKING).is_file():
+            return
+        model, space = modelfolder.load(self.folders.output, self.device), PhraseSpace.load(self.folders.output)
+        photos = see(model, space, read_split(self.path("captions.h5"), "dev"), self.progress)
+        try:
+            choose(photos, space).save(self.folders.output)
+        except DataError as error:
+            self.say(f"ranking: none, scores will be cosines: {error}")
 
     def _train(self, recipe: str, inputs: Inputs, name: str) -> None:
         train(recipe, inputs, self.path(name), self.device, below(self.overrides, f"{name}."), self.report)
