@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from index.library import Library
 from index.rows import Dates, Picture
 from index.scan import Found
+from vsearch.describer import read_pixels
 from vsearch.errors import PictureError
-from vsearch.image.decode import decode
-from vsearch.image.transform import to_pixels
 
 _WHOLE_FILE = 64 << 20  # files up to this size are read once, for hash and picture; larger ones twice
 
@@ -82,7 +81,7 @@ class Reader:
         if usable and not alone:
             return Prepared(job, digest, twin=usable[0])
         try:
-            pixels = to_pixels(decode(source, at_least=2 * self._side), self._side)
+            pixels = read_pixels(source, self._side)
         except PictureError as error:
             return Prepared(job, digest, trouble=str(error), lasting=True)
         return Prepared(job, digest, pixels, same=mine is not None)

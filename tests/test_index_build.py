@@ -20,6 +20,7 @@ from index.build import Report, build_index
 from index.library import Library
 from index.scan import Scan
 from index.search import search
+from vsearch.describer import read_pixels
 from vsearch.errors import LibraryError, VsearchError
 from vsearch.image.decode import decode
 from vsearch.image.transform import to_pixels
@@ -450,12 +451,12 @@ def test_decoding_goes_on_while_the_network_runs(
     lock = threading.Lock()
 
     def counted(*args: Any, **named: Any) -> object:
-        image = decode(*args, **named)
+        pixels = read_pixels(*args, **named)
         with lock:
             model.decoded += 1
-        return image
+        return pixels
 
-    monkeypatch.setattr("index.reader.decode", counted)
+    monkeypatch.setattr("index.reader.read_pixels", counted)
     build_index(library, [photos], model, batch=5)
     assert len(model.noted) == 10
     assert all(done >= min(50, (number + 2) * 5) for number, done in enumerate(model.noted))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import draw
 from PIL import Image
 
 from vsearch.config import PreprocessConfig
+from vsearch.describer import read_pixels
+from vsearch.image.decode import decode
 from vsearch.image.transform import normalise, to_pixels
 
 
@@ -61,3 +65,14 @@ def test_normalise_refuses_what_is_scaled_already() -> None:
         normalise(torch.zeros(1, 3, 4, 4), PreprocessConfig())
     with pytest.raises(ValueError, match="uint8"):
         normalise(torch.zeros(3, 4, 4, dtype=torch.uint8), PreprocessConfig())
+
+
+def test_a_large_jpeg_is_decoded_no_finer_than_needed(tmp_path: Path) -> None:
+    photo = draw(1, (4000, 3000))
+    photo.save(tmp_path / "a.jpg", quality=95)
+    pixels = read_pixels(tmp_path / "a.jpg", 192)
+    eighth = decode(tmp_path / "a.jpg", at_least=375)
+    assert eighth.size == (500, 375) and np.array_equal(pixels, to_pixels(eighth, 192))
+    assert np.abs(pixels.astype(int) - to_pixels(photo, 192)).mean() < 3
+    with (tmp_path / "a.jpg").open("rb") as file:
+        assert np.array_equal(read_pixels(file, 192), pixels)

@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ from vsearch.text.tokenise import tokenise
 
 if TYPE_CHECKING:
     from vsearch.models.joint import JointModel
+
+# Just low enough for a photo of 12 megapixels (4000 x 3000) to be decoded at an eighth of its sides where the model
+# takes 192 pixels, a fifth faster than at a quarter. Its vector stays within a cosine of 0.9998 of what all pixels give.
+DETAIL = 1.9
 
 
 class Describer:
@@ -93,6 +97,9 @@ class Describer:
         return np.asarray(vectors[0], np.float32)
 
 
-def read_pixels(path: str | os.PathLike[str], side: int) -> NDArray[np.uint8]:
-    """The picture in a file as the model sees it, uint8 (S, S, 3), decoded as the library does; else PictureError."""
-    return to_pixels(decode(path, at_least=2 * side), side)
+def read_pixels(path: str | os.PathLike[str] | BinaryIO, side: int) -> NDArray[np.uint8]:
+    """The picture in a file (or an open binary file) as the model sees it, uint8 (S, S, 3); else PictureError.
+
+    JPEG is decoded to no more than DETAIL times the side and what its format has next above.
+    """
+    return to_pixels(decode(path, at_least=round(DETAIL * side)), side)
