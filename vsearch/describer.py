@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vsearch.models.joint import JointModel
 
 # Just low enough for a photo of 12 megapixels (4000 x 3000) to be decoded at an eighth of its sides where the model
-# takes 192 pixels, a fifth faster than at a quarter. Its vector stays within a cosine of 0.9998 of what all pixels give.
+# takes 192 pixels, a fifth faster than at a quarter. Its vector stays within 0.9998 (cosine) of all pixels'.
 DETAIL = 1.9
 
 
