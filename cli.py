@@ -1557,8 +1557,8 @@ def describe_photo(
     """
     import torch
 
-    from vsearch.describer import read_pixels
     from vsearch.errors import ModelError
+    from vsearch.image.transform import read_pixels
 
     pixels = torch.from_numpy(read_pixels(photo, model.config.preprocess.side)).permute(2, 0, 1)[None]
     width = beam if beam is not None else model.config.decoder.beam if model.config.decoder else 1

@@ -28,27 +28,29 @@ from benchmarks import rescan
 from index.build import build_index
 from index.library import Library
 from index.scan import scan
-from vsearch.describer import Describer, read_pixels
+from vsearch.describer import Describer
+from vsearch.image.transform import read_pixels
 from vsearch.modelfolder import bundled
 
 BATCHES = (8, 16, 32, 64, 128)
 
 
-def draw_photos(folder: Path, count: int) -> None:
+def draw_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
     """JPEG photos with as much detail as real ones: noise of several sizes over each other."""
     rng = np.random.default_rng(0)
+    width, height = size
     for n in range(count):
-        photo = np.zeros((480, 640, 3), np.float32)
-        for cells in (4, 16, 64, 160):
+        photo = np.zeros((height, width, 3), np.float32)
+        for cells in (4, 16, 64, width // 4):
             noise = Image.fromarray(rng.integers(0, 256, (cells * 3 // 4, cells, 3), dtype=np.uint8))
-            photo += np.asarray(noise.resize((640, 480), Image.Resampling.BICUBIC), np.float32) / 4
+            photo += np.asarray(noise.resize(size, Image.Resampling.BICUBIC), np.float32) / 4
         Image.fromarray(photo.astype(np.uint8)).save(folder / f"{n:05}.jpg", quality=90)
 
 
-def take_photos(given: Path | None, folder: Path, count: int) -> list[Path]:
-    """`count` photos in `folder`: links to given ones, or drawn ones."""
+def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, int] = (640, 480)) -> list[Path]:
+    """`count` photos in `folder`: links to given ones, or drawn ones of `size`."""
     if given is None:
-        draw_photos(folder, count)
+        draw_photos(folder, count, size)
     else:
         for n, found in enumerate(scan([given])):
             if n == count:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from index.library import Library
 from index.rows import Dates, Picture
 from index.scan import Found
-from vsearch.describer import read_pixels
 from vsearch.errors import PictureError
+from vsearch.image.transform import read_pixels
 
 _WHOLE_FILE = 64 << 20  # files up to this size are read once, for hash and picture; larger ones twice
 

@@ -12,7 +12,8 @@ from index.build import build_index
 from index.library import Library
 from index.search import search
 from vsearch import modelfolder
-from vsearch.describer import Describer, read_pixels
+from vsearch.describer import Describer
+from vsearch.image.transform import read_pixels
 from vsearch.text.phrase import PhraseSpace, parse
 
 FOLDER = modelfolder.bundled()

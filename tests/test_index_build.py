@@ -20,10 +20,9 @@ from index.build import Report, build_index
 from index.library import Library
 from index.scan import Scan
 from index.search import search
-from vsearch.describer import read_pixels
 from vsearch.errors import LibraryError, VsearchError
 from vsearch.image.decode import decode
-from vsearch.image.transform import to_pixels
+from vsearch.image.transform import read_pixels, to_pixels
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from conftest import draw
 from PIL import Image
 
 from vsearch.config import PreprocessConfig
-from vsearch.describer import read_pixels
 from vsearch.image.decode import decode
-from vsearch.image.transform import normalise, to_pixels
+from vsearch.image.transform import normalise, read_pixels, to_pixels
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (16, 16), (7, 5), (900, 40)])
