@@ -1790,9 +1790,9 @@ def version_facts() -> Iterator[tuple[str, str]]:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
-    import vsearch
+    from vsearch import distribution
 
-    yield "vsearch", vsearch.__version__
+    yield "vsearch", distribution.version()
     yield "python", platform.python_version()
     for package in ("torch", "torchvision", "fasttext-wheel", "nmslib", "numpy", "pillow"):
         try:

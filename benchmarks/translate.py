@@ -29,6 +29,7 @@ from training.prepare.parallel import read_lines, read_parallel
 from training.translator import load_run
 from vsearch import modelfolder
 from vsearch.device import resolve
+from vsearch.distribution import install_hint
 from vsearch.errors import DataError, VsearchError
 from vsearch.metrics.retrieval import recall_at, text_to_picture_ranks
 from vsearch.text.phrase import PhraseSpace
@@ -45,7 +46,7 @@ def sacrebleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[flo
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
-        raise VsearchError("BLEU here is sacrebleu's", "pip install 'vsearch[benchmarks]'") from None
+        raise VsearchError("BLEU here is sacrebleu's", install_hint("benchmarks")) from None
     metric = BLEU(lowercase=True, tokenize="13a")
     score = metric.corpus_score(list(hypotheses), [list(references)]).score
     return float(score), str(metric.get_signature())

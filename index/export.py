@@ -21,6 +21,7 @@ from index.cachefile import replacing
 from index.library import Library
 from index.paths import readable
 from index.rows import Picture
+from vsearch.distribution import install_hint
 from vsearch.errors import LibraryError, VsearchError
 
 _ROWS = 10_000  # held in memory at a time
@@ -121,7 +122,7 @@ def _parquet(library: Library, file: Path) -> tuple[Path, ...]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        remedy = "install the extra: pip install 'vsearch[parquet]'; or export to .npy or .jsonl"
+        remedy = f"install the extra: {install_hint('parquet')}; or export to .npy or .jsonl"
         raise VsearchError("writing Parquet needs pyarrow", remedy) from None
     dim = int(library.dim or 0)
     columns = [("id", pa.int64()), ("path", pa.string()), ("path_bytes", pa.binary()), ("caption", pa.string())]

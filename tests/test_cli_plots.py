@@ -72,7 +72,7 @@ def test_without_matplotlib_the_remedy_is_named(tmp_path: Path, monkeypatch: pyt
     for command in (["find-lr", "devise", "--data", "x.h5"], ["plots", os.fspath(tmp_path)]):
         result = call(*command, "--output", tmp_path / "x.png")
         assert result.exit_code == 1
-        assert "pip install 'vsearch[plots]'" in result.stderr
+        assert "pip install 'vsearch-photos[plots]'" in result.stderr
 
 
 def test_a_bundle_refuses_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_parquet_without_pyarrow_names_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(VsearchError, match="pyarrow") as caught:
         export(filled, tmp_path / "all.parquet")
-    assert "vsearch[parquet]" in caught.value.hint
+    assert "pip install 'vsearch-photos[parquet]'" in caught.value.hint
     assert not (tmp_path / "all.parquet").exists()
 
 

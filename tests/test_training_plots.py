@@ -124,4 +124,4 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(VsearchError, match="matplotlib") as caught:
         plots.require()
-    assert caught.value.hint == "pip install 'vsearch[plots]'"
+    assert caught.value.hint == "pip install 'vsearch-photos[plots]'"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.lr_finder import LrCurve
+from vsearch.distribution import install_hint
 from vsearch.errors import ConfigError, DataError, VsearchError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def require() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise VsearchError("drawing needs matplotlib", "pip install 'vsearch[plots]'") from None
+        raise VsearchError("drawing needs matplotlib", install_hint("plots")) from None
 
 
 def read_log(run: Path) -> list[Record]:

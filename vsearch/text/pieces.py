@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vsearch.distribution import install_hint
 from vsearch.errors import ModelError, VsearchError
 
 END_OF_WORD = "</w>"
@@ -59,5 +60,5 @@ def _library() -> Any:
         import tokenizers.pre_tokenizers
         import tokenizers.trainers
     except ImportError:
-        raise VsearchError("parting words into pieces needs tokenizers", "pip install 'vsearch[bpe]'") from None
+        raise VsearchError("parting words into pieces needs tokenizers", install_hint("bpe")) from None
     return tokenizers
