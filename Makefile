@@ -1,11 +1,12 @@
 # make demo [PHOTOS=~/Pictures]   install into .venv, index some photos, search them, caption one, write demo/results.html
 # make test                       install what tests need, run every check
+# make hooks                      run the same tools before every commit
 #
 # Needs make, Python 3.11 or 3.12 with venv, and the Python package index. An existing .venv is used as it is.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test lint types layers unit help
+.PHONY: demo test lint types layers unit hooks help
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
@@ -21,7 +22,7 @@ EXPANDED = $(shell p='$(subst ','\'',$(PHOTOS))'; case "$$p" in ("~"|"~/"*) p=$$
 QUOTED = '$(subst ','\'',$(EXPANDED))'
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -61,6 +62,11 @@ test: lint types layers unit
 lint: .venv/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
+
+hooks: .venv/.test-installed
+	@$(PIP) install --editable '.[hooks]'
+	$(BIN)/pre-commit install
 
 types: .venv/.test-installed
 	$(BIN)/mypy
