@@ -72,8 +72,8 @@ types: .venv/.test-installed
 	$(BIN)/mypy
 
 layers: .venv/.test-installed
-	$(BIN)/pytest -q tests/test_layers.py
+	$(BIN)/pytest -q tests/house/test_layers.py
 
 unit: .venv/.test-installed
-	$(BIN)/pytest -q --ignore tests/test_layers.py
+	$(BIN)/pytest -q --ignore tests/house/test_layers.py
 

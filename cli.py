@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from index.build import Report
+    from index.build.build import Report
+    from index.database.read import Picture
     from index.duplicates import Group
     from index.library import Library
-    from index.rows import Picture
-    from index.search import Hit
-    from training.loop import Progress
-    from training.ranking import Report as RankingReport
+    from index.search.searcher import Hit
+    from training.evaluate.devise import Column, DevPictures
+    from training.evaluate.scores import Report as RankingReport
+    from training.loop.fit import Progress
     from training.tasks.labels import Labelled
-    from training.zeroshot import Column, DevPictures
-    from vsearch.generate import Caption
-    from vsearch.models.joint import JointModel
+    from vsearch.captions.beam import Caption
+    from vsearch.networks.joint import JointModel
     from vsearch.text.nouns import Noun
     from vsearch.text.phrase import PhraseSpace
-    from vsearch.translator import Translation, Translator
+    from vsearch.translation.translator import Translation, Translator
 
     Vector = NDArray[np.float32]
     Reasons = dict[int, list[str]]
@@ -254,9 +254,9 @@ def search(
         raise typer.BadParameter("--from translates words, and there are none")
     if translator is not None and source is None:
         raise typer.BadParameter("--translator needs --from LANGUAGE")
-    from index import search as searching
     from index.library import Library
-    from vsearch.ranking import Kind, Ranking
+    from index.search import searcher as searching
+    from vsearch.scores import Kind, Ranking
 
     folder, text = model_folder(model), " ".join(words or [])
     if source is not None:
@@ -285,7 +285,7 @@ def search(
         reasons = why_words(space, opened, hits) if why and space is not None else {}
         total = opened.count() if html is not None else 0  # 60 ms in a million
     if html is not None:
-        from index.page import write_page
+        from index.page.page import write_page
 
         write_page(html, text, hits, image=image, why=reasons, total=total, shares=ranking.calibrated(kind))
     print_hits(hits, reasons, as_json=as_json, paths=paths, nul=nul)
@@ -315,10 +315,10 @@ def similar(
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
     check_printing(min_score, as_json=as_json, bare=paths or nul)
-    from index import search as searching
     from index.library import Library
     from index.paths import absolute
-    from vsearch.ranking import Ranking
+    from index.search import searcher as searching
+    from vsearch.scores import Ranking
 
     folder = model_folder(model)
     with Library.open(library_path(library), read_only=True) as opened:
@@ -335,7 +335,7 @@ def similar(
         check_folder(within, found=bool(found))
         total = opened.count() if html is not None else 0
     if html is not None:
-        from index.page import write_page
+        from index.page.page import write_page
 
         write_page(html, "", hits, image=photo, total=total, shares=ranking.calibrated("picture"))
     print_hits(hits, {}, as_json=as_json, paths=paths, nul=nul)
@@ -475,7 +475,7 @@ def caption(
         check_drawing(heatmap)
     if translator is not None and target is None:
         raise typer.BadParameter("--translator needs --to LANGUAGE")
-    from vsearch import modelfolder
+    from vsearch.storage import modelfolder
 
     own = None if target is None else load_translator("en", target, translator, device)
     loaded = modelfolder.load(model_folder(model), device)
@@ -564,7 +564,7 @@ def label(
       vsearch label dog.jpg --nouns wordnet -k 10
       vsearch label *.jpg --nouns nouns.txt --json
     """
-    from vsearch.describer import Describer
+    from vsearch.model import Describer
     from vsearch.text import nouns as lists
 
     folder = model_folder(model)
@@ -641,8 +641,8 @@ def prepare_words(
     Example:
       vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k
     """
-    from training.prepare.sources import read_captions
-    from training.prepare.words import train_words
+    from training.data.sources.captions import read_captions
+    from training.data.words import train_words
 
     texts = [text for photo in read_captions(captions) if photo.split == "train" for text in photo.captions]
     remark("training word vectors; fastText does not say how far it is, and a long text takes many minutes")
@@ -680,8 +680,8 @@ def prepare_captions(
       vsearch prepare captions data/flickr8k captions.h5 --words my-words
       vsearch prepare captions dataset_flickr30k.json captions.h5 --words my-words --images flickr30k-images
     """
-    from training.prepare import captions
-    from training.prepare.sources import read_captions
+    from training.data import captions
+    from training.data.sources.captions import read_captions
 
     photos, space = read_captions(source, images, dev, test), load_words(words)
     with progress_bar("photos") as show:
@@ -734,7 +734,7 @@ def prepare_pairs(
       vsearch prepare pairs fra.txt pairs.h5 --from fr --to en --swap
       vsearch prepare pairs a.fr.gz a.en.gz pairs.h5 --from fr --to en --dev-source b.fr.gz --dev-target b.en.gz
     """
-    from training.prepare import parallel
+    from training.data import pairs as parallel
 
     photos = {split: file for split, file in (("train", names), ("dev", dev_names)) if file is not None}
     if bool(photos) != (exclude is not None):
@@ -787,7 +787,7 @@ def prepare_labels(
       vsearch prepare labels data/tiny-imagenet labels.h5 --words my-words
       vsearch prepare labels imagenet labels.h5 --words my-words --lemmas wordnet-nouns.tsv.gz --per-class 300
     """
-    from training.prepare import labels
+    from training.data import labels
 
     found, space = labels.read_labelled(source, lemmas), load_words(words)
     with progress_bar("pictures") as show:
@@ -815,8 +815,8 @@ def prepare_distil(
     Example:
       vsearch prepare distil data/coco-unlabelled --labels data/tiny-imagenet --teacher teacher --output distil.h5
     """
-    from training.prepare.distil import prepare_distil as run
-    from training.prepare.labels import read_tiny_imagenet
+    from training.data.distil import prepare_distil as run
+    from training.data.labels import read_tiny_imagenet
     from vsearch.image.decode import SUFFIXES
 
     shards = read_tiny_imagenet(labels)
@@ -852,10 +852,10 @@ def prepare_features(
       vsearch prepare features captions.h5 teacher-features.h5 --teacher teacher
       vsearch prepare features captions.h5 resnet-features.h5 --encoder resnet101
     """
-    from training.prepare.features import encoder_network, teacher_network, write_features
-    from vsearch import modelfolder, pretrained
+    from training.data.features import encoder_network, teacher_network, write_features
     from vsearch.config import PreprocessConfig
     from vsearch.device import resolve
+    from vsearch.storage import modelfolder, pretrained
 
     place = resolve(device)
     if sum(one is not None for one in (teacher, encoder, model)) > 1:
@@ -903,8 +903,8 @@ def train(
       vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
       vsearch train devise-tuned --data captions.h5 --features features.h5 --output runs/head --set loop.epochs=30
     """
-    from training import distributed
     from training import recipe as recipes
+    from training.loop import distributed
 
     overrides = parse_settings(settings or [])
     bundle_only = {"--teacher": teacher, "--work": work, "--stage": stage}
@@ -954,9 +954,9 @@ def assemble(
       vsearch assemble vsearch/bundled runs/devise --output my-model --data captions.h5
       vsearch assemble vsearch/bundled runs/soft --output my-model --data captions.h5 --encoder resnet101
     """
-    from training.assemble import assemble as run
-    from vsearch import pretrained
+    from training.assemble.model import assemble as run
     from vsearch.config import PreprocessConfig
+    from vsearch.storage import pretrained
 
     if weights is not None and encoder is None:
         raise typer.BadParameter("--weights are those of an --encoder")
@@ -977,7 +977,7 @@ def assemble_translator(
     Example:
       vsearch assemble-translator runs/fr-en --data pairs.h5 --output my-translator
     """
-    from training.translator import assemble_translator as run_
+    from training.assemble.translator import assemble_translator as run_
 
     config = run_(run, data, output)
     languages = f"{config.source_language} to {config.target_language}"
@@ -1012,15 +1012,16 @@ def find_lr(
     Example:
       vsearch find-lr devise-tuned --data captions.h5 --features features.h5 --output lr.png --set task.batch=512
     """
-    from training import distributed
     from training import plots as drawing
+    from training.loop import distributed
     from training.run import Inputs, sweep
+    from vsearch.drawing import figure
 
     if distributed.started():
         raise VsearchError("a learning rate is looked for in one process", "leave out torchrun")
 
     check_drawing(output)
-    drawing.require()
+    figure.require()
     inputs = Inputs(data, features, labels, label_features, start)
     with progress_bar("steps") as show:
         curve = sweep(recipe, inputs, device, parse_settings(settings or []), low, high, steps, show)
@@ -1045,9 +1046,10 @@ def plots(
       vsearch plots runs/caption --output caption.png --metric cider --metric bleu4
     """
     from training import plots as drawing
+    from vsearch.drawing import figure
 
     check_drawing(output)
-    drawing.require()
+    figure.require()
     out(f"{shown_path(output)}: {', '.join(drawing.draw_runs(runs, output, metric or []))}")
 
 
@@ -1113,8 +1115,8 @@ def evaluate_captions(
     if run and features is not None:
         compare_runs(run, data, features, split, beams, device, head, agreement, as_json=as_json)
         return
-    from training import evaluate as evaluation
-    from vsearch import modelfolder
+    from training.evaluate import captions as evaluation
+    from vsearch.storage import modelfolder
 
     folder = model_folder(model)
     loaded, space = modelfolder.load(folder, device), load_words(folder)
@@ -1143,7 +1145,7 @@ def compare_runs(
     agreement: float | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Print what caption trainings reached on a split, one column each."""
-    from training.evaluate import evaluate_decoder
+    from training.evaluate.captions import evaluate_decoder
     from vsearch.device import resolve
 
     place, tables = resolve(device), {}
@@ -1192,7 +1194,7 @@ def evaluate_devise(
         raise typer.BadParameter("--run and --unseen exclude each other: a training knows what it left out")
     if run and features is None:
         raise typer.BadParameter("--run needs --features, those it was trained on")
-    from training import zeroshot
+    from training.evaluate import devise as zeroshot
     from training.tasks.labels import read_labelled
 
     labelled, space = read_labelled(data), load_words(model_folder(model))
@@ -1205,7 +1207,7 @@ def evaluate_devise(
         place = resolve(device)
         columns = [column for one in runs for column in zeroshot.run_columns(one, labelled, features, place)]
     else:
-        from vsearch import modelfolder
+        from vsearch.storage import modelfolder
 
         loaded = modelfolder.load(model_folder(model), device)
         with progress_bar("pictures") as show:
@@ -1235,10 +1237,10 @@ def evaluate_ranking(
       vsearch evaluate ranking captions.h5 --model my-model --write
       vsearch evaluate ranking captions.h5 --model my-model --split test
     """
-    from training import ranking as measuring
-    from training.evaluate import read_split
-    from vsearch import modelfolder
-    from vsearch.ranking import Ranking
+    from training.evaluate import scores as measuring
+    from training.evaluate.captions import read_split
+    from vsearch.scores import Ranking
+    from vsearch.storage import modelfolder
 
     folder = model_folder(model)
     loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Ranking.load(folder)
@@ -1364,9 +1366,9 @@ def run_build(
     reindex: bool,
 ) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
-    from index import build
+    from index.build import build
     from index.library import Library
-    from vsearch.describer import Describer
+    from vsearch.model import Describer
 
     place = library_path(library)
     describer = Describer.load(model_folder(model), device, beam=beam)
@@ -1500,7 +1502,7 @@ def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folde
             remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
         parts.append(query.vector)
     if image is not None:
-        from vsearch.describer import Describer
+        from vsearch.model import Describer
 
         try:
             parts.append(Describer.load(folder, device).embed_file(image))
@@ -1558,7 +1560,7 @@ def describe_photo(
     import torch
 
     from vsearch.errors import ModelError
-    from vsearch.image.transform import read_pixels
+    from vsearch.image.pixels import read_pixels
 
     pixels = torch.from_numpy(read_pixels(photo, model.config.preprocess.side)).permute(2, 0, 1)[None]
     width = beam if beam is not None else model.config.decoder.beam if model.config.decoder else 1
@@ -1571,7 +1573,7 @@ def describe_photo(
 
 
 def draw_heatmap(model: JointModel, photo: Path, best: Caption, file: Path) -> None:
-    from vsearch import heatmap
+    from vsearch.drawing import heatmap
     from vsearch.errors import ModelError
     from vsearch.image.decode import decode
 
@@ -1591,19 +1593,19 @@ def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> 
 
 
 def load_translator(source: str, target: str, folder: Path | None, device: str) -> Translator:
-    from vsearch.translator import Translator, find
+    from vsearch.translation.translator import Translator, find
 
     return Translator.load(find(source, target, folder), device)
 
 
 def draw_alignment(found: Translation, file: Path) -> None:
-    from training import plots as drawing
+    from vsearch.drawing import alignment, figure
     from vsearch.errors import ModelError
 
     if found.attention is None:
         raise ModelError("this translator has no attention to draw", "use one with a soft decoder")
-    drawing.require()
-    drawing.draw_alignment(found.source, found.target, found.attention, file)
+    figure.require()
+    alignment.draw_alignment(found.source, found.target, found.attention, file)
 
 
 def translated_query(text: str, translator: Translator) -> str:
@@ -1676,7 +1678,7 @@ def train_bundle(
     report: Callable[[Progress], None],
     show: Callable[..., None],
 ) -> None:
-    from training.bundle import STAGES, Folders, make
+    from training.assemble.bundle import STAGES, Folders, make
 
     if teacher is None or work is None:
         raise typer.BadParameter("a bundle also needs --teacher and --work")
@@ -1686,7 +1688,7 @@ def train_bundle(
 
 def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: Labelled, *, as_json: bool) -> None:
     """A column for each model, in the order given; below the figures, those of single words."""
-    from training import zeroshot
+    from training.evaluate import devise as zeroshot
 
     tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate(column, pictures) for column in columns}
     words = {k: labelled.classes[k][1][0] for k in pictures.queries}
@@ -1733,13 +1735,13 @@ def library_path(given: Path | None) -> Path:
 
 
 def model_folder(given: Path | None) -> Path:
-    from vsearch.modelfolder import bundled
+    from vsearch.storage.modelfolder import bundled
 
     return given if given is not None else bundled()
 
 
 def identity_of(folder: Path) -> str:
-    from vsearch.modelfolder import read_config
+    from vsearch.storage.modelfolder import read_config
 
     return read_config(folder).identity
 
@@ -1765,7 +1767,7 @@ def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
-    from vsearch.modelfolder import read_config
+    from vsearch.storage.modelfolder import read_config
 
     config = read_config(folder)
     yield "model", f"{shown_path(folder)}, identity {config.identity[:12]}"

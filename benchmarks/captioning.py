@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from benchmarks import tutorial_loop
 from benchmarks.tutorial_loop import TutorialDecoder
-from training.captioner import generate, load_decoder, read_captioned, read_grid
-from training.evaluate import evaluate_decoder
+from training.evaluate.captions import evaluate_decoder
+from training.evaluate.decoder import generate, load_decoder, read_captioned, read_grid
 from training.tasks.caption import Batch, caption_loss
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, resolve
 from vsearch.errors import ConfigError
-from vsearch.models.decoders import Decoder, SoftAttentionDecoder, build_decoder
+from vsearch.networks.decoders import Decoder, SoftAttentionDecoder, build_decoder
 from vsearch.text.vocab import END, SPECIALS, START, Vocabulary
 
 CELLS, CHANNELS, WORDS, EACH = 49, 1280, 2_549, 5
@@ -156,7 +156,7 @@ def table(
     runs: Sequence[Path], data: Path, features: Path, split: str, beam: int, device: torch.device,
     head: Path | None = None, agreement: float | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """The metrics of each run, named by its decoder and folder; see `training.evaluate.evaluate_decoder`."""
+    """The metrics of each run, named by its decoder and folder; see `training.evaluate.captions.evaluate_decoder`."""
     rows = {}
     for run in runs:
         found = evaluate_decoder(run, data, features, split, (beam,), device, head=head, agreement=agreement)

@@ -28,12 +28,12 @@ import torch
 from safetensors.torch import load_file
 
 from training import recipe as recipes
-from training.checkpoint import below
-from training.prepare.store import SPLITS, open_prepared
+from training.assemble.words import tuned_space
+from training.data.prepared import SPLITS, open_prepared
+from training.loop.checkpoint import below
 from training.run import Inputs, train
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.targets import mean_view, recall
-from training.tune import tuned_space
 from vsearch.config import DeviseConfig, from_dict
 from vsearch.text.phrase import PhraseSpace
 
@@ -84,8 +84,8 @@ def _recall(run: Path, args: argparse.Namespace, words: str) -> dict[str, float]
 
 def zero_shot(args: argparse.Namespace) -> Table:
     """Hits and precisions of word vectors, random vectors, softmax and ConSE."""
+    from training.evaluate.devise import dev_pictures, evaluate, read_runs, read_unseen, run_columns
     from training.tasks.labels import read_labelled
-    from training.zeroshot import dev_pictures, evaluate, read_runs, read_unseen, run_columns
 
     runs = [args.runs / f"zero-shot-{target}" for target in ("words", "random", "softmax")]
     for run in runs:
@@ -154,7 +154,7 @@ def _drawn(folder: Path, count: int, channels: int, dim: int) -> tuple[Path, Pat
     """A prepared file of `count` training photos with five captions each, and features; random numbers."""
     import h5py
 
-    from training.prepare.store import PreparedWriter
+    from training.data.prepared import PreparedWriter
 
     rng = np.random.default_rng(0)
     names = [f"{i}.jpg" for i in range(count + 10)]

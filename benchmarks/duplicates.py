@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vsearch.describer import Describer
-from vsearch.image.transform import read_pixels
-from vsearch.modelfolder import bundled
+from vsearch.image.pixels import read_pixels
+from vsearch.model import Describer
+from vsearch.storage.modelfolder import bundled
 
 THRESHOLDS = (0.97, 0.975, 0.98, 0.985)
 Change = Callable[[Image.Image], Image.Image]

@@ -22,15 +22,15 @@ import torch
 from safetensors.torch import load_file
 
 from training import recipe as recipes
-from training.checkpoint import below
-from training.contract import LoopConfig
-from training.prepare.features import encoder_network, write_features
+from training.data.features import encoder_network, write_features
+from training.loop.checkpoint import below
+from training.loop.step import Stepper, Watch
+from training.loop.task import LoopConfig
 from training.run import Inputs, train
-from training.step import Stepper, Watch
 from training.tasks.distil import DistilConfig, DistilTask
 from vsearch.config import EncoderConfig, ModelConfig, PreprocessConfig, from_dict
-from vsearch.models.encoder import Encoder
-from vsearch.models.joint import JointModel
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.joint import JointModel
 
 CPU = torch.device("cpu")
 SHARES = (0.4, 0.6, 0.8, 1.0)  # of its side, as in the recipe's four phases

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.database.schema import pack
 from index.library import Library
-from index.schema import pack
 
 _ROWS = 20_000  # drawn, and written in one transaction
 _CENTRES, _ROWS_SEED = 0, 1  # what the random numbers are for

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import rescan
-from index.build import build_index
+from index.build.build import build_index
+from index.build.scan import scan
 from index.library import Library
-from index.scan import scan
-from vsearch.describer import Describer
-from vsearch.image.transform import read_pixels
-from vsearch.modelfolder import bundled
+from vsearch.image.pixels import read_pixels
+from vsearch.model import Describer
+from vsearch.storage.modelfolder import bundled
 
 BATCHES = (8, 16, 32, 64, 128)
 

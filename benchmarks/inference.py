@@ -27,16 +27,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.evaluate import read_split, retrieval
-from training.prepare.store import open_prepared, read_pixels
-from vsearch import modelfolder
+from training.data.prepared import open_prepared, read_pixels
+from training.evaluate.captions import read_split, retrieval
 from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
-from vsearch.image.transform import normalise
-from vsearch.models import joint
-from vsearch.models.compiled import compiled, on_processor, openvino
-from vsearch.models.fold import folded
-from vsearch.models.joint import JointModel
+from vsearch.image.pixels import normalise
+from vsearch.networks import joint
+from vsearch.networks.fast.batchnorm import folded
+from vsearch.networks.fast.openvino import compiled, on_processor, openvino
+from vsearch.networks.joint import JointModel
+from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
 CALIBRATION = 300  # pictures
@@ -139,7 +139,7 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
 
 
 def headed(model: JointModel, precision: str) -> Way:
-    """The encoder as `vsearch.models.compiled` makes it, under the model's head."""
+    """The encoder as `vsearch.networks.fast.openvino` makes it, under the model's head."""
     see, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
     assert head is not None
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.indexing import take_photos
-from index.build import build_index
+from index.build.build import build_index
 from index.library import Library
 from vsearch.image.decode import decode
-from vsearch.image.transform import DETAIL, to_pixels
+from vsearch.image.pixels import DETAIL, to_pixels
 
 
 class Free:

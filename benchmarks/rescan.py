@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.measuring import ROOT, once
-from index.build import build_index
-from index.caches import graph_path, refresh, weights
+from index.build.build import build_index
+from index.caches.refresh import graph_path, refresh, weights
 from index.library import Library
-from vsearch.modelfolder import bundled, read_config
-from vsearch.ranking import Ranking
+from vsearch.scores import Ranking
+from vsearch.storage.modelfolder import bundled, read_config
 
 _FOLDER = 100  # files
 
@@ -117,7 +117,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
 from index.library import Library
-from index.search import Searcher
+from index.search.searcher import Searcher
 query, end = np.load(sys.argv[3]), time.monotonic() + 300
 with Library.open(Path(sys.argv[2]), read_only=True) as library:
     searcher = Searcher(library, graph_from=int(sys.argv[5]), graph_after=0)

@@ -38,12 +38,12 @@ from benchmarks.filled import draw, fill
 from benchmarks.measuring import ROOT, Clock, Growth, once
 from benchmarks.search_others import OTHERS, installed
 from benchmarks.search_table import table
-from index import graph as graphs
-from index.arrays import load_arrays
-from index.caches import graph_path, load_graph, refresh
+from index.caches import graph as graphs
+from index.caches.refresh import graph_path, load_graph, refresh
+from index.caches.vectors import load_arrays
 from index.library import Library
-from index.search import Searcher
-from vsearch.modelfolder import bundled, read_config
+from index.search.searcher import Searcher
+from vsearch.storage.modelfolder import bundled, read_config
 
 STEPS = ("fill", "exact", "graph", "hnswlib", "faiss", "cold")
 WIDTHS = (100, 200, 400)  # efSearch
@@ -261,7 +261,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
 from index.library import Library
-from index.search import search
+from index.search.searcher import search
 with Library.open(Path(sys.argv[2]), read_only=True) as library:
     assert len(search(library, np.load(sys.argv[3])[0])) == 10
 """

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.filled import draw, fill
 from benchmarks.measuring import ROOT, once
-from vsearch.modelfolder import bundled, read_config
+from vsearch.storage.modelfolder import bundled, read_config
 
 
 def main() -> None:

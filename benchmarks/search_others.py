@@ -1,4 +1,4 @@
-"""HNSW by hnswlib and by faiss behind one interface, with the settings of `index.graph`: only benchmarks use them.
+"""HNSW by hnswlib and by faiss behind one interface, with the settings of `index.caches.graph`: for benchmarks only.
 
 D is the length of a vector, n a number of vectors.
 """
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from index.graph import BUILD_WIDTH, LINKS
+from index.caches.graph import BUILD_WIDTH, LINKS
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]

@@ -23,18 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from training import evaluate as evaluation
+from training.assemble.translator import load_run
+from training.data.pairs import read_lines, read_parallel
+from training.evaluate import captions as evaluation
 from training.plots import read_log
-from training.prepare.parallel import read_lines, read_parallel
-from training.translator import load_run
-from vsearch import modelfolder
 from vsearch.device import resolve
 from vsearch.distribution import install_hint
 from vsearch.errors import DataError, VsearchError
 from vsearch.metrics.retrieval import recall_at, text_to_picture_ranks
+from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
-from vsearch.translator import Translator
+from vsearch.translation.translator import Translator
 
 CUTS = (1, 5, 10)
 LOSSES = ("val_loss", "val_loss_free")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from vsearch.models.decoders import SoftAttentionDecoder
+from vsearch.networks.decoders import SoftAttentionDecoder
 from vsearch.text.vocab import END, START
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.arrays import arrays_path, load_arrays, positions
-from index.cachefile import CacheError, discard, footer
-from index.caches import GRAPH_FROM, graph_path, load_graph, weights
-from index.graph import Graph, inspect
+from index.build.scan import scan
+from index.caches.graph import Graph, inspect
+from index.caches.refresh import GRAPH_FROM, graph_path, load_graph, weights
+from index.caches.sealed_file import CacheError, discard, footer
+from index.caches.vectors import arrays_path, load_arrays, positions
 from index.library import Library
 from index.paths import shell
-from index.scan import scan
 from vsearch.errors import LibraryError
 
 SAMPLES = 200  # queries the graph answers, rows of the array that are compared

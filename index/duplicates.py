@@ -16,12 +16,12 @@ from itertools import groupby, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cachefile import CacheError
-from index.caches import GRAPH_FROM, load_graph
-from index.graph import Graph
+from index.caches.graph import Graph
+from index.caches.refresh import GRAPH_FROM, load_graph
+from index.caches.sealed_file import CacheError
+from index.database.read import Picture
 from index.library import Library
 from index.paths import absolute
-from index.rows import Picture
 
 Progress = Callable[[int, int], None]
 

@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from index.cachefile import replacing
+from index.caches.sealed_file import replacing
+from index.database.read import Picture
 from index.library import Library
 from index.paths import readable
-from index.rows import Picture
 from vsearch.distribution import install_hint
 from vsearch.errors import LibraryError, VsearchError
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from index.caches import refresh
+from index.caches.refresh import refresh
 from index.library import Library
 from index.paths import absolute, below, inside
 from vsearch.errors import LibraryError

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.database import translated
+from index.database.connection import translated
+from index.database.read import Reading
+from index.database.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack
 from index.paths import shell
-from index.rows import Reading
-from index.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack
 from vsearch.errors import LibraryError
 
 _ROWS = 10_000  # captions placed at a time

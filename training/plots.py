@@ -10,16 +10,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from training.lr_finder import LrCurve
-from vsearch.distribution import install_hint
-from vsearch.errors import ConfigError, DataError, VsearchError
+from training.loop.lr_finder import LrCurve
+from vsearch.drawing.figure import new_figure, plain
+from vsearch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Record = dict[str, float]
 # Okabe and Ito 2008, told apart with every kind of colour vision; then the same again, dashed and dotted.
@@ -38,14 +34,6 @@ TITLES = {
 }
 LAST = ("lr", "items_per_second")
 PANEL = (4.0, 2.9)  # inches
-
-
-def require() -> None:
-    """Raises VsearchError where there is nothing to draw with."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise VsearchError("drawing needs matplotlib", install_hint("plots")) from None
 
 
 def read_log(run: Path) -> list[Record]:
@@ -75,7 +63,7 @@ def draw_runs(runs: Sequence[Path], output: Path, metrics: Sequence[str] = ()) -
     columns = min(len(chosen), 4 if len(chosen) > 9 else 3)
     rows = math.ceil(len(chosen) / columns)
     legend = 0.3 * len(logs) + 0.3  # inches below the panels
-    figure = _figure(max(PANEL[0] * columns, 5.0), PANEL[1] * rows + legend)
+    figure = new_figure(max(PANEL[0] * columns, 5.0), PANEL[1] * rows + legend)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for metric, axes in zip(chosen, panels, strict=False):
         _panel(axes, metric, logs)
@@ -102,7 +90,7 @@ def labels(runs: Sequence[Path]) -> list[str]:
 
 def draw_curve(curve: LrCurve, output: Path) -> None:
     """Draw the losses of a sweep over the learning rate, with the suggested ones, into the picture `output`."""
-    figure = _figure(7.0, 4.6)
+    figure = new_figure(7.0, 4.6)
     axes = figure.subplots()
     axes.plot(curve.lr, curve.loss, color=COLOURS[5], linewidth=1, alpha=0.7, label="loss of the batch")
     axes.plot(curve.lr, curve.smooth, color=COLOURS[0], linewidth=2, label="smoothed")
@@ -115,27 +103,9 @@ def draw_curve(curve: LrCurve, output: Path) -> None:
     low, high = min(curve.smooth), max(curve.smooth[: curve.smooth.index(min(curve.smooth)) + 1])
     room = (high - low) or abs(low) or 1.0
     axes.set_ylim(low - 0.2 * room, high + 0.4 * room)  # not so high that the divergence flattens the rest
-    _plain(axes, "learning rate", "loss")
+    plain(axes, "learning rate", "loss")
     axes.legend(frameon=False)
     figure.savefig(output)
-
-
-def draw_alignment(source: Sequence[str], target: Sequence[str], weights: NDArray[np.float32], output: Path) -> None:
-    """Draw what each of T target words looked at of N source words, `weights` (T, N) from 0 to 1, into `output`."""
-    figure = _figure(max(3.0, 0.42 * len(source) + 1.6), max(2.6, 0.32 * len(target) + 1.6))
-    axes = figure.subplots()
-    axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    above, beside = ([_literal(word) for word in words] for words in (source, target))
-    axes.set_xticks(range(len(above)), above, rotation=60, ha="left", rotation_mode="anchor")
-    axes.set_yticks(range(len(beside)), beside)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    figure.savefig(output)
-
-
-def _literal(word: str) -> str:
-    """A word without the signs that matplotlib takes for formulas."""
-    return word.replace("$", r"\$")
 
 
 def _metrics(logs: list[list[Record]]) -> list[str]:
@@ -153,7 +123,7 @@ def _panel(axes: Axes, metric: str, logs: dict[str, list[Record]]) -> None:
         there = [r for r in log if metric in r]
         epochs, values = [r["epoch"] for r in there], [r[metric] for r in there]
         axes.plot(epochs, values, color=colour, linestyle=line, marker=marker, markersize=3, linewidth=1.6, label=name)
-    _plain(axes, "epoch", "")
+    plain(axes, "epoch", "")
     axes.set_title(title(metric), fontsize=11, loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if metric == "lr":
@@ -168,22 +138,3 @@ def title(metric: str) -> str:
         what = f"R@{rest[1:]}, %" if rest.startswith("r") and rest[1:].isdigit() else rest.replace("_", " ")
         return f"{ways[way]} {what}"
     return TITLES.get(metric, metric.replace("_", " "))
-
-
-def _plain(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty sheet of so many inches, drawn without a screen."""
-    require()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from training import distributed
 from training import recipe as recipes
-from training.loop import LoopConfig, Report, Task, check, fit
-from training.lr_finder import LrCurve, find_lr
-from training.prepare.features import note_key, read_note
+from training.data.features import note_key, read_note
+from training.loop import distributed
+from training.loop.fit import LoopConfig, Report, Task, check, fit
+from training.loop.lr_finder import LrCurve, find_lr
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig, SourceConfig, from_dict
 from vsearch.device import resolve, seed_everything
 from vsearch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vsearch.models.joint import JointModel
+    from vsearch.networks.joint import JointModel
 
 USED = {  # by recipes of that kind, beside the prepared file
     "devise": ("features", "labels", "label_features"),
@@ -53,7 +53,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train `recipe` on `inputs` into the folder `output`; continues where an earlier run stopped.
 
-    Under torchrun all its processes train together, see `training.distributed`.
+    Under torchrun all its processes train together, see `training.loop.distributed`.
 
     Raises ConfigError for a recipe that does not fit, DataError for files that do not.
     """
@@ -133,7 +133,7 @@ def sweep(
     recipe: str | Path, inputs: Inputs, device: str = "auto", overrides: Mapping[str, str] | None = None,
     low: float = 1e-6, high: float = 1.0, steps: int = 100, progress: Callable[[int, int], None] | None = None,
 ) -> LrCurve:  # fmt: skip
-    """The losses of `recipe` on `inputs` at learning rates from `low` to `high`; see `training.lr_finder`.
+    """The losses of `recipe` on `inputs` at learning rates from `low` to `high`; see `training.loop.lr_finder`.
 
     Raises ConfigError for a recipe that does not fit, DataError for files that do not.
     """
@@ -241,7 +241,7 @@ def _translate(table: dict[str, Any], inputs: Inputs, loop: LoopConfig, device: 
 
 
 def _start(inputs: Inputs) -> JointModel:
-    from vsearch import modelfolder
+    from vsearch.storage import modelfolder
 
     if inputs.start is None:
         raise ConfigError("this recipe goes on from a model", "name its folder (--start)")

@@ -58,7 +58,7 @@ class DecoderConfig:
     beam: int = 5
     length_power: float = 0.7
     block_repeats: bool = False  # no word right after itself, no pair of words twice
-    agreement: float = 0.0  # what it counts that a caption lies near its picture among words: see `vsearch.agreement`
+    agreement: float = 0.0  # what it counts that a caption lies near its picture among words: see captions.rerank
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Tasks: a model and its losses each, trained by `training.loop.fit`."""
+"""Tasks: a model and its losses each, trained by `training.loop.fit.fit`."""

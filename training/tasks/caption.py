@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.captioner import generate, read_captioned, read_grid
-from training.contract import numpy_generator
-from training.distributed import shard, share
-from training.loop import Group, Loss
-from training.prefetch import prefetch
-from training.prepare.store import open_prepared
-from training.prepare.wordtable import read_words
+from training.data.prepared import open_prepared
+from training.data.word_table import read_words
+from training.evaluate.decoder import generate, read_captioned, read_grid
+from training.loop.distributed import shard, share
+from training.loop.fit import Group, Loss
+from training.loop.task import numpy_generator
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
+from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
-from vsearch.models.decoders import Decoder, Teacher, build_decoder
+from vsearch.networks.decoders import Decoder, Teacher, build_decoder
 from vsearch.text.vocab import Vocabulary
 
 MONITORS = ("cider", "bleu4")

@@ -1,7 +1,7 @@
 """The DeViSE head on cached features: captions' phrase vectors and class vectors as targets.
 
 Losses, weighed in the recipe and summed: cosine, hinge rank (Frome et al. 2013, eq. 1) and in-batch contrastive.
-The words may be tuned along with the head: see `vsearch.models.phrases`.
+The words may be tuned along with the head: see `vsearch.networks.phrases`.
 Evaluation is retrieval on the dev split: every caption against every picture.
 """
 
@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.contract import numpy_generator
-from training.distributed import spread
-from training.loop import Group, Loss
-from training.prepare.features import read_features
-from training.prepare.store import SPLITS, open_prepared
+from training.data.features import read_features
+from training.data.prepared import SPLITS, open_prepared
+from training.loop.distributed import spread
+from training.loop.fit import Group, Loss
+from training.loop.task import numpy_generator
 from training.tasks.targets import (
     Captions,
     TunedClasses,
@@ -36,8 +36,9 @@ from training.tasks.targets import (
 )
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
-from vsearch.models.devise import Contrastive, DeviseHead
-from vsearch.models.phrases import PhraseEncoder
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.losses import Contrastive
+from vsearch.networks.phrases import PhraseEncoder
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.augment import augment
-from training.contract import numpy_generator
-from training.distributed import spread
-from training.loop import Group, Loss
-from training.prefetch import prefetch
-from training.prepare.store import open_prepared, read_encoded
-from training.smallmaps import quicken
+from training.data.augment import augment
+from training.data.prepared import open_prepared, read_encoded
+from training.loop.distributed import spread
+from training.loop.fit import Group, Loss
+from training.loop.task import numpy_generator
+from vsearch.ahead import prefetch
 from vsearch.config import EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError
-from vsearch.models.encoder import Encoder
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.fast.small_convolutions import quicken
 
 
 @dataclass(frozen=True)

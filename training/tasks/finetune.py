@@ -17,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.distributed import spread
-from training.loop import Group, Loss
-from training.prefetch import prefetch
-from training.prepare.store import open_prepared
-from training.tasks.pictures import drawn, steps, whole
+from training.data.batches import drawn, steps, whole
+from training.data.prepared import open_prepared
+from training.loop.distributed import spread
+from training.loop.fit import Group, Loss
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
+from vsearch.ahead import prefetch
 from vsearch.errors import ConfigError
-from vsearch.models.devise import Contrastive, DeviseHead
-from vsearch.models.encoder import Encoder
-from vsearch.models.joint import JointModel
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.joint import JointModel
+from vsearch.networks.losses import Contrastive
 
 
 @dataclass(frozen=True)

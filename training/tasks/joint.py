@@ -19,23 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.captioner import generate, read_captioned
-from training.distributed import spread
-from training.loop import Group, Loss
-from training.prefetch import prefetch
-from training.prepare.store import open_prepared
+from training.data.batches import drawn, steps, whole
+from training.data.prepared import open_prepared
+from training.evaluate.decoder import generate, read_captioned
+from training.loop.distributed import spread
+from training.loop.fit import Group, Loss
 from training.tasks.caption import Batch as Told
 from training.tasks.caption import caption_loss, check_choice
-from training.tasks.pictures import drawn, steps, whole
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
+from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
-from vsearch.models.decoders import Decoder, build_decoder
-from vsearch.models.devise import Contrastive, DeviseHead
-from vsearch.models.encoder import Encoder
-from vsearch.models.joint import JointModel
+from vsearch.networks.decoders import Decoder, build_decoder
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.joint import JointModel
+from vsearch.networks.losses import Contrastive
 
 MONITORS = ("cider", "bleu4", "recall")
 

@@ -18,17 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.contract import numpy_generator
-from training.distributed import spread
-from training.loop import Group, Loss
-from training.prepare.features import read_features
-from training.prepare.store import SPLITS, open_prepared
+from training.data.features import read_features
+from training.data.prepared import SPLITS, open_prepared
+from training.loop.distributed import spread
+from training.loop.fit import Group, Loss
+from training.loop.task import numpy_generator
 from training.tasks.devise import DeviseModule
 from training.tasks.targets import label_losses, random_views, train_and_dev
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.retrieval import hit_at
-from vsearch.models.devise import DeviseHead, cosine_loss
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.losses import cosine_loss
 
 TARGETS = ("words", "random", "softmax")
 

@@ -21,20 +21,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.checkpoint import load_best
-from training.contract import numpy_generator
-from training.distributed import shard, share
-from training.loop import Loss
-from training.prefetch import prefetch
+from training.loop.checkpoint import load_best
+from training.loop.distributed import shard, share
+from training.loop.fit import Loss
+from training.loop.task import numpy_generator
 from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
 from training.tasks.caption import Batch as Captions
 from training.tasks.soft_targets import packed_steps
+from vsearch.ahead import prefetch
+from vsearch.captions.beam import greedy, sample
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
-from vsearch.generate import greedy, sample
 from vsearch.metrics.caption import Cider
-from vsearch.models.decoders import quick
+from vsearch.networks.decoders import quick
 from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
 
 BASELINES = ("others", "greedy")

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.captioner import Captioned, load_decoder
+from training.evaluate.decoder import Captioned, load_decoder
 from vsearch.device import autocast
-from vsearch.models.decoders import Decoder, pack
+from vsearch.networks.decoders import Decoder, pack
 
 KEPT, AT_ONCE = 16, 50  # words of a step; photos looked at in one go
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.prepare.labels import lemma_texts
-from training.prepare.store import SPLITS
-from training.prepare.wordtable import WordTable, read_words
+from training.data.labels import lemma_texts
+from training.data.prepared import SPLITS
+from training.data.word_table import WordTable, read_words
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.retrieval import evaluate_retrieval
-from vsearch.models.devise import Contrastive, cosine_loss, hinge_rank_loss
-from vsearch.models.phrases import PhraseEncoder
+from vsearch.networks.losses import Contrastive, cosine_loss, hinge_rank_loss
+from vsearch.networks.phrases import PhraseEncoder
 
 if TYPE_CHECKING:
     import h5py

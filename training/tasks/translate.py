@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.contract import numpy_generator
-from training.distributed import shard, share
-from training.loop import Group, Loss
-from training.prefetch import prefetch
-from training.prepare.parallel import read_parallel
+from training.data.pairs import read_parallel
+from training.loop.distributed import shard, share
+from training.loop.fit import Group, Loss
+from training.loop.task import numpy_generator
 from training.tasks.caption import WORD_VECTORS, check_choice
+from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.caption import bleu
-from vsearch.models.translator import TranslationModel
-from vsearch.text.pieces import Pieces
-from vsearch.text.sentence import split
 from vsearch.text.vocab import PAD
-from vsearch.translator import quick_model, search
+from vsearch.translation.network import TranslationModel
+from vsearch.translation.pieces import Pieces
+from vsearch.translation.sentence import split
+from vsearch.translation.translator import quick_model, search
 
 POOL = 100  # batches whose sentences are sorted by length together
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.errors import WordsError
-from vsearch.text.binfile import read_layout
+from vsearch.text.fasttext_file import read_layout
 from vsearch.text.tokenise import tokenise
 
 END_OF_LINE = "</s>"  # fastText counts line ends as a word; nobody can ask for it

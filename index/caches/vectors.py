@@ -1,0 +1,113 @@
+"""All vectors of a library as one array on disk: read in milliseconds where SQLite takes a second. A cache.
+
+There are two at most: `.vectors` holds the pictures' own, `.mixed` those with their captions mixed in, whose footer
+names the weight. Payload: vectors float32 (n, D), then ids int64 (n), ascending.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.caches.sealed_file import CacheError, footer, prove, replacing, seal
+from index.database.connection import beside
+from index.library import Library
+
+_ROWS = 20_000  # read from the library at a time
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Every picture with an id up to `last_id` that was there when the file was made."""
+
+    ids: NDArray[np.int64]  # (n,)
+    vectors: NDArray[np.float32]  # (n, D), unit length
+    last_id: int
+    token: str
+
+
+def positions(among: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where `ids` (m,) stand in the ascending `among` (n,); those that do not stand there are left out."""
+    if not len(among):
+        return np.empty(0, np.int64)
+    at = np.minimum(np.searchsorted(among, ids), len(among) - 1).astype(np.int64)
+    found: NDArray[np.int64] = at[among[at] == ids]
+    return found
+
+
+def arrays_path(library: Library, weight: float = 0.0) -> Path:
+    """Where the array of a library lies, for captions of weight 0 or above."""
+    return beside(library.path, ".mixed" if weight else ".vectors")
+
+
+def load_arrays(library: Library, weight: float = 0.0, *, again: bool = False) -> Arrays:
+    """Map the array beside a library; raises CacheError if it is missing, damaged, or not made of this library.
+
+    `again`: see `cachefile.prove`.
+    """
+    path = arrays_path(library, weight)
+    try:
+        with path.open("rb") as file:
+            table = footer(file)
+            _check(library, table, weight)
+            prove(path, file, table, again=again)
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise CacheError(str(error)) from None
+    return _parse(data, table)
+
+
+def make_arrays(library: Library, weight: float = 0.0) -> Arrays:
+    """Make the array anew from the library and keep it beside it, or only in memory where nothing can be written."""
+    with library.snapshot():
+        try:
+            with replacing(arrays_path(library, weight)) as fresh, fresh.open("xb") as file:
+                _write(library, file, weight)
+            return load_arrays(library, weight)
+        except (OSError, CacheError):
+            memory = io.BytesIO()
+            _write(library, memory, weight)
+            return _parse(memory.getbuffer(), footer(memory))
+
+
+def _write(library: Library, file: BinaryIO, weight: float) -> None:
+    all_ids, crc, size = [np.empty(0, np.int64)], 0, 0
+    for ids, vectors in library.blocks(_ROWS, weight):
+        all_ids.append(ids)
+        crc, size = zlib.crc32(vectors.data, crc), size + vectors.nbytes
+        file.write(vectors.data)
+    tail = np.concatenate(all_ids)
+    crc, size = zlib.crc32(tail.data, crc), size + tail.nbytes
+    file.write(tail.data)
+    table = {"kind": "vectors", "weight": weight, "count": len(tail), "dim": library.dim or 0}
+    seal(file, {**table, "last_id": library.last_id(), "token": library.run_token()}, size, crc)
+
+
+def _check(library: Library, table: Mapping[str, Any], weight: float) -> None:
+    """Raises CacheError where a footer is not that of an array of this library with this weight."""
+    match table:
+        case {"kind": "vectors", "count": int(n), "dim": int(dim), "last_id": int(last_id), "token": str(token)}:
+            pass
+        case _:
+            raise CacheError("another kind of file")
+    if dim != (library.dim or 0) or last_id > library.last_id() or not library.knows_run(token):
+        raise CacheError("made of another library")
+    if table.get("weight", 0.0) != weight:
+        raise CacheError("made with another weight")
+    if table["size"] != 4 * n * dim + 8 * n:
+        raise CacheError("damaged")
+
+
+def _parse(data: mmap.mmap | memoryview, table: Mapping[str, Any]) -> Arrays:
+    n, dim = int(table["count"]), int(table["dim"])
+    vectors = np.frombuffer(data, np.float32, n * dim).reshape(n, dim)  # (n, D)
+    ids = np.frombuffer(data, np.int64, n, 4 * n * dim).copy()  # aligned, whatever n and D are
+    return Arrays(ids, vectors, table["last_id"], table["token"])

@@ -1,0 +1,165 @@
+"""The rows of a library as one weight of captions sees them, and the nearest of them: from an array, or from a graph.
+
+What a cache lacks is read from the library once and kept. D is the length of a vector, n the rows of a cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.caches.graph import Graph
+from index.caches.refresh import load_graph, stale
+from index.caches.sealed_file import CacheError
+from index.caches.vectors import Arrays, load_arrays, make_arrays, positions
+from index.library import Library
+
+Ids = NDArray[np.int64]
+Vector = NDArray[np.float32]
+
+_CLOSE = 2e-5  # sums in another order differ by less: rows so close to the k-th are candidates too
+_SPARE = 32  # asked of the graph beyond k, for rows that are gone
+_ROWS = 50_000  # scored at a time
+
+
+class View:
+    """The candidates of many queries with one weight; loads of the caches only what a query needs."""
+
+    def __init__(self, library: Library, weight: float, graph_from: int, graph_after: int) -> None:
+        self._library = library
+        self._weight = weight
+        self._graph_from = graph_from
+        self._graph_after = graph_after
+        self._asked = 0
+        self._arrays: Arrays | None = None
+        self._newer = _Newer(library, 0, weight)
+        self._dead: Ids = np.empty(0, np.int64)
+        self._graph: Graph | None = None
+        self._graph_tried = ""
+        self._graph_newer = _Newer(library, 0, weight)
+        self._counted: tuple[object, int] = (None, 0)
+
+    def nearest(self, query: Vector, k: int, wanted: Ids | None = None, exact: bool | None = None) -> Ids:
+        """Ids that hold the k nearest to a unit vector (D,), among `wanted` (ascending, all alive) where given."""
+        if wanted is not None or exact:
+            return self._exact(query, k, wanted)
+        self._asked += 1
+        graph = self._useful_graph()
+        return self._exact(query, k, None) if graph is None else self._through(graph, query, k)
+
+    # ---- exact
+
+    def _exact(self, query: Vector, k: int, wanted: Ids | None) -> Ids:
+        arrays, newer = self._current(), self._newer
+        if wanted is None:
+            scores = _cosines(arrays.vectors, None, query)  # (n,)
+            scores[self._dead] = -np.inf
+            return best(np.concatenate([scores, newer.vectors @ query]), np.concatenate([arrays.ids, newer.ids]), k)
+        old, new = positions(arrays.ids, wanted), positions(newer.ids, wanted)
+        scores = np.concatenate([_cosines(arrays.vectors, old, query), newer.vectors[new] @ query])
+        return best(scores, np.concatenate([arrays.ids[old], newer.ids[new]]), k)
+
+    def _current(self) -> Arrays:
+        """The array in memory or from disk, made anew where it does not serve, and what changed since it was made."""
+        library = self._library
+        if self._arrays is None or not library.knows_run(self._arrays.token):
+            try:
+                arrays = load_arrays(library, self._weight)
+            except CacheError:
+                arrays = make_arrays(library, self._weight)
+            self._take(arrays)
+        else:
+            arrays = self._arrays
+        if self._newer.update():
+            self._dead = positions(arrays.ids, self._newer.gone)
+            if stale(len(self._newer.ids), len(self._dead), len(arrays.ids)):
+                self._take(make_arrays(library, self._weight))
+                return self._current()
+        return arrays
+
+    def _take(self, arrays: Arrays) -> None:
+        self._arrays, self._newer = arrays, _Newer(self._library, arrays.last_id, self._weight)
+
+    # ---- through the graph
+
+    def _useful_graph(self) -> Graph | None:
+        """The graph, where the library is large enough and enough queries came to pay for loading it."""
+        if self._asked <= self._graph_after:
+            return None
+        version = self._library.version()
+        if self._counted[0] != version:
+            self._counted = (version, self._library.count())
+        if self._counted[1] < self._graph_from:
+            return None
+        token = self._library.run_token()
+        if self._graph is not None and not self._library.knows_run(self._graph.facts["token"]):
+            self._graph = None
+        if self._graph is None and self._graph_tried != token:  # a broken one is tried once a run
+            self._graph_tried = token
+            try:
+                self._graph = load_graph(self._library, self._weight)
+            except CacheError:
+                return None
+            self._graph_newer = _Newer(self._library, int(self._graph.facts["last_id"]), self._weight)
+        return self._graph
+
+    def _through(self, graph: Graph, query: Vector, k: int) -> Ids:
+        """The graph for what it knows, exact for what is newer; more is asked of it until enough are alive."""
+        newer = self._graph_newer
+        newer.update()
+        asked = k + _SPARE
+        while True:
+            ids, cosines = graph.query(query, asked)
+            alive = ~np.isin(ids, newer.gone[positions(newer.gone, ids)])
+            ids, cosines = ids[alive], cosines[alive]
+            if len(ids) >= k or asked >= len(graph):
+                break
+            asked *= 4
+        scores, ids = np.concatenate([cosines, newer.vectors @ query]), np.concatenate([ids, newer.ids])
+        return best(scores, ids, k)
+
+
+class _Newer:
+    """What a cache that ends at `last_id` lacks: the rows above it, and which ids, its own too, are gone."""
+
+    def __init__(self, library: Library, last_id: int, weight: float) -> None:
+        self.ids: Ids = np.empty(0, np.int64)  # (m,), ascending, alive
+        self.vectors: Vector = np.empty((0, library.dim or 0), np.float32)  # (m, D)
+        self.gone: Ids = np.empty(0, np.int64)
+        self._library, self._last, self._weight = library, last_id, weight
+        self._begin = last_id
+        self._token = ""
+        self._version: object = None
+
+    def update(self) -> bool:
+        """Read what the library has got since; False if nothing changed."""
+        library = self._library
+        if self._version == library.version():
+            return False
+        if self._token and not library.knows_run(self._token):  # restored from a copy: what was read is of a lost time
+            self.ids, self.vectors, self._last = self.ids[:0], self.vectors[:0], self._begin
+        ids, vectors = library.vectors_after(self._last, weight=self._weight)
+        self._last = max(self._last, library.last_id())
+        self.gone = library.removed(self._last)
+        alive = ~np.isin(self.ids, self.gone)
+        self.ids = np.concatenate([self.ids[alive], ids])
+        self.vectors = np.concatenate([self.vectors[alive], vectors.reshape(len(ids), library.dim or 0)])
+        self._token, self._version = library.run_token(), library.version()
+        return True
+
+
+def _cosines(vectors: NDArray[np.float32], at: Ids | None, query: Vector) -> NDArray[np.float32]:
+    """Rows `at` (m,), or all, of vectors (n, D) times the query (D,): (m,), copying no more than a part at a time."""
+    scores = np.empty(len(vectors) if at is None else len(at), np.float32)
+    for start in range(0, len(scores), _ROWS):
+        part = slice(start, start + _ROWS)
+        scores[part] = vectors[part if at is None else at[part]] @ query
+    return scores
+
+
+def best(scores: NDArray[np.float32], ids: Ids, k: int) -> Ids:
+    """Ids of the k highest scores and of all that are as good within rounding; -inf is never among them."""
+    if len(scores) > k:
+        bound = np.partition(scores, len(scores) - k)[len(scores) - k] - _CLOSE
+        ids, scores = ids[scores >= bound], scores[scores >= bound]
+    return ids[np.isfinite(scores)]

@@ -1,0 +1,137 @@
+"""`vsearch prepare captions` and `prepare labels`: what they print for each kind of data set, and what they refuse."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import cli
+from tests.support.tiny_model import SENTENCES, scratch, words_file
+from tests.support.training_data import coco, flickr8k, image_folder, karpathy, tiny_imagenet
+from training.data.prepared import open_prepared
+from vsearch.text.phrase import PhraseSpace
+from vsearch.text.vectors import WordVectors
+from vsearch.text.vocab import Vocabulary
+
+
+@functools.cache
+def words_folder() -> Path:
+    """Word vectors and weights, as `prepare words` writes them."""
+    folder = scratch() / "words"
+    folder.mkdir()
+    shutil.copy(words_file(), folder / "words.bin")
+    PhraseSpace.fit(WordVectors.load(words_file()), [line.split() for line in SENTENCES]).save(folder)
+    return folder
+
+
+def call(command: str, *arguments: str | os.PathLike[str]) -> Result:
+    words = ["--words", str(words_folder())]
+    return CliRunner().invoke(cli.app, ["prepare", command, *(os.fspath(a) for a in arguments), *words])
+
+
+def done(command: str, *arguments: str | os.PathLike[str]) -> str:
+    """stdout of a call that must go well."""
+    result = call(command, *arguments)
+    assert result.exit_code == 0, result.stderr or result.exception
+    return result.stdout
+
+
+def refused(command: str, *arguments: str | os.PathLike[str]) -> str:
+    """The one line of error of a call that must not."""
+    result = call(command, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_captions_of_each_kind(tmp_path: Path) -> None:
+    output, common = tmp_path / "c.h5", ["--min-word-freq", "1"]
+    assert "9 photos, 18 captions" in done("captions", flickr8k(tmp_path / "f", 3), output, *common)
+    assert "8 photos, 16 captions" in done("captions", karpathy(tmp_path / "k"), output, *common)
+    files = coco(tmp_path / "c")
+    splits = ["--dev", str(files["dev"]), "--test", str(files["test"])]
+    assert "9 photos, 9 captions" in done("captions", files["train"], output, *splits, *common)
+    assert "3 photos, 3 captions" in done("captions", files["train"], output, *common)
+
+
+def test_captions_take_their_options(tmp_path: Path) -> None:
+    source, output = karpathy(tmp_path / "k"), tmp_path / "c.h5"
+    (tmp_path / "k" / "images").rename(tmp_path / "elsewhere")
+    options: list[str | Path] = [
+        "--images",
+        tmp_path / "elsewhere",
+        "--captions-per-image",
+        "3",
+        "--raw",
+        "--side",
+        "24",
+    ]
+    told = done("captions", source, output, *options, "--min-word-freq", "1", "--max-len", "2")
+    assert "8 photos, 24 captions" in told
+    with open_prepared(output, "captions") as file:
+        assert file["pictures/raw"].shape == (8, 3, 24, 24)
+        assert file["captions/ids"].shape == (24, 4)  # <start>, two words, <end>
+        assert file.attrs["max_len"] == 2
+
+
+def test_broken_pictures_are_listed(tmp_path: Path) -> None:
+    folder = flickr8k(tmp_path / "f", 3)
+    (folder / "images" / "dev1.jpg").write_bytes(b"no picture")
+    told = done("captions", folder, tmp_path / "c.h5")
+    assert "8 photos, 16 captions" in told
+    assert told.splitlines()[1].endswith("dev1.jpg: not a picture of a known format")
+
+
+def test_a_run_that_was_stopped_says_that_it_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = flickr8k(tmp_path / "f", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Vocabulary, "count", stop)  # all pictures are ready by then
+        assert call("captions", folder, tmp_path / "c.h5").exit_code == cli.INTERRUPTED
+    result = call("captions", folder, tmp_path / "c.h5")
+    assert "9 photos were ready from a run before" in result.stderr
+    assert "9 photos, 18 captions" in result.stdout
+
+
+def test_captions_that_do_not_fit_are_one_line_of_error(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"images": [{"filename": "a.jpg"}]}')
+    told = refused("captions", tmp_path / "x.json", tmp_path / "c.h5")
+    assert "x.json, images[0]: 'split' is missing" in told
+    told = refused("captions", flickr8k(tmp_path / "f", 1), tmp_path / "c.h5", "--dev", tmp_path / "x.json")
+    assert "--dev and --test with a COCO file only" in told
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_labels_report_what_became_of_them(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "i", {"n02084071": "red", "fire_truck": "green", "boat": "blue"})
+    (tmp_path / "lemmas.tsv").write_text("n02084071\tdog, Canis familiaris\n")
+    (folder / "train" / "n02084071" / "2.JPEG").write_bytes(b"")
+    (folder / "train" / "sea").mkdir()
+    options: list[str | Path] = ["--lemmas", tmp_path / "lemmas.tsv", "--per-class", "3", "--side", "64"]
+    told = done("labels", folder, tmp_path / "l.h5", *options).splitlines()
+    assert told[0].endswith("l.h5: 14 pictures, 3 classes")
+    assert told[1:] == [
+        "  2 labels needed subwords, for words outside the dictionary",
+        "    fire_truck: fire, truck",
+        "    n02084071: canis, familiaris",
+        "  left out the class sea: no picture to train on",
+        "  skipped train/n02084071/2.JPEG: the file is empty",
+    ]
+    assert "9 pictures, 3 classes" in done("labels", folder, tmp_path / "l.h5", *options[:2], "--per-class", "1")
+
+
+def test_labels_of_shards(tmp_path: Path) -> None:
+    assert "18 pictures, 3 classes" in done("labels", tiny_imagenet(tmp_path / "t", 2), tmp_path / "l.h5")
+
+
+def test_labels_that_do_not_fit_are_one_line_of_error(tmp_path: Path) -> None:
+    assert "no labelled pictures in" in refused("labels", tmp_path, tmp_path / "l.h5")
+    folder = image_folder(tmp_path / "i", {"dog": "red"})
+    assert "no list of lemmas at" in refused("labels", folder, tmp_path / "l.h5", "--lemmas", tmp_path / "none.tsv")

@@ -1,0 +1,119 @@
+"""The DeViSE head, and its losses by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vsearch.config import DeviseConfig
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.fast.dropout import quick_dropout
+from vsearch.networks.losses import Contrastive, contrastive_loss, cosine_loss, hinge_rank_loss
+
+X, Y = [1.0, 0.0], [0.0, 1.0]
+DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
+
+
+def test_head_gives_unit_vectors_and_trains_whole() -> None:
+    torch.manual_seed(0)
+    head = DeviseHead(DeviseConfig(hidden=8, dropout=0.2, dim=5), 6)
+    out = head(torch.randn(7, 6))
+    assert out.shape == (7, 5) and out.dtype == torch.float32
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(7))
+    torch.autograd.backward(cosine_loss(out, torch.randn(7, 5)))
+    assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+
+
+def test_head_answers_float32_under_autocast() -> None:
+    head = DeviseHead(DeviseConfig(hidden=8, dim=5), 6).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = head(torch.randn(3, 6))
+    torch.testing.assert_close(out.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize("cut", [128, 51])
+def test_quick_dropout_drops_its_share_and_keeps_the_mean(cut: int) -> None:
+    """A million draws: the share dropped has a standard deviation of 0.0005 at most."""
+    torch.manual_seed(0)
+    x = torch.ones(1000, 1001, requires_grad=True)
+    out = quick_dropout(x * 1, cut)
+    share = cut / 256
+    assert (out == 0).float().mean().item() == pytest.approx(share, abs=0.003)
+    kept = out[out != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)))
+    for part in (out[:, ::8], out[:, 7::8]):  # all of the eight bytes of a draw are alike
+        assert (part == 0).float().mean().item() == pytest.approx(share, abs=0.006)
+    torch.autograd.backward(out.sum())
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, out.detach())  # the gradient passes where the value did
+    assert not torch.equal(quick_dropout(x * 1, cut), out)
+    torch.manual_seed(0)
+    torch.testing.assert_close(quick_dropout(x * 1, cut), out)
+
+
+def test_head_in_training_is_relu_and_dropout_between_its_layers() -> None:
+    """With the mask read off the result: where a hidden value was kept, it and its gradient are doubled."""
+    torch.manual_seed(0)
+    head = DeviseHead(DeviseConfig(hidden=64, dropout=0.5, dim=5), 6).train()
+    pool = torch.randn(9, 6)
+    first, last = head.layers[0], head.layers[3]
+    assert isinstance(first, torch.nn.Linear) and isinstance(last, torch.nn.Linear)
+    torch.manual_seed(1)
+    quick = quick_dropout(first(pool), 128)
+    mask = (quick > 0).float() * 2
+    expected = torch.nn.functional.normalize(last(first(pool).relu() * mask), dim=-1)
+    torch.manual_seed(1)
+    found = head(pool)
+    torch.testing.assert_close(found, expected)
+    towards = torch.randn(9, 5)
+    gradients = [torch.autograd.grad((out * towards).sum(), list(head.parameters())) for out in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    assert torch.equal(head.eval()(pool), head(pool))
+
+
+def test_cosine_loss_by_hand() -> None:
+    """Angles of 0, 90 and 45 degrees, and lengths that must not matter: 1 - (1 + 0 + sqrt 1/2) / 3."""
+    loss = cosine_loss(torch.tensor([X, X, X]), torch.tensor([[3.0, 0.0], Y, [5.0, 5.0]]))
+    assert loss.item() == pytest.approx(1 - (1 + math.sqrt(0.5)) / 3)
+
+
+def test_hinge_rank_loss_by_hand() -> None:
+    """Labels x, y and the diagonal d; margin 0.1, s = sqrt 1/2.
+
+    Picture at x with label x: max(0, .1 - 1 + 0) + max(0, .1 - 1 + s) = 0.
+    Picture at x with label d: max(0, .1 - s + 1) + max(0, .1 - s + 0) = 1.1 - s.
+    """
+    loss = hinge_rank_loss(torch.tensor([X, X]), torch.tensor([0, 2]), torch.tensor([X, Y, DIAGONAL]))
+    assert loss.item() == pytest.approx((1.1 - math.sqrt(0.5)) / 2)
+
+
+def test_hinge_rank_loss_skips_the_right_label() -> None:
+    """With a margin above 2 every wrong label counts: here one of them, 3 - 1 + 0; the right one would add 3."""
+    loss = hinge_rank_loss(torch.tensor([X]), torch.tensor([0]), torch.tensor([X, Y]), margin=3.0)
+    assert loss.item() == pytest.approx(2.0)
+
+
+def test_contrastive_loss_by_hand() -> None:
+    """Pictures x, y against targets x, y at scale 2: each softmax is e^2 / (e^2 + 1), both ways."""
+    loss = contrastive_loss(torch.tensor([X, Y]), torch.tensor([X, Y]), 2.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_contrastive_loss_leaves_out_the_same_group() -> None:
+    """Rows 0 and 1 are one picture's. Row 0 competes with row 2 only: log(1 + e^(0 - 1)); so do 1 and, with two, 2."""
+    vectors = torch.tensor([X, X, Y])
+    loss = contrastive_loss(vectors, vectors, 1.0, group=torch.tensor([7, 7, 8]))
+    assert loss.item() == pytest.approx((2 * math.log(1 + math.exp(-1)) + math.log(1 + 2 * math.exp(-1))) / 3)
+
+
+def test_temperature_is_learned_and_bounded() -> None:
+    contrastive = Contrastive(0.5)
+    assert contrastive.scale.item() == pytest.approx(2.0)
+    torch.autograd.backward(contrastive(torch.tensor([X, Y]), torch.tensor([X, Y])))
+    assert contrastive.log_scale.grad is not None and contrastive.log_scale.grad.item() < 0  # sharper is better here
+    with torch.no_grad():
+        contrastive.log_scale.fill_(50.0)
+    assert contrastive.scale.item() == pytest.approx(100.0)

@@ -1,0 +1,1 @@
+"""Finished models out of trained parts."""

@@ -1,0 +1,133 @@
+"""Trained parts put together: a model folder from a model to build on and the outputs of trainings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from training.assemble.words import tuned_space
+from training.data.features import key_in_note, key_of, read_note
+from training.data.prepared import open_prepared
+from training.loop.checkpoint import below
+from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
+from vsearch.errors import ConfigError, DataError
+from vsearch.networks.build import build
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.joint import JointModel
+from vsearch.storage import modelfolder
+from vsearch.text.phrase import PhraseSpace
+from vsearch.text.vocab import Vocabulary
+
+PARTS = ("encoder", "devise", "decoder")
+
+
+def assemble(
+    base: Path, runs: list[Path], output: Path, data: Path | None = None, words: Path | None = None,
+    encoder: tuple[Encoder, PreprocessConfig] | None = None,
+) -> ModelConfig:  # fmt: skip
+    """Write the model of `base` with the parts that the trainings in `runs` made, the later ones first in rank.
+
+    data: the prepared file they were trained on, for the vocabulary of a decoder and the words of tuned phrases;
+    words: the folder of the words it was made with, the model's own by default; encoder: one in place of the model's,
+    whose head and decoder are then left out.
+    Raises ConfigError where a run made nothing a model has, or `data` is needed and not given; DataError where a run
+    was trained on features of another encoder than the model's.
+    """
+    model = modelfolder.load(base, "cpu")
+    if encoder is not None:
+        config = dataclasses.replace(
+            model.config, encoder=encoder[0].config, preprocess=encoder[1], devise=None, decoder=None
+        )
+        model = build(dataclasses.replace(config, words=None, identity=""), None)
+        model.encoder.load_state_dict(encoder[0].state_dict())
+    config, vocabulary = model.config, model.vocabulary
+    states = {name: getattr(model, name).state_dict() for name in PARTS if getattr(model, name) is not None}
+    phrases: dict[str, Tensor] = {}
+    fed: dict[str, Path] = {}  # the run, on cached features, that each of these parts is from
+    for run in runs:
+        made = _read(run)
+        found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
+        if not found:
+            raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
+        table = read_note(run / "recipe.json")
+        if table.get("kind") == "translate":
+            raise ConfigError(f"{run} made a translator", "use `vsearch assemble-translator`")
+        for name in found:
+            states[name] = below(made, f"{name}.")
+            fed.pop(name, None)
+            if "encoder" not in found:
+                fed[name] = run
+            config = _configured(config, name, table)
+        if "decoder" in found:
+            vocabulary = _vocabulary(data)
+        phrases = below(made, "phrases.") or phrases
+    whole = build(dataclasses.replace(config, words=None), vocabulary)
+    for name, state in states.items():
+        part = getattr(whole, name)
+        assert isinstance(part, nn.Module)
+        _load(part, state, name)
+    for run in fed.values():
+        _check_features(run, whole)
+    if whole.devise is None:
+        return modelfolder.save(whole, output)
+    if not phrases:
+        source = words or base
+        return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))
+    if data is None:
+        raise ConfigError("the words were tuned, too", "name the prepared file they were tuned on (--data)")
+    with tempfile.TemporaryDirectory(prefix="words-") as scratch:
+        space = tuned_space(words or base, data, phrases, Path(scratch))
+        return modelfolder.save(whole, output, Path(scratch) / "words.bin", space)
+
+
+def _read(run: Path) -> dict[str, Tensor]:
+    for name in ("best.safetensors", "recipe.json"):
+        if not (run / name).is_file():
+            raise DataError(f"no {name} in {run}", "name the output folder of `vsearch train`")
+    try:
+        return load_file(run / "best.safetensors")
+    except SafetensorError as error:
+        raise DataError(f"{run / 'best.safetensors'} is damaged: {error}", "train it again") from error
+
+
+def _check_features(run: Path, model: JointModel) -> None:
+    key = key_in_note(run)
+    if key is not None and key != key_of(model.encoder, model.config.preprocess):
+        raise DataError(
+            f"{run} was trained on features of another encoder than the model's", "name the model they were made with"
+        )
+
+
+def _configured(config: ModelConfig, name: str, table: dict[str, Any]) -> ModelConfig:
+    """`config` with the part's settings as the recipe has them; a part that went on from a model keeps its own."""
+    if name not in table:
+        return config
+    if name == "devise":
+        return dataclasses.replace(config, devise=from_dict(DeviseConfig, table[name], name))
+    if name == "decoder":
+        return dataclasses.replace(config, decoder=from_dict(DecoderConfig, table[name], name))
+    config = dataclasses.replace(config, encoder=from_dict(EncoderConfig, table[name], name))
+    if "preprocess" not in table:
+        return config
+    return dataclasses.replace(config, preprocess=from_dict(PreprocessConfig, table["preprocess"], "preprocess"))
+
+
+def _vocabulary(data: Path | None) -> Vocabulary:
+    if data is None:
+        raise ConfigError("a decoder needs its vocabulary", "name the prepared file it was trained on (--data)")
+    with open_prepared(data, "captions") as file:
+        return Vocabulary(json.loads(file.attrs["vocabulary"]))
+
+
+def _load(part: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    try:
+        part.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"the {name} that was trained does not fit the model: {error}", "check the base") from error

@@ -1,0 +1,40 @@
+"""A translator's folder from what a training made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.data.features import read_note
+from training.data.pairs import read_parallel
+from training.loop.checkpoint import load_best
+from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig, from_dict
+from vsearch.errors import ConfigError, DataError
+from vsearch.translation.network import TranslationModel
+from vsearch.translation.translator import Translator
+
+
+def load_run(run: Path, data: Path) -> Translator:
+    """The translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
+
+    Raises DataError where the folder holds none, ConfigError where it trained something else.
+    """
+    if not (run / "recipe.json").is_file():
+        raise DataError(f"no recipe.json in {run}", "name the output folder of `vsearch train translate`")
+    table = read_note(run / "recipe.json")
+    if table.get("kind") != "translate":
+        raise ConfigError(f"{run} trained no translator", "name the output folder of `vsearch train translate`")
+    source, target = read_parallel(data).languages
+    config = TranslatorConfig(
+        source_language=source.code,
+        target_language=target.code,
+        source=from_dict(SourceConfig, table.get("source", {}), "source"),
+        decoder=from_dict(DecoderConfig, table.get("decoder", {}), "decoder"),
+    )
+    model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
+    load_best(run, model)
+    return Translator(model, source, target)
+
+
+def assemble_translator(run: Path, data: Path, output: Path) -> TranslatorConfig:
+    """Write the folder `output` of the translator in `run`, see `load_run`; returns its config."""
+    return load_run(run, data).save(output)

@@ -1,0 +1,1 @@
+"""Raw data sets become the one prepared file that training reads."""

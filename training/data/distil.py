@@ -1,0 +1,175 @@
+"""Views of pictures with what a pretrained teacher says of each: the data of `training.tasks.distil`.
+
+Teacher and student see the same view ("A good teacher is patient and consistent", Beyer et al. 2022), so the views
+are cut here, once, and the teacher answers each of them once. Labelled small pictures are kept whole.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import math
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.data.pictures import in_order
+from training.data.prepared import PreparedWriter
+from vsearch.errors import DataError, PictureError
+from vsearch.image.decode import decode as decode_file
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Progress = Callable[[int, int], None]
+TEACHER_SIDE = 224
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture to show to the teacher: encoded bytes to store, and a name."""
+
+    encoded: bytes
+    name: str
+    label: int = -1
+
+
+def load_teacher(folder: Path) -> nn.Module:
+    """The teacher in `folder`, whose `teacher.py` defines the module `Teacher`.
+
+    It maps uint8 pictures (B, 3, 224, 224) to a dict of `pool` (B, C) and `logits` (B, K).
+    """
+    script = folder / "teacher.py"
+    if not script.is_file():
+        raise DataError(f"no teacher.py in {folder}", "name the folder that holds the teacher")
+    spec = importlib.util.spec_from_file_location("vsearch_teacher", script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    teacher: nn.Module = module.Teacher()
+    return teacher.eval()
+
+
+def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A random box (left, top, right, bottom) of 15 to 70 % of the area, aspect ratio between 3/4 and 4/3."""
+    area = rng.uniform(0.15, 0.7) * width * height
+    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    w, h = min(width, round(math.sqrt(area * ratio))), min(height, round(math.sqrt(area / ratio)))
+    left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+    return int(left), int(top), int(left) + w, int(top) + h
+
+
+def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
+    """The whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG.
+
+    Raises PictureError where the file is no picture.
+    """
+    rng = np.random.default_rng([seed, *path.name.encode()])
+    picture = decode_file(path)
+    boxes = [(0, 0, *picture.size)] + [crop_box(*picture.size, rng) for _ in range(crops)]
+    views = []
+    for k, box in enumerate(boxes):
+        buffer = io.BytesIO()
+        picture.resize((side, side), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0).save(
+            buffer, "JPEG", quality=92
+        )
+        views.append(View(buffer.getvalue(), f"{path.name}#{k}"))
+    return views
+
+
+def photo_views(paths: list[Path], crops: int, side: int, seed: int) -> Iterator[View]:
+    """The views of all photos in order; a file that is no picture is left out."""
+    for _, views in in_order(lambda path: cut_views(path, crops, side, seed), paths):
+        if not isinstance(views, PictureError):
+            yield from views
+
+
+def shard_views(shards: list[Path]) -> Iterator[View]:
+    """The labelled pictures of Tiny-ImageNet shards (npz of `bytes`, `offsets`, `labels`)."""
+    for shard in shards:
+        flat, offsets, labels = read_shard(shard, "bytes", "offsets", "labels")
+        if len(offsets) != len(labels) + 1:
+            raise DataError(f"{shard} has {len(offsets)} offsets for {len(labels)} labels", "copy the shard anew")
+        for i, label in enumerate(labels):
+            yield View(flat[offsets[i] : offsets[i + 1]].tobytes(), f"{shard.stem}#{i}", int(label))
+
+
+def read_shard(shard: Path, *names: str) -> list[NDArray[Any]]:
+    """Arrays of a shard by their names. Raises DataError where the file is damaged or lacks one."""
+    try:
+        with np.load(shard, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{shard} is no shard of labelled pictures: {error}", "copy the shard anew") from None
+
+
+def batches(views: Iterator[View], size: int) -> Iterator[list[View]]:
+    batch: list[View] = []
+    for view in views:
+        batch.append(view)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def decode(view: View) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(view.encoded)) as file:
+        return np.asarray(file.convert("RGB").resize((TEACHER_SIDE, TEACHER_SIDE), Image.Resampling.BILINEAR))
+
+
+def prepare_distil(
+    output: Path, photos: list[Path], shards: list[Path], classes: list[tuple[str, list[str]]], teacher_folder: Path,
+    crops: int = 8, side: int = 160, seed: int = 0, progress: Progress | None = None,
+) -> None:  # fmt: skip
+    """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer.
+
+    A photo that cannot be read is left out. Raises DataError where no picture is given or can be read.
+    """
+    import torch
+
+    if not photos and not shards:
+        raise DataError("neither a photo nor a labelled picture to distil on")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    teacher = load_teacher(teacher_folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    total = len(photos) * (crops + 1)
+    total += sum(len(read_shard(shard, "labels")[0]) for shard in shards)
+
+    def views() -> Iterator[View]:
+        yield from shard_views(shards)
+        yield from photo_views(photos, crops, side, seed)
+
+    def answer(batch: list[View], threads: ThreadPoolExecutor) -> dict[str, Tensor]:
+        pictures = (
+            torch.from_numpy(np.stack(list(threads.map(decode, batch)))).to(device).permute(0, 3, 1, 2)
+        )  # channels last
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
+            out: dict[str, Tensor] = teacher(pictures)
+        return out
+
+    labels: list[int] = []
+    writer = PreparedWriter(output, "distil", classes=json.dumps(classes), teacher=teacher_folder.name, seed=seed)
+    with writer, ThreadPoolExecutor() as threads:
+        for batch in batches(views(), 64):
+            out = answer(batch, threads)
+            writer.add_pictures([v.encoded for v in batch], [v.name for v in batch], "train")
+            for name in ("pool", "logits"):
+                writer.append(f"teacher/{name}", out[name].half().cpu().numpy())
+            labels += [v.label for v in batch]
+            if progress:
+                progress(len(labels), total)
+        if not labels:
+            raise DataError("not one picture to distil on can be read", "name folders of photos")
+        writer.write("labels/class", np.asarray(labels, np.int16))

@@ -1,0 +1,244 @@
+"""A frozen encoder's features of every picture of a prepared file, computed once.
+
+The file is HDF5: `name` (I,), `pool` (I, C) and `grid` (I, N, C) float16, or (I, A, ...) with A views of each picture,
+and the attribute `key`, a hash of the encoder's weights and of the preprocessing: features of another are refused.
+Files of any other network with `name`, `pool` and `grid` serve as well; they have no key and are taken on trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.distil import TEACHER_SIDE, load_teacher
+from training.data.prepared import Stored, read_stored, to_picture
+from vsearch.config import PreprocessConfig
+from vsearch.device import autocast, fast_bf16
+from vsearch.errors import DataError
+from vsearch.image.pixels import to_pixels
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.fast.memory import keep_memory
+from vsearch.networks.fast.openvino import compiled, quick_encoder, usable
+from vsearch.storage.modelfolder import stored
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features in memory: `pool` (I, A, C), `grid` (I, A, N, C) or None; A views, the first the plain picture; and the
+    key of what made them, "" where the file does not say."""
+
+    pool: NDArray[np.float16]
+    grid: NDArray[np.float16] | None
+    key: str = ""
+
+
+def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
+    """A hash of the encoder's weights, its buffers and the preprocessing.
+
+    Weights count as a model folder stores them, so that a trained encoder and the model made of it have one key.
+    """
+    digest = hashlib.sha256(repr((encoder.config, preprocess)).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(stored(value, half=True).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Network:
+    """What features are made with: uint8 pictures (B, 3, S, S) -> grid (B, N, C) and pool (B, C); S is `side`."""
+
+    see: Callable[[Tensor], tuple[Tensor, Tensor]]
+    side: int
+    key: str
+
+
+def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torch.device) -> Network:
+    """An encoder of ours, moved to `device`; OpenVINO runs it where that is quicker."""
+    key = key_of(encoder, preprocess)
+    if usable(device):
+        return Network(compiled(encoder, preprocess), preprocess.side, key)
+    see = quick_encoder(encoder.to(device), preprocess, fast_bf16(device))
+    return Network(see, preprocess.side, key)
+
+
+def teacher_network(folder: Path, device: torch.device) -> Network:
+    """A network by a `teacher.py`, as `distil.load_teacher` reads it, whose answer has a `grid` (B, C, H, W), too."""
+    teacher = load_teacher(folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+
+    def see(images: Tensor) -> tuple[Tensor, Tensor]:
+        out = teacher(images.contiguous(memory_format=torch.channels_last))
+        cells = out["grid"] if "grid" in out else out["pool"][:, :, None]
+        return cells.flatten(2).transpose(1, 2), out["pool"]
+
+    return Network(see, TEACHER_SIDE, digest.hexdigest())
+
+
+def write_features(
+    network: Network, prepared: Path, output: Path, device: torch.device, grid: bool = True, views: int = 1,
+    batch: int = 64, progress: Progress | None = None,
+) -> None:  # fmt: skip
+    """Compute the features of all pictures in `prepared`. View 0 is the picture, view 1 its mirror image, further ones
+    are crops of seven eighths of both sides at a corner, mirrored at every other view.
+
+    Raises DataError where `prepared` is no prepared file."""
+    partial = output.with_name(output.name + ".partial")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if device.type == "cpu":
+        keep_memory()
+    with _opened(prepared, ("pictures/name",)) as pictures, h5py.File(partial, "w") as file:
+        file["name"] = pictures["pictures/name"][:]
+        total = len(file["name"])
+        file.attrs["key"] = network.key
+        start = 0
+        for pixels in _pixels(pictures, total, network.side, views, batch):
+            cells, pool = _encode(network, pixels, device)
+            shape = (len(pixels) // views, views)
+            _append(file, "pool", pool.view(*shape, -1), total)
+            if grid:
+                _append(file, "grid", cells.reshape(*shape, *cells.shape[1:]), total)
+            start += shape[0]
+            if progress:
+                progress(start, total)
+        file.attrs["complete"] = True
+    os.replace(partial, output)
+
+
+@torch.inference_mode()
+def _encode(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor]:
+    with autocast(device):
+        grid, pool = network.see(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
+    return grid.half().cpu(), pool.half().cpu()
+
+
+def _append(file: h5py.File, name: str, rows: Tensor, total: int) -> None:
+    if name not in file:
+        file.create_dataset(name, (total, *rows.shape[1:]), "f2", chunks=(1, *rows.shape[1:]))
+        file[name].attrs["filled"] = 0
+    start = int(file[name].attrs["filled"])
+    file[name][start : start + len(rows)] = rows.numpy()
+    file[name].attrs["filled"] = start + len(rows)
+
+
+def _pixels(file: h5py.File, total: int, side: int, views: int, batch: int) -> Iterator[NDArray[np.uint8]]:
+    """Batches of decoded pictures (n * views, S, S, 3), all views of a picture side by side."""
+    per_batch = max(1, batch // views)
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, total, per_batch):
+            chunk = read_stored(file, range(start, min(start + per_batch, total)))
+            yield np.concatenate(list(pool.map(lambda stored: cut(stored, side, views), chunk)))
+
+
+def cut(stored: Stored, side: int, views: int) -> NDArray[np.uint8]:
+    """The views of one picture, encoded or raw: (views, S, S, 3)."""
+    picture = to_picture(stored)
+    width, height = picture.size
+    out = []
+    for view in range(views):
+        box = (0.0, 0.0, float(width), float(height))
+        if view > 1:
+            left, top = ((view // 2 - 1) % 2) * width / 8, ((view // 4) % 2) * height / 8
+            box = (left, top, left + width * 7 / 8, top + height * 7 / 8)
+        pixels = to_pixels(picture.crop(tuple(round(x) for x in box)) if view > 1 else picture, side)  # type: ignore[arg-type]
+        out.append(pixels[:, ::-1] if view % 2 else pixels)
+    return np.stack(out)
+
+
+def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid: bool = True) -> Features:
+    """The features of the pictures `names`, in that order.
+
+    Raises DataError where a name is missing, or the features are another encoder's than `key` says.
+    """
+    if not path.is_file():
+        raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
+    with _opened(path, ("name", "pool")) as file:
+        if key is not None and file.attrs.get("key", key) != key:
+            raise DataError(f"{path} holds features of another encoder or preprocessing", "prepare the features again")
+        rows = {name: i for i, name in enumerate(file["name"][:])}
+        missing = [n for n in names if n not in rows]
+        if missing:
+            raise DataError(f"{path} lacks {len(missing)} pictures, {missing[0].decode()} first", "prepare them again")
+        order = np.asarray([rows[n] for n in names])
+        pool = file["pool"][:][order]
+        cells = file["grid"][:] if grid and "grid" in file else None
+        if cells is not None and not np.array_equal(order, np.arange(len(cells))):
+            cells = cells[order]
+        found = str(file.attrs.get("key", ""))
+    if pool.ndim == 2:
+        pool, cells = pool[:, None], None if cells is None else cells[:, None]
+    return Features(pool, cells, found)
+
+
+def key_in(path: Path) -> str:
+    """The key of the network and preprocessing that made the features in a file; "" where it does not say.
+
+    Raises DataError where there is no such file.
+    """
+    if not path.is_file():
+        raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
+    with _opened(path, ("name", "pool")) as file:
+        return str(file.attrs.get("key", ""))
+
+
+def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
+    """An HDF5 file that holds the data sets `held`; DataError where it is none."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is not a readable HDF5 file", "make it with `vsearch prepare`") from error
+    missing = [name for name in held if name not in file]
+    if missing:
+        file.close()
+        raise DataError(f"{path} has no {missing[0]!r}: it is another kind of file", "check which file goes where")
+    return file
+
+
+NOTE = "features.json"
+
+
+def note_key(run: Path, features: Path) -> None:
+    """Write into the output folder of a training what its features were made with.
+
+    Raises DataError where it was begun on features of another encoder or preprocessing.
+    """
+    key = key_in(features)
+    if key_in_note(run) not in (None, key):
+        raise DataError(
+            f"the training in {run} was begun on features of another encoder or preprocessing",
+            "go on with those, or name another output folder",
+        )
+    (run / NOTE).write_text(json.dumps({"key": key}) + "\n", "utf-8")
+
+
+def key_in_note(run: Path) -> str | None:
+    """What `note_key` wrote, or None. Raises DataError where it is damaged."""
+    path = run / NOTE
+    return str(read_note(path).get("key", "")) if path.is_file() else None
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """A JSON table that a training left in its folder. Raises DataError where it is damaged."""
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}", "train into a new folder") from error
+    if not isinstance(table, dict):
+        raise DataError(f"{path} is damaged: it is no table", "train into a new folder")
+    return table

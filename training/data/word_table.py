@@ -1,0 +1,88 @@
+"""The words of captions, or of the names of classes, with their vectors: a training can tune them without fastText.
+
+In the prepared file (W words, D word-vector size): `words/word` (W,) str, `words/vector` (W, D) float16 of length 1 (0
+where a word has none), `words/weight` (W,) float32, `words/known` (W,) bool (the dictionary has it), `words/mean` (D,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.prepared import PreparedWriter
+from vsearch.errors import DataError
+from vsearch.text.phrase import PhraseSpace
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """W words: unit vectors (W, D), weights (W,), whether the dictionary has them (W,), and the mean caption (D,)."""
+
+    words: list[str]
+    vectors: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    mean: NDArray[np.float32]
+
+    def joined(self, other: WordTable) -> WordTable:
+        """These words, then those of `other` that are not among them. Raises DataError where a word of both, or the
+        mean, is not the same."""
+        index = {word: i for i, word in enumerate(self.words)}
+        both = [(index[word], i) for i, word in enumerate(other.words) if word in index]
+        same = self.mean.shape == other.mean.shape and np.allclose(self.mean, other.mean, atol=1e-3)
+        if not same or not all(np.allclose(self.vectors[i], other.vectors[k], atol=5e-3) for i, k in both):
+            raise DataError("captions and labels were prepared with different words", "prepare both with the same")
+        new = [i for i, word in enumerate(other.words) if word not in index]
+        return WordTable(
+            self.words + [other.words[i] for i in new],
+            np.concatenate([self.vectors, other.vectors[new]]),
+            np.concatenate([self.weights, other.weights[new]]),
+            np.concatenate([self.known, other.known[new]]),
+            self.mean,
+        )
+
+    def rows(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """The rows of the words of M tokenised captions, (M, L), filled up with -1."""
+        index = {word: i for i, word in enumerate(self.words)}
+        split = [text.split() for text in texts]
+        table = np.full((len(split), max(map(len, split), default=0)), -1, np.int64)  # (M, L)
+        for row, words in zip(table, split, strict=True):
+            row[: len(words)] = [index[word] for word in words]
+        return table
+
+
+def table_of(texts: Sequence[str], space: PhraseSpace) -> WordTable:
+    """The words of tokenised captions, in alphabetical order."""
+    words = sorted({word for text in texts for word in text.split()})
+    vectors = np.array([space.vectors.unit(word) for word in words], np.float32).reshape(len(words), -1)
+    weights = np.array([space.idf.get(word, space.default_idf) for word in words], np.float32)
+    known = np.array([word in space.vectors for word in words], np.bool_)
+    return WordTable(words, vectors, weights, known, space.mean)
+
+
+def write_words(writer: PreparedWriter, texts: Sequence[str], space: PhraseSpace) -> None:
+    """Put the table of the words in `texts` into a prepared file."""
+    table = table_of(texts, space)
+    writer.write("words/word", table.words)
+    writer.write("words/vector", table.vectors.astype(np.float16))
+    writer.write("words/weight", table.weights)
+    writer.write("words/known", table.known)
+    writer.write("words/mean", table.mean)
+
+
+def read_words(file: h5py.File) -> WordTable:
+    """Raises DataError where the file, of an earlier version, has no table of words."""
+    if "words" not in file:
+        raise DataError(f"{file.filename} has no table of words", "prepare it again")
+    group = file["words"]
+    return WordTable(
+        [str(word) for word in group["word"].asstr()[:]], group["vector"][:].astype(np.float32), group["weight"][:],
+        group["known"][:], group["mean"][:],
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Measures of finished models and of trainings."""

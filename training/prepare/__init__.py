@@ -1,1 +1,0 @@
-"""Data-set readers: a raw data set becomes one HDF5 file that training reads."""

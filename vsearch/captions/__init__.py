@@ -1,0 +1,1 @@
+"""Captions: beam search over a decoder, and the choice among its captions."""

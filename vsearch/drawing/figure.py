@@ -1,0 +1,44 @@
+"""Figures by matplotlib, which is an extra."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vsearch.distribution import install_hint
+from vsearch.errors import VsearchError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def require() -> None:
+    """Raises VsearchError where there is nothing to draw with."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise VsearchError("drawing needs matplotlib", install_hint("plots")) from None
+
+
+def literal(word: str) -> str:
+    """A word without the signs that matplotlib takes for formulas."""
+    return word.replace("$", r"\$")
+
+
+def plain(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty sheet of so many inches, drawn without a screen."""
+    require()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

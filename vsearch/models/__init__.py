@@ -1,1 +1,0 @@
-"""The parts of the joint model, as torch modules."""

@@ -1,0 +1,1 @@
+"""The networks, written as the papers describe them."""

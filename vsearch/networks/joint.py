@@ -1,0 +1,154 @@
+"""The joint model: one look at a picture gives its place among words, and its description.
+
+Shapes: B batch, S side in pixels, C channels, D word-vector size, N grid cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vsearch.captions.beam import Caption, beam_search
+from vsearch.captions.rerank import Agreement, Place
+from vsearch.config import ModelConfig
+from vsearch.device import autocast, fast_bf16, moved
+from vsearch.errors import ModelError
+from vsearch.image.pixels import normalise
+from vsearch.networks.decoders import Decoder, quick
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.encoder import Encoder
+from vsearch.networks.fast.openvino import See, compiled, quick_encoder, usable
+from vsearch.text.vocab import Vocabulary
+
+COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model says of B pictures: unit vectors (B, D), with D = 0 where the model has no DeViSE head, and for each
+    picture its captions, best first; None where none were asked for or the model has no decoder."""
+
+    vectors: NDArray[np.float32]
+    captions: list[list[Caption]] | None
+
+
+class JointModel(nn.Module):
+    """An encoder under a DeViSE head and a caption decoder, either of which may be missing."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        encoder: Encoder,
+        devise: DeviseHead | None,
+        decoder: Decoder | None,
+        vocabulary: Vocabulary | None,
+    ) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.encoder, self.devise, self.decoder = encoder, devise, decoder
+        self.place: Place | None = None  # where captions lie among words; see `vsearch.captions.rerank`
+        self._fast: tuple[object, See, Decoder | None] | None = None
+        self._seen = 0  # pictures, through what `_fast` holds
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels (B, 3, S, S) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
+
+        Raises ValueError where the model has no DeViSE head.
+        """
+        if self.devise is None:
+            raise ValueError("this model has no DeViSE head")
+        return cast(Tensor, self.devise(self.encoder(normalise(pixels, self.config.preprocess))[1]))
+
+    @torch.inference_mode()
+    def describe(
+        self,
+        pixels: Tensor,
+        *,
+        captions: bool = True,
+        beam: int | None = None,
+        n_best: int = 1,
+        block_repeats: bool | None = None,
+    ) -> Description:
+        """One pass of the encoder over uint8 pixels (B, 3, S, S) for both heads, the quick way; any device.
+
+        On a processor that multiplies bfloat16 the encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures,
+        where that is installed.
+        `beam` and `block_repeats` are the decoder's own where None. Evaluation mode holds for the call,
+        whatever the model's mode is.
+        """
+        training = self.training
+        self.eval()
+        try:
+            return self._describe(pixels, captions, beam, n_best, block_repeats)
+        finally:
+            self.train(training)
+
+    def text(self, caption: Caption) -> str:
+        """The caption as a line of words."""
+        if self.vocabulary is None:
+            raise ValueError("this model has no vocabulary")
+        return " ".join(self.vocabulary.decode(caption.tokens))
+
+    def _describe(
+        self, pixels: Tensor, captions: bool, beam: int | None, n_best: int, block_repeats: bool | None
+    ) -> Description:
+        parameter = next(self.encoder.parameters())
+        see, decoder = self._fast_parts()
+        grid, pool = see(moved(pixels, parameter.device))
+        self._count(len(pixels), parameter.device)
+        vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
+        placed = vectors.float().cpu().numpy()  # (B, D)
+        if not captions or decoder is None:
+            return Description(placed, None)
+        c = decoder.config
+        width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
+        agreement = self._agreement(c.agreement)
+        with autocast(parameter.device):
+            memory, count = grid.to(parameter.dtype), n_best if agreement is None else max(n_best, width)
+            found = beam_search(decoder, memory, width, c.max_len, c.length_power, count, block)
+        if agreement is not None:
+            found = [own[:n_best] for own in agreement.order(found, placed, self._words)]
+        return Description(placed, found)
+
+    def set_agreement(self, weight: float) -> None:
+        """Let the DeViSE head have a say in captions with this weight, see `vsearch.captions.rerank`; 0: none.
+
+        Raises ModelError where the model has no decoder, head or words.
+        """
+        if self.decoder is None or self.devise is None or self.place is None:
+            raise ModelError("this model has not both heads and words", "use one that describes and places pictures")
+        self.decoder.config = dataclasses.replace(self.decoder.config, agreement=weight)
+        self._fast = None
+
+    def _agreement(self, weight: float) -> Agreement | None:
+        """None where the heads cannot agree: without weight, head or words."""
+        return Agreement(self.place, weight) if weight and self.place is not None and self.devise is not None else None
+
+    def _words(self, caption: Caption) -> list[str]:
+        return self.text(caption).split()
+
+    def _fast_parts(self) -> tuple[See, Decoder | None]:
+        """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
+        tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
+        key = tuple((t.data_ptr(), t._version) for t in tensors)
+        if self._fast is None or self._fast[0] != key:
+            half = fast_bf16(tensors[0].device)
+            with torch.inference_mode(False):
+                see = quick_encoder(self.encoder, self.config.preprocess, half)
+                self._fast = (key, see, None if self.decoder is None else quick(self.decoder, half))
+            self._seen = 0
+        return self._fast[1:]
+
+    def _count(self, pictures: int, device: torch.device) -> None:
+        """Exchange the quick encoder for a quicker one when it has seen enough pictures."""
+        before, self._seen = self._seen, self._seen + pictures
+        if before < COMPILE_AFTER <= self._seen and usable(device):
+            assert self._fast is not None
+            with torch.inference_mode(False):
+                self._fast = (self._fast[0], compiled(self.encoder, self.config.preprocess), self._fast[2])

@@ -1,0 +1,223 @@
+"""A model on disk: model.safetensors, config.json, vocab.json, words.bin, phrase.json. No pickle, ever.
+
+Weights have the keys encoder.*, devise.* and decoder.*. Matrices are stored in float16, all else (biases, statistics)
+as it is. torch is imported only where weights are read or written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsearch.captions.rerank import in_folder
+from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
+from vsearch.errors import ConfigError, ModelError
+from vsearch.scores import FILE as RANKING
+from vsearch.text.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vsearch.networks.joint import JointModel
+    from vsearch.text.phrase import PhraseSpace
+
+WEIGHTS, CONFIG, VOCABULARY, FORMAT = "model.safetensors", "config.json", "vocab.json", 1
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
+
+
+def bundled() -> Path:
+    """The folder of the model that comes with the package."""
+    return Path(__file__).parents[1] / "bundled"
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config.json of a model folder, without torch.
+
+    Raises ModelError where it is missing, unreadable or of a newer format, ConfigError where a setting is unknown.
+    """
+    check_folder(folder)
+    path = folder / CONFIG
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", "copy or download the model again") from None
+    if isinstance(table, dict) and table.get("format", FORMAT) != FORMAT:
+        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
+    if isinstance(table, dict) and table.get("kind") == "translator":
+        raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by --translator instead")
+    try:
+        return from_dict(ModelConfig, table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", error.hint) from None
+
+
+def save(
+    model: JointModel,
+    folder: Path,
+    words: Path | None = None,
+    phrase: PhraseSpace | None = None,
+    half: bool = True,
+) -> ModelConfig:
+    """Write `model` into `folder`, with a copy of the word vectors and the phrase space where given.
+
+    A ranking that is there already is of another model, and is removed.
+
+    Every file takes its name only when complete, config.json last. Returns the config with its identity.
+    """
+    from safetensors.torch import save as to_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: stored(tensor, half) for name, tensor in model.state_dict().items()}
+    config = dataclasses.replace(model.config, format=FORMAT)
+    if words is not None:
+        config = dataclasses.replace(config, words=_copy_words(words, folder, config))
+    config = dataclasses.replace(config, identity=identity(state, config))
+    if phrase is not None:
+        phrase.save(folder)
+    if model.vocabulary is not None:
+        model.vocabulary.save(folder / VOCABULARY)
+    (folder / RANKING).unlink(missing_ok=True)
+    write(folder / WEIGHTS, to_bytes(state))
+    write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+    return config
+
+
+def load(folder: Path, device: str = "auto") -> JointModel:
+    """The model in `folder`, float32, on `device`, in evaluation mode.
+
+    Raises ModelError for a missing or damaged file, a pickle instead of safetensors, weights that do not fit the
+    config (naming them) or are not those the config was written with; ConfigError for a wrong setting.
+    """
+    import torch
+
+    from vsearch.device import resolve
+    from vsearch.networks.build import build
+
+    config = read_config(folder)
+    vocabulary = Vocabulary.load(folder / VOCABULARY) if config.decoder is not None else None
+    state = read_weights(folder)
+    found = identity(state, config)
+    if config.identity and config.identity != found:
+        raise ModelError(
+            f"the weights in {folder} are not those its {CONFIG} was written with", "copy or download the model again"
+        )
+    with torch.device("meta"):
+        model = build(dataclasses.replace(config, identity=found), vocabulary)
+    check_fit(folder, model.state_dict(), state)
+    full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    model.load_state_dict(full, assign=True)
+    if config.words is not None:
+        model.place = in_folder(folder)
+    return model.eval().to(resolve(device))
+
+
+def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:
+    """sha256 over weights as stored, preprocessing and words: vectors of different identity are never compared."""
+    words = config.words.sha256 if config.words is not None else ""
+    return digest(state, json.dumps([to_dict(config.preprocess), config.encoder.name, words]))
+
+
+def digest(state: Mapping[str, Tensor], settings: str) -> str:
+    """sha256 over `settings` and the weights as stored."""
+    import torch
+
+    found = hashlib.sha256(settings.encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def stored(tensor: Tensor, half: bool) -> Tensor:
+    """A tensor as it goes to disk, where `half`: matrices that fit into float16 in that."""
+    tensor = tensor.detach().cpu().contiguous()
+    if half and tensor.is_floating_point() and tensor.ndim > 1 and bool(tensor.half().isfinite().all()):
+        return tensor.half()
+    return tensor
+
+
+def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
+    if config.devise is None:
+        raise ModelError("a model without a DeViSE head has no use for word vectors", "save it without them")
+    target = folder / f"words{words.suffix}"
+    if words.resolve() != target.resolve():
+        partial = target.with_name(target.name + ".partial")
+        shutil.copyfile(words, partial)
+        os.replace(partial, target)
+    with target.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return WordsConfig(target.name, digest, config.devise.dim)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that takes its name only when complete."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ModelError where there is no such folder."""
+    if folder.is_file():
+        if folder.suffix.lower() in PICKLES:
+            raise ModelError(f"{folder} is a pickle file, which can run any code when opened", _HINT)
+        raise ModelError(f"{folder} is a file", "name the folder that holds the model")
+    if not folder.is_dir() and folder == bundled():
+        raise ModelError(
+            f"the bundled model is missing: {folder}", "the checkout or installation is incomplete: redo it"
+        )
+    if not folder.is_dir():
+        raise ModelError(f"no model folder at {folder}", "check the path, or leave it away for the bundled model")
+
+
+_HINT = f"vsearch opens {WEIGHTS} only: convert the weights with safetensors.torch.save_file"
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model folder. Raises ModelError where they are missing, damaged, or a pickle."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in PICKLES and p.stem != "words"]
+        if pickles:
+            raise ModelError(f"{folder} holds {pickles[0]}, a pickle file, which can run any code when opened", _HINT)
+        raise ModelError(f"no {WEIGHTS} in {folder}", "copy or download the model again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {error}", "copy or download the model again") from None
+
+
+def check_fit(folder: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ModelError naming the weights that are missing, left over or of another shape."""
+    shapes = [
+        f"{name} {list(found[name].shape)} for {list(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    faults = {
+        "missing": wanted.keys() - found.keys(),
+        "unexpected": found.keys() - wanted.keys(),
+        "of wrong shape": shapes,
+    }
+    told = [f"{what}: {_some(names)}" for what, names in faults.items() if names]
+    if told:
+        raise ModelError(
+            f"the weights in {folder} do not fit its {CONFIG}: {'; '.join(told)}", "the two are of different models"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,197 @@
+"""A translator as others want it: sentences in, sentences out; and its folder on disk.
+
+The folder holds model.safetensors, config.json, source.json and target.json (the vocabularies) and, where words are
+parted into pieces, source.bpe.json and target.bpe.json. Shapes: N units of the source, its end mark included, T of the
+target.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.config import TranslatorConfig, from_dict, to_dict
+from vsearch.errors import ConfigError, ModelError
+from vsearch.storage import modelfolder
+from vsearch.translation.language import Language
+
+if TYPE_CHECKING:
+    import torch
+
+    from vsearch.translation.network import TranslationModel
+
+FORMAT, AT_ONCE = 1, 64  # sentences searched at a time
+END_LABEL = "(end)"
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A sentence's translation: its text, the units of both sides, and `attention` (T, N) of each target unit over the
+    source units and, last, the end mark; None where the decoder has no attention."""
+
+    text: str
+    source: list[str]
+    target: list[str]
+    log_probability: float
+    attention: NDArray[np.float32] | None = None
+
+
+class Translator:
+    """A model with the languages of its two sides."""
+
+    def __init__(self, model: TranslationModel, source: Language, target: Language) -> None:
+        """`model` is put into evaluation mode."""
+        self.model, self.source, self.target = model.eval(), source, target
+        self._fast: TranslationModel | None = None
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Translator:
+        """That in `folder`, float32, on `device`.
+
+        Raises ModelError for a missing or damaged file, a folder of another kind of model, or weights that do not fit;
+        ConfigError for a wrong setting.
+        """
+        from vsearch.device import resolve
+        from vsearch.translation.network import TranslationModel
+
+        config = read_config(folder)
+        source = Language.load(folder, "source", config.source_language)
+        target = Language.load(folder, "target", config.target_language)
+        state = modelfolder.read_weights(folder)
+        if config.identity and config.identity != modelfolder.digest(state, _settings(config)):
+            raise ModelError(
+                f"{folder} holds weights other than its config.json was written with", "copy or make the model again"
+            )
+        model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
+        modelfolder.check_fit(folder, model.state_dict(), state)
+        model.load_state_dict({name: t.float() for name, t in state.items()})
+        return cls(model.to(resolve(device)), source, target)
+
+    def save(self, folder: Path) -> TranslatorConfig:
+        """Write the folder, config.json last; matrices in float16. Returns the config with its identity."""
+        from safetensors.torch import save as to_bytes
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: modelfolder.stored(t, half=True) for name, t in self.model.state_dict().items()}
+        config = dataclasses.replace(self.model.config, format=FORMAT)
+        config = dataclasses.replace(config, identity=modelfolder.digest(state, _settings(config)))
+        self.source.save(folder, "source")
+        self.target.save(folder, "target")
+        modelfolder.write(folder / modelfolder.WEIGHTS, to_bytes(state))
+        modelfolder.write(folder / modelfolder.CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+        return config
+
+    def translate(self, texts: Sequence[str], beam: int | None = None) -> list[Translation]:
+        """The best translation of each sentence; `beam` None takes the model's own number.
+
+        Raises QueryError for a sentence that cannot be translated, see `Language.check`.
+        """
+        for text in texts:
+            self.source.check(text, self.model.config.longest)
+        ids = [self.source.encode(text) for text in texts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # of like length at a time
+        found: dict[int, Translation] = {}
+        for start in range(0, len(order), AT_ONCE):
+            rows = order[start : start + AT_ONCE]
+            found |= zip(rows, self._some([texts[i] for i in rows], [ids[i] for i in rows], beam), strict=True)
+        return [found[i] for i in range(len(texts))]
+
+    def _some(self, texts: list[str], ids: list[list[int]], beam: int | None) -> list[Translation]:
+        from vsearch.translation.network import pad
+
+        if self._fast is None:
+            self._fast = quick_model(self.model)
+        captions = search(self._fast, pad(ids), beam)
+        return [self._read(text, *best) for text, best in zip(texts, captions, strict=True)]
+
+    def _read(self, text: str, tokens: list[int], log_p: float, attention: NDArray[np.float32] | None) -> Translation:
+        source, units = self.source.units(text), self.target.vocabulary.decode(tokens)
+        names = [*map(self.source.label, source), END_LABEL]
+        weights = None if attention is None else attention[:, : len(names)]
+        return Translation(self.target.text(units), names, [*map(self.target.label, units)], log_p, weights)
+
+
+Found = tuple[list[int], float, NDArray[np.float32] | None]
+
+
+def search(model: TranslationModel, ids: torch.Tensor, beam: int | None = None) -> list[Found]:
+    """Beam search for each of the source sentences `ids` (B, N): target ids, log-probability and attention (T, N)."""
+    from vsearch.captions.beam import beam_search
+    from vsearch.device import autocast
+
+    device, c = next(model.parameters()).device, model.config.decoder
+    with autocast(device):
+        found = beam_search(
+            model, ids.to(device), beam or c.beam, c.max_len, c.length_power, block_repeats=c.block_repeats
+        )
+    return [(best.tokens, best.log_probability, best.attention) for best, *_ in found]
+
+
+def quick_model(model: TranslationModel) -> TranslationModel:
+    """The same for decoding, faster where the device is quick at bfloat16."""
+    from vsearch.device import fast_bf16
+    from vsearch.networks.decoders import quick
+
+    fast = copy.deepcopy(model).requires_grad_(False).eval()
+    fast.decoder = quick(fast.decoder, fast_bf16(next(model.parameters()).device))
+    return fast
+
+
+def read_config(folder: Path) -> TranslatorConfig:
+    """The config.json of a translator's folder.
+
+    Raises ModelError where it is missing, unreadable, of a newer format or of another kind of model, ConfigError where
+    a setting is unknown.
+    """
+    modelfolder.check_folder(folder)
+    path = folder / modelfolder.CONFIG
+    try:
+        table: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"no {path.name} in {folder}", "name the folder of a translator") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", "copy or make the model again") from None
+    if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
+        raise ModelError(f"{folder} holds no translator", "name one that `vsearch assemble-translator` wrote")
+    if table.get("format", FORMAT) != FORMAT:
+        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
+    try:
+        return from_dict(TranslatorConfig, table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", error.hint) from None
+
+
+def find(source: str, target: str, folder: Path | None = None) -> Path:
+    """The folder of a translator from language `source` to `target`: `folder` where given, else a bundled one.
+
+    Raises ConfigError for an unknown language, ModelError where there is none or `folder` is of other languages.
+    """
+    from vsearch.translation.sentence import check_language
+
+    names = check_language(source), check_language(target)
+    if folder is None:
+        folder = modelfolder.bundled() / "translators" / "-".join(names)
+        if not folder.is_dir():
+            raise ModelError(
+                f"no translator from {source} to {target} comes with vsearch",
+                "train one (vsearch prepare pairs, train translate, assemble-translator) and name it by --translator",
+            )
+    config = read_config(folder)
+    if (config.source_language, config.target_language) != names:
+        raise ModelError(
+            f"{folder} translates from {config.source_language} to {config.target_language}, not {source} to {target}",
+            "name another one, or the languages it has",
+        )
+    return folder
+
+
+def _settings(config: TranslatorConfig) -> str:
+    return json.dumps(to_dict(dataclasses.replace(config, identity="")), sort_keys=True)
