@@ -1,12 +1,13 @@
 # make demo [PHOTOS=~/Pictures]   install into .venv, index some photos, search them, caption one, write demo/results.html
 # make test                       install what tests need, run every check
 # make hooks                      run the same tools before every commit
+# make docs                       write the command reference, build the site in docs/_build/html (no network needed)
 #
 # Needs make, Python 3.11 or 3.12 with venv, and the Python package index. An existing .venv is used as it is.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test lint types layers unit hooks help
+.PHONY: demo test docs lint types layers unit hooks help
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
@@ -22,7 +23,7 @@ EXPANDED = $(shell p='$(subst ','\'',$(PHOTOS))'; case "$$p" in ("~"|"~/"*) p=$$
 QUOTED = '$(subst ','\'',$(EXPANDED))'
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -37,6 +38,11 @@ $(BIN)/python:
 	@echo "installing into .venv (the first time takes minutes)" >&2
 	@$(PIP) install --editable '.[test]'
 	@touch $@
+
+docs: .venv/.test-installed
+	$(BIN)/cog -r -I docs -I . docs/reference/commands.md
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "the site: file://$(CURDIR)/docs/_build/html/index.html"
 
 demo/photos: .venv/.demo-installed
 	@mkdir -p demo/photos

@@ -1,6 +1,6 @@
 """Word vectors to ship: fastText skip-gram with subwords over a corpus and the training captions, then cut to size.
 
-How the sizes were chosen stands in benchmarks/words.md. fastText updates its matrices without locks, so a run is
+How the sizes were chosen: docs/explanation/word-vectors.md. fastText updates its matrices without locks, so a run is
 repeatable to the bit only with one thread; with more, the vectors differ a little each time. (Its seed is always 0: the
 Python package has no setting for it.)
 """
