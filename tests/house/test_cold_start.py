@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.filled import draw, fill
-from vsearch.storage.model import bundled, read_config
+from vsearch.storage.modelfolder import bundled, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = {"torch", "torchvision", "pydantic", "rich", "jinja2", "matplotlib", "h5py", "nltk", "safetensors", "PIL"}
