@@ -78,6 +78,7 @@ types: .venv/.test-installed
 	$(BIN)/mypy
 
 layers: .venv/.test-installed
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -q tests/house/test_layers.py
 
 unit: .venv/.test-installed

@@ -20,10 +20,14 @@ TEXTS = {".py", ".md", ".toml", ".yml", ".yaml", ".cff", ".css", ".j2", ".txt", 
 
 def texts() -> list[tuple[Path, str]]:
     """Return path and content of each text file of the project."""
-    inside = [p for p in ROOT.rglob("*") if p.suffix in TEXTS and p.is_file() and p != Path(__file__)]
-    hidden = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", "__pycache__"}
-    hidden |= {"build", "dist", "demo", "runs", "work"}
-    kept = [p for p in inside if not hidden & set(p.relative_to(ROOT).parts) and ".egg-info" not in str(p)]
+    never = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache", "__pycache__"}
+    made = {"build", "dist", "demo", "runs", "work"}
+    kept = []
+    for path in ROOT.rglob("*"):
+        names = path.relative_to(ROOT).parts
+        ours = not never & set(names) and names[0] not in made and names[:2] != ("docs", "_build")
+        if ours and path.suffix in TEXTS and path.is_file() and path != Path(__file__):
+            kept.append(path)
     return [(p, p.read_text("utf-8", errors="replace")) for p in kept]
 
 

@@ -1,110 +1,138 @@
-"""Imports run one way: cli -> index | training -> vsearch; and slow or delicate packages stay where they belong."""
+"""Imports run one way: cli -> commands -> index | training -> vsearch; slow or delicate packages stay in their place.
+
+The rules stand in pyproject.toml: import-linter's contracts, and ruff's TID253 for what may be imported at the top of a
+module. The tests here see to it that the rules hold and that they bite, and check what neither tool can express.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = {"vsearch", "index", "training", "cli"}
-ALLOWED = {
-    "vsearch": {"vsearch"},
-    "index": {"index", "vsearch"},
-    "training": {"training", "vsearch"},
-    "cli": {"cli", "index", "training", "vsearch"},
-}
-SLOW = {"torch", "torchvision", "matplotlib", "h5py", "nltk", "safetensors"}
-LIGHT = ["cli.py", "index", "vsearch/text", "vsearch/image", "vsearch/config.py", "vsearch/storage/modelfolder.py"]
+LINTED = ("benchmarks", "index", "training", "vsearch")
+COMMAND_LINE = [ROOT / "cli.py"]
 
 
 def files(*places: str) -> list[Path]:
-    found = [p for place in places for p in ([ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py"))]
-    return sorted(found)
+    return sorted(p for place in places for p in (ROOT / place).rglob("*.py"))
 
 
-def imports(tree: ast.AST, package: str = "") -> Iterator[str]:
-    """Full names of what the statements below `tree` import; `package` resolves relative imports."""
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of whatever the statements below `tree` import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            yield node.module or ""
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "import_module":
             yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
-class ModuleLevel(ast.NodeTransformer):
-    """Takes away what runs only later or never: function bodies and `if TYPE_CHECKING:`."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        return None
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        return None
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(ast.parse(path.read_text("utf-8")))}
 
 
-def all_imports(path: Path) -> set[str]:
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    return set(imports(ast.parse(path.read_text("utf-8")), package))
+def lint_imports(root: Path) -> tuple[int, set[str]]:
+    """Run import-linter in `root`; return its exit code and the names of the contracts that are broken."""
+    script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    command = [sys.executable, "-c", script, "--no-cache", "--no-logo"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    assert "Contracts: " in done.stdout, done.stdout + done.stderr
+    return done.returncode, set(re.findall(r"^(.+?) BROKEN\b", done.stdout, re.MULTILINE))
 
 
-def module_level_imports(path: Path) -> set[str]:
-    package = ".".join(path.relative_to(ROOT).parent.parts)
-    return set(imports(ModuleLevel().visit(ast.parse(path.read_text("utf-8"))), package))
+def ruff(source: str, name: str) -> list[str]:
+    """Return the packages that ruff's TID253 finds in `source` as the content of the file `name`."""
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID253", "--output-format", "concise"]
+    command += ["--stdin-filename", name, "-"]
+    done = subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode in (0, 1), done.stderr
+    return re.findall(r"TID253 `([\w.]+)` is banned", done.stdout)
 
 
-def tops(names: set[str]) -> set[str]:
-    return {name.partition(".")[0] for name in names}
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules of the project, to add a wrong import to."""
+    folder = tmp_path_factory.mktemp("layers")
+    for path in [*files(*LINTED), ROOT / "pyproject.toml"]:
+        place = folder / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    return folder
 
 
-def test_the_layers_are_there() -> None:
-    for layer in ("vsearch", "index", "training"):
-        assert len(files(layer)) > 3, layer
-
-
-@pytest.mark.parametrize("layer", sorted(ALLOWED))
-def test_imports_run_down_only(layer: str) -> None:
-    for path in files("cli.py" if layer == "cli" else layer):
-        wrong = (tops(all_imports(path)) & LAYERS) - ALLOWED[layer]
-        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
-
-
-def test_only_tests_import_the_cli() -> None:
-    for path in files("vsearch", "index", "training", "benchmarks"):
-        assert "cli" not in tops(all_imports(path)), path
+def test_every_contract_is_kept() -> None:
+    assert lint_imports(ROOT) == (0, set())
 
 
 @pytest.mark.parametrize(
-    ("package", "owners"),
+    ("module", "line", "contract"),
     [
-        ("nmslib", ["index/caches/graph.py"]),
-        ("fasttext", ["vsearch/text", "training/data/words.py"]),
-        ("typer", ["cli.py"]),
-        ("rich", ["cli.py"]),
-        ("sqlite3", ["index"]),
+        ("vsearch/errors.py", "import index.paths", "Imports run one way; index and training never meet"),
+        ("index/paths.py", "from training import recipe", "Imports run one way; index and training never meet"),
+        ("training/recipe.py", "def f(): import index.paths", "Imports run one way; index and training never meet"),
+        ("index/paths.py", "import benchmarks.filled", "Imports run one way; index and training never meet"),
+        ("vsearch/errors.py", "def f(): import vsearch.scores", "No circles, neither of modules nor of rooms"),
+        ("vsearch/metrics/retrieval.py", "import vsearch.networks.joint", ""),
+        ("index/paths.py", "def f(): import cli", "Nothing imports the command line"),
+        ("index/paths.py", "import nmslib", "nmslib has one home"),
+        ("vsearch/config.py", "def f(): import fasttext", "fastText has two homes"),
+        ("index/check.py", "from sqlite3 import connect", "SQLite has one home"),
     ],
-)
-def test_a_delicate_package_has_one_home(package: str, owners: list[str]) -> None:
-    users = {p for p in files("cli.py", "vsearch", "index", "training") if package in tops(all_imports(p))}
+)  # fmt: skip
+def test_a_contract_bites(copy: Path, module: str, line: str, contract: str) -> None:
+    before = (copy / module).read_text("utf-8")
+    try:
+        (copy / module).write_text(f"{before}\n\n{line}\n")
+        code, broken = lint_imports(copy)
+    finally:
+        (copy / module).write_text(before)
+    assert (code, broken) == ((1, {contract}) if contract else (0, set()))
+
+
+LIGHT = [
+    "cli.py", "index/search/x.py", "vsearch/text/x.py", "vsearch/image/x.py", "vsearch/config.py",
+    "vsearch/storage/modelfolder.py", "vsearch/commands/x.py", "index/commands/x.py", "training/commands/x.py",
+]  # fmt: skip
+SLOW = [
+    "torch",
+    "torchvision",
+    "safetensors",
+    "h5py",
+    "nltk",
+    "matplotlib.figure",
+    "rich.progress",
+    "nmslib",
+    "fasttext",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_light_module_imports_nothing_slow_at_its_top(module: str) -> None:
+    assert ruff("".join(f"import {package}\n" for package in SLOW), module) == [p.partition(".")[0] for p in SLOW]
+
+
+def test_a_slow_package_is_imported_where_it_is_needed() -> None:
+    assert ruff("from torch import nn\n", "index/library.py") == ["torch"]
+    assert ruff("def f() -> None:\n    import torch\n", "index/library.py") == []
+    assert ruff("from torch import nn\n", "vsearch/networks/fast/x.py") == []
+    guarded = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import torch\n"
+    assert ruff(guarded, "index/library.py") == []
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_only_the_command_line_imports(package: str) -> None:
+    users = {p for p in [ROOT / "cli.py", *files("vsearch", "index", "training")] if package in tops(p)}
     assert users, f"nothing imports {package}: this test has lost its object"
-    assert users <= set(files(*owners))
-
-
-def test_light_modules_import_nothing_slow() -> None:
-    for path in files(*LIGHT):
-        slow = tops(module_level_imports(path)) & SLOW
-        assert not slow, f"{path.relative_to(ROOT)} imports {slow} at module level"
+    assert users <= set(COMMAND_LINE)
 
 
 def test_nothing_but_the_cli_prints_or_exits() -> None:
@@ -114,6 +142,15 @@ def test_nothing_but_the_cli_prints_or_exits() -> None:
             assert name not in {"print", "exit", "quit", "sys.exit"}, f"{path.relative_to(ROOT)}:{node.lineno}: {name}"  # type: ignore[attr-defined]
 
 
+def test_no_module_of_ours_is_imported_by_a_name_in_a_string() -> None:
+    """import-linter would not see it."""
+    ours = re.compile(r"f?['\"](cli|\.|" + "|".join(LINTED) + ")")
+    for path in files(*LINTED):
+        calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+        named = [ast.unparse(n.args[0]) for n in calls if ast.unparse(n.func).endswith(("import_module", "__import__"))]
+        assert not [name for name in named if ours.match(name)], path
+
+
 def test_no_trap_beside_the_packages() -> None:
     assert not [p for p in files("vsearch", "index", "training") if p.name == "__main__.py"]
     assert not (ROOT / "__main__.py").exists()
@@ -121,11 +158,5 @@ def test_no_trap_beside_the_packages() -> None:
 
 
 def test_the_scanner_sees_what_it_must() -> None:
-    source = "import torch\nfrom . import graph\ndef f():\n    import nmslib\nif TYPE_CHECKING:\n    import h5py\n"
-    assert set(imports(ast.parse(source), "index")) == {"torch", "index", "index.graph", "nmslib", "h5py"}
-    assert set(imports(ModuleLevel().visit(ast.parse(source)), "index")) == {"torch", "index", "index.graph"}
-    assert set(imports(ast.parse("from ..text import vocab"), "vsearch.models")) == {
-        "vsearch.text",
-        "vsearch.text.vocab",
-    }
-    assert set(imports(ast.parse("importlib.import_module('cli')"))) == {"cli"}
+    source = "import torch.nn\nfrom rich import console\ndef f():\n    import nmslib\nimportlib.import_module('cli')\n"
+    assert set(imports(ast.parse(source))) == {"torch.nn", "rich", "nmslib", "cli"}
