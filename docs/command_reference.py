@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,18 +18,18 @@ from cli import app
 WIDTH = 90  # columns of a help text
 
 
-def names() -> Iterator[str]:
-    """Yield the full name of every command, groups before their members: "search", "prepare", "prepare words"."""
+def commands() -> Iterator[tuple[str, Any]]:
+    """Yield every command with its full name, groups before their members: "search", "prepare", "prepare words"."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
     yield from _below(group, "")
 
 
-def _below(group: TyperGroup, before: str) -> Iterator[str]:
+def _below(group: TyperGroup, before: str) -> Iterator[tuple[str, Any]]:
     context = group.make_context("vsearch", [], resilient_parsing=True)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        yield before + name
+        yield before + name, command
         if isinstance(command, TyperGroup):
             yield from _below(command, f"{before}{name} ")
 
@@ -42,10 +43,17 @@ def help_of(name: str) -> str:
 
 
 def markdown() -> str:
-    """Return a section for each command, its help in it as it is printed."""
-    sections = [_block(help_of(""))]
-    sections += [f"## vsearch {name}\n\n{_block(help_of(name))}" for name in names()]
-    return "\n\n".join(sections)
+    """Return a table of all commands and a section for each, its help in it as it is printed."""
+    rows, sections = ["| command | what it does |", "|---|---|"], []
+    for name, command in commands():
+        rows.append(f"| [{name}](#vsearch-{name.replace(' ', '-')}) | {_summary(command.help)} |")
+        sections.append(f"## vsearch {name}\n\n{_block(help_of(name))}")
+    return "\n\n".join(["\n".join(rows), _block(help_of("")), *sections])
+
+
+def _summary(text: str) -> str:
+    """The first paragraph of a help text, in one line."""
+    return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
 
 
 def _block(text: str) -> str:
