@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from training.evaluate.scores import Report as RankingReport
     from training.loop.fit import Progress
     from training.tasks.labels import Labelled
-    from vsearch.captions.beam import Caption
-    from vsearch.networks.joint import JointModel
-    from vsearch.text.nouns import Noun
+    from vsearch.model import Caption, Label
     from vsearch.text.phrase import PhraseSpace
     from vsearch.translation.translator import Translation, Translator
 
@@ -256,7 +254,7 @@ def search(
         raise typer.BadParameter("--translator needs --from LANGUAGE")
     from index.library import Library
     from index.search import searcher as searching
-    from vsearch.scores import Kind, Ranking
+    from vsearch.scores import Kind, Scores
 
     folder, text = model_folder(model), " ".join(words or [])
     if source is not None:
@@ -264,7 +262,7 @@ def search(
         remark(f"understood: {text}")
     space = load_words(folder) if text or why else None
     kind: Kind = "words" if text else "picture"
-    ranking = Ranking.load(folder)
+    ranking = Scores.load(folder)
     with Library.open(library_path(library), read_only=True) as opened:
         check_model(opened, model)
         vector = query_vector(text, space, image, folder, device)
@@ -287,7 +285,7 @@ def search(
     if html is not None:
         from index.page.page import write_page
 
-        write_page(html, text, hits, image=image, why=reasons, total=total, shares=ranking.calibrated(kind))
+        write_page(html, text, hits, image=image, why=reasons, total=total, shares=ranking.is_calibrated(kind))
     print_hits(hits, reasons, as_json=as_json, paths=paths, nul=nul)
 
 
@@ -318,7 +316,7 @@ def similar(
     from index.library import Library
     from index.paths import absolute
     from index.search import searcher as searching
-    from vsearch.scores import Ranking
+    from vsearch.scores import Scores
 
     folder = model_folder(model)
     with Library.open(library_path(library), read_only=True) as opened:
@@ -327,7 +325,7 @@ def similar(
         vector = stored_vector(opened, mine)
         if vector is None:
             vector = query_vector("", None, photo, folder, device)
-        ranking = Ranking.load(folder)
+        ranking = Scores.load(folder)
         found = searching.search(
             opened, vector, count + 1, kind="picture", ranking=ranking, within=within, min_score=min_score
         )
@@ -337,7 +335,7 @@ def similar(
     if html is not None:
         from index.page.page import write_page
 
-        write_page(html, "", hits, image=photo, total=total, shares=ranking.calibrated("picture"))
+        write_page(html, "", hits, image=photo, total=total, shares=ranking.is_calibrated("picture"))
     print_hits(hits, {}, as_json=as_json, paths=paths, nul=nul)
 
 
@@ -475,16 +473,20 @@ def caption(
         check_drawing(heatmap)
     if translator is not None and target is None:
         raise typer.BadParameter("--translator needs --to LANGUAGE")
-    from vsearch.storage import modelfolder
+    from vsearch.model import Model
 
     own = None if target is None else load_translator("en", target, translator, device)
-    loaded = modelfolder.load(model_folder(model), device)
+    loaded = Model(model_folder(model), device)
+    _ = loaded.network  # what is wrong with the model is no fault of a photo
     failed, rows = 0, []
     with progress_bar("photos") as progress:
         for done, photo in enumerate(photos):
             progress(done, len(photos))
             try:
-                row = caption_row(loaded, photo, describe_photo(loaded, photo, beam, heatmap, block_repeats or None))
+                found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)
+                if heatmap is not None:
+                    draw_heatmap(photo, found, heatmap)
+                row = caption_row(photo, found)
                 if own is not None:
                     row |= {"english": row["caption"], "caption": own.translate([row["caption"]])[0].text}
             except VsearchError as error:
@@ -564,20 +566,18 @@ def label(
       vsearch label dog.jpg --nouns wordnet -k 10
       vsearch label *.jpg --nouns nouns.txt --json
     """
-    from vsearch.model import Describer
-    from vsearch.text import nouns as lists
+    from vsearch.model import Model
 
-    folder = model_folder(model)
-    describer = Describer.load(folder, device)
-    placed = lists.place(lists.read_nouns(nouns), load_words(folder), guess=nouns != "wordnet")
-    if placed.left_out:
-        remark(f"{placed.left_out} lemmas left out: none of their words is in the dictionary")
+    loaded = Model(model_folder(model), device)
+    left_out = loaded.nouns(nouns).left_out
+    if left_out:
+        remark(f"{left_out} lemmas left out: none of their words is in the dictionary")
     failed, rows = 0, []
     with progress_bar("photos") as progress:
         for done, photo in enumerate(photos):
             progress(done, len(photos))
             try:
-                nearest = placed.nearest(describer.embed_file(photo), count)
+                nearest = loaded.label(photo, nouns, count)
             except PictureError as error:
                 failed += 1
                 complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
@@ -1239,11 +1239,11 @@ def evaluate_ranking(
     """
     from training.evaluate import scores as measuring
     from training.evaluate.captions import read_split
-    from vsearch.scores import Ranking
+    from vsearch.scores import Scores
     from vsearch.storage import modelfolder
 
     folder = model_folder(model)
-    loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Ranking.load(folder)
+    loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Scores.load(folder)
     with progress_bar("pictures") as show:
         photos = measuring.see(loaded, space, read_split(data, split), show)
     if write:
@@ -1368,15 +1368,15 @@ def run_build(
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
     from index.build import build
     from index.library import Library
-    from vsearch.model import Describer
+    from vsearch.model import Model
 
     place = library_path(library)
-    describer = Describer.load(model_folder(model), device, beam=beam)
+    loaded = Model(model_folder(model), device)
     with Library.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
         if not reindex:
             check_model(opened, model)
         report = build.build_index(
-            opened, folders, describer, captions=captions, batch=batch, reindex=reindex, progress=progress
+            opened, folders, loaded, captions=captions, batch=batch, beam=beam, reindex=reindex, progress=progress
         )
     out(report_line(report, place))
     if not report.total:
@@ -1502,10 +1502,10 @@ def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folde
             remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
         parts.append(query.vector)
     if image is not None:
-        from vsearch.model import Describer
+        from vsearch.model import Model
 
         try:
-            parts.append(Describer.load(folder, device).embed_file(image))
+            parts.append(Model(folder, device).embed_image(image))
         except PictureError as error:
             raise VsearchError(f"{shown_path(image)}: {error}", "name a picture that can be read") from None
     vector = np.sum(parts, axis=0)
@@ -1550,43 +1550,23 @@ def telling_words(space: PhraseSpace) -> list[str]:
 # Captions
 
 
-def describe_photo(
-    model: JointModel, photo: Path, beam: int | None, heatmap: Path | None, block_repeats: bool | None
-) -> list[Caption]:
-    """The captions of one photo, best first; draws the heat-map where one is wanted.
-
-    `beam` and `block_repeats` are the model's own where None.
-    """
-    import torch
-
-    from vsearch.errors import ModelError
-    from vsearch.image.pixels import read_pixels
-
-    pixels = torch.from_numpy(read_pixels(photo, model.config.preprocess.side)).permute(2, 0, 1)[None]
-    width = beam if beam is not None else model.config.decoder.beam if model.config.decoder else 1
-    captions = model.describe(pixels, beam=width, n_best=width, block_repeats=block_repeats).captions
-    if captions is None:
-        raise ModelError("this model describes nothing", "use a model with a caption decoder")
-    if heatmap is not None:
-        draw_heatmap(model, photo, captions[0][0], heatmap)
-    return captions[0]
-
-
-def draw_heatmap(model: JointModel, photo: Path, best: Caption, file: Path) -> None:
+def draw_heatmap(photo: Path, caption: Caption, file: Path) -> None:
     from vsearch.drawing import heatmap
     from vsearch.errors import ModelError
     from vsearch.image.decode import decode
 
-    if best.attention is None:
+    if caption.attention is None:
         raise ModelError("this model has no attention to draw", "use a model with a soft or adaptive decoder")
-    words = model.text(best).split()
-    heatmap.draw(decode(photo), words, best.attention).save(file)
+    heatmap.draw(decode(photo), caption.words, caption.attention, caption.sentinel).save(file)
 
 
-def caption_row(model: JointModel, photo: Path, captions: Sequence[Caption]) -> dict[str, Any]:
-    rows = [{"caption": model.text(c), "log_probability": round(c.log_probability, 4)} for c in captions]
-    sentinel = {} if captions[0].sentinel is None else {"sentinel": [round(float(b), 4) for b in captions[0].sentinel]}
-    return {"path": os.fspath(photo), **rows[0], **sentinel, "runner_ups": rows[1:]}
+def caption_row(photo: Path, caption: Caption) -> dict[str, Any]:
+    best, *others = [
+        {"caption": one.text, "log_probability": round(one.log_probability, 4)}
+        for one in (caption, *caption.runner_ups)
+    ]
+    sentinel = {} if caption.sentinel is None else {"sentinel": [round(float(b), 4) for b in caption.sentinel]}
+    return {"path": os.fspath(photo), **best, **sentinel, "runner_ups": others}
 
 
 # Translation
@@ -1628,14 +1608,14 @@ def translated_query(text: str, translator: Translator) -> str:
 # Labels
 
 
-def print_labels(photo: Path, nearest: Sequence[tuple[Noun, float]]) -> None:
+def print_labels(photo: Path, nearest: Sequence[Label]) -> None:
     out(shown_path(photo))
-    for noun, score in nearest:
-        out(f"{score:6.3f}  {shown(', '.join(noun.lemmas))}")
+    for label in nearest:
+        out(f"{label.score:6.3f}  {shown(', '.join(label.lemmas))}")
 
 
-def label_row(photo: Path, nearest: Sequence[tuple[Noun, float]]) -> dict[str, Any]:
-    labels = [{"lemmas": noun.lemmas, "wnid": noun.wnid or None, "score": round(s, 4)} for noun, s in nearest]
+def label_row(photo: Path, nearest: Sequence[Label]) -> dict[str, Any]:
+    labels = [{"lemmas": one.lemmas, "wnid": one.wnid, "score": round(one.score, 4)} for one in nearest]
     return {"path": os.fspath(photo), "labels": labels}
 
 

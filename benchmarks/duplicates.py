@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vsearch.image.pixels import read_pixels
-from vsearch.model import Describer
+from vsearch.model import Model
 from vsearch.storage.modelfolder import bundled
 
 THRESHOLDS = (0.97, 0.975, 0.98, 0.985)
@@ -52,10 +52,10 @@ COPIES: dict[str, tuple[Change, int]] = {  # what is done, and the JPEG quality
 }
 
 
-def vectors(describer: Describer, paths: Sequence[Path], batch: int = 50) -> NDArray[np.float32]:
+def vectors(model: Model, paths: Sequence[Path], batch: int = 50) -> NDArray[np.float32]:
     """(I, D) of unit length."""
     parts = (paths[start : start + batch] for start in range(0, len(paths), batch))
-    return np.concatenate([describer.describe(pixels_of(part, describer.side), captions=False)[0] for part in parts])
+    return np.concatenate([model.describe(pixels_of(part, model.side), captions=False)[0] for part in parts])
 
 
 def pixels_of(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
@@ -68,14 +68,14 @@ def pairs(found: NDArray[np.float32]) -> list[int]:
     return [int((cosines >= threshold).sum()) for threshold in THRESHOLDS]
 
 
-def copies(describer: Describer, paths: Sequence[Path], change: Change, quality: int) -> list[float]:
+def copies(model: Model, paths: Sequence[Path], change: Change, quality: int) -> list[float]:
     """The share of the photos, in percent, whose altered copy reaches each of THRESHOLDS."""
     with tempfile.TemporaryDirectory() as folder:
         made = [Path(folder) / f"{n:05}.jpg" for n in range(len(paths))]
         for source, target in zip(paths, made, strict=True):
             with Image.open(source) as image:
                 change(image.convert("RGB")).save(target, quality=quality)
-        cosines = (vectors(describer, made) * vectors(describer, paths)).sum(1)
+        cosines = (vectors(model, made) * vectors(model, paths)).sum(1)
     return [100 * float((cosines >= threshold).mean()) for threshold in THRESHOLDS]
 
 
@@ -89,12 +89,12 @@ def main(given: Sequence[str] | None = None) -> None:
     a = parser.parse_args(given)
     listed = a.names.read_text().split() if a.names else [path.name for path in a.photos.iterdir()]
     drawn = [a.photos / name for name in np.random.default_rng(0).permutation(sorted(listed))]
-    describer = Describer.load(a.model or bundled())
+    model = Model(a.model or bundled())
     print(f"| | {' | '.join(map(str, THRESHOLDS))} |\n|---|{'---:|' * len(THRESHOLDS)}")
-    print(f"| pairs joined | {' | '.join(map(str, pairs(vectors(describer, drawn[: a.pictures]))))} |")
+    print(f"| pairs joined | {' | '.join(map(str, pairs(vectors(model, drawn[: a.pictures]))))} |")
     others = drawn[a.pictures : a.pictures + a.copies]
     for name, (change, quality) in COPIES.items():
-        print(f"| {name} | {' | '.join(f'{share:.1f} %' for share in copies(describer, others, change, quality))} |")
+        print(f"| {name} | {' | '.join(f'{share:.1f} %' for share in copies(model, others, change, quality))} |")
 
 
 if __name__ == "__main__":

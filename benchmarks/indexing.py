@@ -29,7 +29,7 @@ from index.build.build import build_index
 from index.build.scan import scan
 from index.library import Library
 from vsearch.image.pixels import read_pixels
-from vsearch.model import Describer
+from vsearch.model import Model
 from vsearch.storage.modelfolder import bundled
 
 BATCHES = (8, 16, 32, 64, 128)
@@ -60,21 +60,21 @@ def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, i
     return sorted(folder.iterdir())
 
 
-def bare(describer: Describer, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
+def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
     """Pictures per second through the network alone."""
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     started = time.perf_counter()
     for at in range(0, len(images), batch):
         part = images[at : at + batch]
-        describer.model.describe(part, captions=captions, beam=describer.beam)
+        model.network.describe(part, captions=captions)
     return len(images) / (time.perf_counter() - started)
 
 
-def build(describer: Describer, photos: Path, count: int, batch: int, captions: bool) -> float:
+def build(model: Model, photos: Path, count: int, batch: int, captions: bool) -> float:
     """Pictures per second of a whole build into a new library."""
     with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "library", create=True) as library:
         started = time.perf_counter()
-        report = build_index(library, [photos], describer, captions=captions, batch=batch)
+        report = build_index(library, [photos], model, captions=captions, batch=batch)
         seconds = time.perf_counter() - started
     assert report.added == count, report
     return count / seconds
@@ -87,15 +87,15 @@ def best_batch(measure: Callable[[int], float], repeats: int = 3) -> int:
 
 
 def compare(
-    describer: Describer, photos: Path, pixels: NDArray[np.uint8], count: int, repeats: int, captions: bool
+    model: Model, photos: Path, pixels: NDArray[np.uint8], count: int, repeats: int, captions: bool
 ) -> dict[str, float | int | bool]:
     sample = pixels[: min(len(pixels), 128 if captions else 256)]
-    best = best_batch(lambda batch: bare(describer, sample, batch, captions))
-    build(describer, photos, count, best, captions)  # warms the file cache
+    best = best_batch(lambda batch: bare(model, sample, batch, captions))
+    build(model, photos, count, best, captions)  # warms the file cache
     forward, builds = [], []
     for _ in range(repeats):
-        forward.append(bare(describer, pixels, best, captions))
-        builds.append(build(describer, photos, count, best, captions))
+        forward.append(bare(model, pixels, best, captions))
+        builds.append(build(model, photos, count, best, captions))
     network, whole = statistics.median(forward), statistics.median(builds)
     return {"captions": captions, "batch": best, "forward": network, "build_index": whole, "ratio": whole / network}
 
@@ -112,14 +112,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.no_openvino:
         sys.modules["openvino"] = None  # type: ignore[assignment]
-    describer = Describer.load(given.model or bundled(), given.device)
+    model = Model(given.model or bundled(), given.device)
     with tempfile.TemporaryDirectory() as folder:
         paths = take_photos(given.photos, Path(folder), given.pictures)
         size = statistics.median(path.stat().st_size for path in paths)
-        pixels = np.stack([read_pixels(path, describer.side) for path in paths])
-        rows = [
-            compare(describer, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)
-        ]
+        pixels = np.stack([read_pixels(path, model.side) for path in paths])
+        rows = [compare(model, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)]
     print(f"{len(paths)} photos of {size / 1024:.0f} KB, {torch.get_num_threads()} threads, {given.repeats} repeats")
     print(f"{'captions':<10}{'batch':>6}{'bare forward':>16}{'build-index':>16}{'ratio':>8}")
     for row in rows:

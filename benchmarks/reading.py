@@ -23,21 +23,22 @@ from index.build.build import build_index
 from index.library import Library
 from vsearch.image.decode import decode
 from vsearch.image.pixels import DETAIL, to_pixels
+from vsearch.scores import Scores
 
 
 class Free:
     """A describer of vectors that are ready; no captions."""
 
-    identity, dim, captions, caption_weight = "f" * 64, 200, False, 0.0
+    identity, dim, captions, scores = "f" * 64, 200, False, Scores()
 
     def __init__(self, side: int) -> None:
         self.side = side
         self._vector = np.eye(1, self.dim, dtype=np.float32)
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], None]:
+    def describe(self, pixels: NDArray[np.uint8], captions: bool, beam: int | None) -> tuple[NDArray[np.float32], None]:
         return self._vector.repeat(len(pixels), axis=0), None
 
-    def place(self, captions: Sequence[str]) -> list[NDArray[np.float32] | None]:
+    def embed_captions(self, captions: Sequence[str]) -> list[NDArray[np.float32] | None]:
         return [None] * len(captions)
 
 

@@ -30,7 +30,7 @@ from benchmarks.measuring import ROOT, once
 from index.build.build import build_index
 from index.caches.refresh import graph_path, refresh, weights
 from index.library import Library
-from vsearch.scores import Ranking
+from vsearch.scores import Scores
 from vsearch.storage.modelfolder import bundled, read_config
 
 _FOLDER = 100  # files
@@ -46,16 +46,18 @@ class Fake:
         config = read_config(bundled())
         assert config.devise is not None
         self.identity, self.dim = config.identity, config.devise.dim
-        self.caption_weight = Ranking.load(bundled()).caption_weight
+        self.scores = Scores.load(bundled())
         self.fixed: NDArray[np.float32] | None = None
         self.when = 0.0
         self._rng = np.random.default_rng(0)
         self._caption = self._unit(1)[0]
 
-    def place(self, captions: Sequence[str]) -> list[NDArray[np.float32]]:
+    def embed_captions(self, captions: Sequence[str]) -> list[NDArray[np.float32]]:
         return [self._caption for _ in captions]
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], list[str]]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None
+    ) -> tuple[NDArray[np.float32], list[str]]:
         vectors = self._unit(len(pixels)) if self.fixed is None else self.fixed[None]
         self.when = time.monotonic()
         return vectors, ["a dog runs through the grass"] * len(pixels)

@@ -1,92 +1,286 @@
-"""A model as the library of pictures wants it: arrays and text in and out, no tensors, no token ids.
+"""The model as its users see it: photos and words in, vectors, captions and labels out; no tensors, no token ids.
 
-Shapes: B batch, S side of the square the model sees, D word-vector size.
+Shapes: B batch, S side of the square that the model sees, D word-vector size, T words of a caption, H and W a photo's
+own height and width.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from vsearch.captions.rerank import one
 from vsearch.config import ModelConfig
 from vsearch.errors import ModelError
-from vsearch.image.pixels import read_pixels
-from vsearch.scores import Ranking
+from vsearch.image.decode import upright
+from vsearch.image.pixels import read_pixels, to_pixels
+from vsearch.scores import Scores
 from vsearch.storage import modelfolder
-from vsearch.text.phrase import PhraseSpace
+from vsearch.text.nouns import Placed, place, read_nouns
+from vsearch.text.phrase import PhraseSpace, Query, parse
 from vsearch.text.tokenise import tokenise
 
 if TYPE_CHECKING:
-    from vsearch.networks.joint import JointModel
+    from vsearch.captions import beam as search
+    from vsearch.networks.joint import Description, JointModel
+
+Floats: TypeAlias = NDArray[np.float32]
+Photo: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]  # a path, a picture, or pixels (H, W, 3)
+BATCH = 32  # pictures that `embed_images` gives to the network at once
+_NO_HEAD = "this model places no pictures among words", "use one with a DeViSE head"
 
 
-class Describer:
-    """Vectors and captions of pictures; `beam` None takes the model's own number.
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about a photo, `words` joined by spaces, and how it came about.
 
-    What a model is stands in its config; its weights (and torch) are loaded when the first picture comes, its words
-    when the first caption is to be placed.
+    `log_probability` is the natural logarithm of the sentence's probability, its end included. `attention` (T, rows,
+    cols) float32 says how much each word drew on each cell of the photo, and `sentinel` (T,) how much on language only
+    (beta of Lu et al. 2017); None if the decoder has no such part. `runner_ups` are the next best sentences.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        load: Callable[[], JointModel],
-        words: Callable[[], PhraseSpace],
-        beam: int | None = None,
-        caption_weight: float = 0.0,
-    ) -> None:
-        """Raises ModelError where the model cannot embed pictures."""
-        if config.devise is None:
-            raise ModelError("this model places no pictures among words", "use one with a DeViSE head")
-        self._load, self._words = load, words
-        self.beam = beam
-        self.side = config.preprocess.side
-        self.dim = config.devise.dim
-        self.identity = config.identity
-        self.captions = config.decoder is not None
-        self.caption_weight = caption_weight
-        self._placed = config.words is not None
+    text: str
+    log_probability: float
+    words: tuple[str, ...]
+    attention: Floats | None = None
+    sentinel: Floats | None = None
+    runner_ups: tuple[Caption, ...] = ()
 
-    @classmethod
-    def load(cls, folder: Path, device: str = "auto", beam: int | None = None) -> Describer:
-        """That of the model in `folder`; ModelError where there is none."""
-        config, weight = modelfolder.read_config(folder), Ranking.load(folder).caption_weight
-        return cls(config, lambda: modelfolder.load(folder, device), lambda: PhraseSpace.load(folder), beam, weight)
+
+@dataclass(frozen=True)
+class Label:
+    """A noun that names a photo: its lemmas, its WordNet number ("n02084071") or None, and its cosine, -1 to 1."""
+
+    lemmas: tuple[str, ...]
+    wnid: str | None
+    score: float
+
+
+class Model:
+    """A model folder, opened: embeds, captions and labels photos, embeds queries.
+
+    Only config.json is read at first. The word vectors are read at the first query, the weights (and torch) at the
+    first photo.
+
+    >>> model = load()
+    >>> model.identity[:12], model.dim, model.side, model.captions
+    ('8011d03737a3', 200, 192, True)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], device: str = "auto") -> None:
+        """Open the model in `folder`, to run on `device`: auto, cpu, cuda, cuda:N or mps.
+
+        Raises ModelError if there is none, ConfigError if a setting of it is unknown. A device that is not there is
+        found out at the first photo.
+        """
+        self.folder = Path(folder)
+        self.config: ModelConfig = modelfolder.read_config(self.folder)
+        self._device = device
+        self._nouns: dict[str, Placed] = {}
+
+    @property
+    def identity(self) -> str:
+        """The sha256 of what a vector depends on: vectors of different identities must not be compared."""
+        return self.config.identity
+
+    @property
+    def side(self) -> int:
+        """S: the side, in pixels, of the square that photos are scaled to."""
+        return self.config.preprocess.side
+
+    @property
+    def dim(self) -> int:
+        """D: the length of a vector. Raises ModelError if the model embeds no photos."""
+        if self.config.devise is None:
+            raise ModelError(*_NO_HEAD)
+        return self.config.devise.dim
+
+    @property
+    def captions(self) -> bool:
+        """Whether the model can caption photos."""
+        return self.config.decoder is not None
 
     @functools.cached_property
-    def model(self) -> JointModel:
-        return self._load()
+    def scores(self) -> Scores:
+        """How much captions count in a search by words, and what share of hits with some cosine fit.
+
+        Raises ModelError if ranking.json is damaged.
+        """
+        return Scores.load(self.folder)
+
+    @functools.cached_property
+    def network(self) -> JointModel:
+        """The network itself, in evaluation mode; imports torch. Raises ModelError if its weights are damaged."""
+        return modelfolder.load(self.folder, self._device)
 
     @functools.cached_property
     def space(self) -> PhraseSpace:
-        return self._words()
+        """The word vectors. Raises ModelError if the model has none, WordsError if they are damaged."""
+        return PhraseSpace.load(self.folder)
 
-    def place(self, captions: Sequence[str]) -> list[NDArray[np.float32] | None]:
-        """The unit vector (D,) of each caption, by the model's own words and without torch.
+    def embed_image(self, photo: Photo) -> Floats:
+        """Return the unit vector (D,) of a photo: a path, a PIL picture, or pixels uint8 (H, W, 3).
 
-        None for a caption without a word that the dictionary has, and for all where the model has no words.
+        Raises PictureError if it cannot be read, ModelError if the model embeds no photos.
+
+        >>> vector = load().embed_image("dog.jpg")
+        >>> vector.shape, vector.dtype.name
+        ((200,), 'float32')
         """
-        return [one(self.space, tokenise(caption)) if self._placed else None for caption in captions]
+        return np.asarray(self.describe(self.pixels(photo)[None], captions=False)[0][0], np.float32)
+
+    def embed_images(self, photos: Iterable[Photo]) -> Floats:
+        """Return the unit vectors (n, D) of n photos, each as `embed_image` takes it; read and run in batches.
+
+        >>> load().embed_images(["dog.jpg", "boat.png"]).shape
+        (2, 200)
+        """
+        batches = (np.stack(batch) for batch in _batches(map(self.pixels, photos), BATCH))
+        found = [self.describe(batch, captions=False)[0] for batch in batches]
+        return np.concatenate(found) if found else np.zeros((0, self.dim), np.float32)
+
+    def embed_text(self, query: str) -> Floats:
+        """Return the unit vector (D,) of a query, next to the photos that it fits; imports no torch.
+
+        Words are averaged; -sail takes a word away, 2*boat weighs it, "hot dog" in double quotes is one label. Raises
+        QueryError if the query cannot be parsed or none of its words is known.
+
+        >>> model = load()
+        >>> dog, puppy, snow = (model.embed_text(word) for word in ("dog", "puppy", "snow"))
+        >>> bool(dog @ puppy > dog @ snow)
+        True
+        """
+        return self.query(query).vector
+
+    def query(self, query: str) -> Query:
+        """Return the `vector` of a query, as `embed_text`, with its `known` and `unknown` words.
+
+        Unknown words are those outside the dictionary; their vectors are guessed from their subwords.
+
+        >>> load().query('"hot dog" -snow').known
+        ['hot', 'dog', 'snow']
+        """
+        return self.space.query(parse(query))
+
+    def embed_captions(self, captions: Sequence[str]) -> list[Floats | None]:
+        """Return the unit vector (D,) of each caption, without torch.
+
+        None stands for a caption without a word of the dictionary, and for all if the model has no words.
+        """
+        return [one(self.space, tokenise(text)) if self.config.words else None for text in captions]
+
+    def caption(self, photo: Photo, *, beam: int | None = None, block_repeats: bool | None = None) -> Caption:
+        """Return the best caption of a photo, found by beam search, with its runner-ups.
+
+        `beam` is the number of hypotheses kept, and of captions found; `block_repeats` forbids a word right after
+        itself and a pair of words twice. None takes the model's own setting. Raises PictureError if the photo cannot
+        be read, ModelError if the model has no decoder.
+
+        >>> caption = load().caption("dog.jpg", beam=3)
+        >>> caption.text == " ".join(caption.words), len(caption.runner_ups)
+        (True, 2)
+        >>> caption.attention.shape == (len(caption.words), 6, 6)
+        True
+        """
+        if self.config.decoder is None:
+            raise ModelError("this model describes nothing", "use a model with a caption decoder")
+        width = self.config.decoder.beam if beam is None else beam
+        found = self._describe(self.pixels(photo)[None], True, width, n_best=width, block_repeats=block_repeats)
+        assert found.captions is not None
+        best, *others = [self._caption(hypothesis) for hypothesis in found.captions[0]]
+        return Caption(best.text, best.log_probability, best.words, best.attention, best.sentinel, tuple(others))
+
+    def label(self, photo: Photo, nouns: str = "imagenet", k: int = 5) -> list[Label]:
+        """Return the `k` nouns nearest to a photo, trained on or not, best first.
+
+        `nouns` is "imagenet" (1,000), "wordnet" (82,115, if it is installed) or the path of a file with a noun a line;
+        see `nouns`. Raises PictureError if the photo cannot be read, DataError if the list cannot.
+
+        >>> [len(label.lemmas) for label in load().label("dog.jpg", k=2)]
+        [1, 1]
+        """
+        nearest = self.nouns(nouns).nearest(self.embed_image(photo), k)
+        return [Label(noun.lemmas, noun.wnid or None, score) for noun, score in nearest]
+
+    def nouns(self, name: str) -> Placed:
+        """Return the list of nouns that `label` calls `name`, with vectors; read and embedded once.
+
+        `left_out` of it counts the lemmas without a word of the dictionary.
+        """
+        if name not in self._nouns:
+            self._nouns[name] = place(read_nouns(name), self.space, guess=name != "wordnet")
+        return self._nouns[name]
+
+    def pixels(self, photo: Photo) -> NDArray[np.uint8]:
+        """Return a photo as the model sees it, uint8 (S, S, 3). Raises PictureError if it cannot be read."""
+        if isinstance(photo, Image.Image):
+            return to_pixels(upright(photo), self.side)
+        if isinstance(photo, np.ndarray):
+            if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+                raise ValueError(f"a photo is uint8 (H, W, 3), not {photo.dtype} {photo.shape}")
+            return to_pixels(Image.fromarray(photo), self.side)
+        return read_pixels(photo, self.side)
 
     def describe(
-        self, pixels: NDArray[np.uint8], captions: bool = True
-    ) -> tuple[NDArray[np.float32], list[str] | None]:
-        """Unit vectors (B, D) of pictures uint8 (B, S, S, 3) and, where wanted and the model can, their captions."""
+        self, pixels: NDArray[np.uint8], captions: bool = True, beam: int | None = None
+    ) -> tuple[Floats, list[str] | None]:
+        """Return unit vectors (B, D) of pixels uint8 (B, S, S, 3) and their captions, by one pass of the encoder.
+
+        The captions are None if they are not asked for or the model has no decoder; `beam` None takes the model's own
+        number. Raises ModelError if the model embeds no photos.
+        """
+        if self.config.devise is None:
+            raise ModelError(*_NO_HEAD)
+        found = self._describe(pixels, captions, beam)
+        texts = None if found.captions is None else [self._caption(best[0]).text for best in found.captions]
+        return found.vectors, texts
+
+    def _describe(
+        self,
+        pixels: NDArray[np.uint8],
+        captions: bool,
+        beam: int | None,
+        n_best: int = 1,
+        block_repeats: bool | None = None,
+    ) -> Description:
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
-        found = self.model.describe(images, captions=captions, beam=self.beam)
-        texts = None if found.captions is None else [self.model.text(best[0]) for best in found.captions]
-        return found.vectors, texts
+        return self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
 
-    def embed_file(self, path: str | os.PathLike[str]) -> NDArray[np.float32]:
-        """The unit vector (D,) of the picture in a file; PictureError where it is none."""
-        vectors, _ = self.describe(read_pixels(path, self.side)[None], captions=False)
-        return np.asarray(vectors[0], np.float32)
+    def _caption(self, found: search.Caption) -> Caption:
+        """The caption of a hypothesis: its words, its attention as a map."""
+        text = self.network.text(found)
+        maps = found.attention
+        if maps is not None:
+            cells = maps if found.sentinel is None else maps[:, :-1]  # (T, N)
+            side = math.isqrt(cells.shape[1])
+            maps = cells.reshape(len(cells), side, side)
+        return Caption(text, found.log_probability, tuple(text.split()), maps, found.sentinel)
+
+
+def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Model:
+    """Open the model in the folder `model`, None for the bundled one, to run on `device`.
+
+    Raises ModelError if there is none, ConfigError if a setting of it is unknown.
+
+    >>> load().embed_text("a dog in the snow").shape
+    (200,)
+    """
+    return Model(modelfolder.bundled() if model is None else model, device)
+
+
+def _batches(pixels: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    rows = iter(pixels)
+    while batch := list(islice(rows, size)):
+        yield batch

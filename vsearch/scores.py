@@ -1,4 +1,4 @@
-"""How hits are ranked and scored: captions mixed into the pictures' vectors, cosines turned into shares that fit.
+"""Rank and score hits: captions mixed into the pictures' vectors, cosines turned into shares of hits that fit.
 
 Read from ranking.json in the model folder, which `vsearch evaluate ranking --write` makes; not part of the model's
 identity, as no vector depends on it. Shapes: n pictures, D word-vector size.
@@ -24,8 +24,8 @@ FILE = "ranking.json"
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """How much a caption counts beside its picture (0 to 1), and the logistic curve of each kind of query, if any."""
+class Scores:
+    """How much a caption counts next to its picture (0 to 1), and the logistic curve of each kind of query, if any."""
 
     caption_weight: float = 0.0
     words: Curve | None = None
@@ -40,10 +40,10 @@ class Ranking:
                 raise ConfigError(f"the curve of {name} must have a slope above 0, not {curve}")
 
     @classmethod
-    def load(cls, folder: Path) -> Ranking:
-        """That of the model in `folder`; without ranking.json pictures alone count, and scores are cosines.
+    def load(cls, folder: Path) -> Scores:
+        """Read ranking.json of the model in `folder`; without it only pictures count, and scores are cosines.
 
-        Raises ModelError where the file is damaged.
+        Raises ModelError if the file is damaged.
         """
         path = folder / FILE
         try:
@@ -61,17 +61,17 @@ class Ranking:
         part.replace(folder / FILE)
 
     def weight(self, kind: Kind) -> float:
-        """How much captions count for such a query: nothing where it is a picture alone."""
+        """Return how much captions count for such a query: nothing if it is only a picture."""
         return self.caption_weight if kind == "words" else 0.0
 
-    def calibrated(self, kind: Kind) -> bool:
-        """Whether scores are shares, 0 to 1, and not cosines."""
+    def is_calibrated(self, kind: Kind) -> bool:
+        """Return whether scores are shares, 0 to 1, and not cosines."""
         return (self.words if kind == "words" else self.picture) is not None
 
-    def share(self, cosine: float, kind: Kind) -> float:
-        """The share of hits with this cosine that fit the query: 1 / (1 + exp(-(slope cosine + offset))).
+    def calibrate(self, cosine: float, kind: Kind) -> float:
+        """Return the share of hits with this cosine that fit the query: 1 / (1 + exp(-(slope cosine + offset))).
 
-        The cosine itself where the model has no curve (Platt 1999, "Probabilistic outputs for support
+        Return the cosine itself if the model has no curve (Platt 1999, "Probabilistic outputs for support
         vector machines").
         """
         curve = self.words if kind == "words" else self.picture
@@ -81,7 +81,7 @@ class Ranking:
 
 
 def mix(vectors: NDArray[np.float32], captions: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Unit vectors (n, D) of (1 - weight) v + weight c, for pictures and their captions, unit vectors (n, D) each.
+    """Return unit vectors (n, D) of (1 - weight) v + weight c, of pictures v and captions c, unit vectors (n, D) each.
 
     A row of zeros among the captions means that there is none: the picture's vector stays as it is, and so it does
     where the two cancel each other out.

@@ -25,6 +25,7 @@ from index.database.read import Dates, Picture
 from index.library import Library, NewPicture
 from vsearch.errors import VsearchError
 from vsearch.image.decode import VERSION
+from vsearch.scores import Scores
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +34,7 @@ _ROWS = 500  # removed in one transaction
 
 
 class Describer(Protocol):
-    """What turns pixels into vectors and captions; the joint model behind an adapter, or a fake in tests."""
+    """The part of `vsearch.Model` that turns pixels into vectors and captions."""
 
     @property
     def identity(self) -> str:
@@ -52,14 +53,16 @@ class Describer(Protocol):
         """Whether it can describe pictures in words."""
 
     @property
-    def caption_weight(self) -> float:
-        """How much captions count when pictures are looked for by words: 0 to 1."""
+    def scores(self) -> Scores:
+        """How hits are scored, and how much captions count when pictures are looked for by words."""
 
-    def place(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
-        """The vector (D,) of each caption, None where it has none."""
+    def embed_captions(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
+        """Return the unit vector (D,) of each caption, None for one that has none."""
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
-        """uint8 (B, S, S, 3) -> float32 (B, D), and one caption per picture if `captions`, else None."""
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+        """Return vectors float32 (B, D) of pixels uint8 (B, S, S, 3), and their captions if asked for, else None."""
 
 
 class _Caption(NamedTuple):
@@ -91,6 +94,7 @@ def build_index(
     *,
     captions: bool = True,
     batch: int = 32,
+    beam: int | None = None,
     reindex: bool = False,
     progress: Progress | None = None,
     threads: int | None = None,
@@ -98,6 +102,7 @@ def build_index(
 ) -> Report:
     """Bring the library in step with the folders; `progress(done, total)` counts the files that must be opened.
 
+    `beam` is the number of hypotheses kept for a caption, None the model's own.
     `reindex` forgets every vector and embeds all folders that the library knows, and `folders`, with this model.
     Raises LibraryError if the library is of another model or another build writes to it; VsearchError if no folder can
     be read. A single bad file raises nothing: see `Report.skipped`.
@@ -113,9 +118,9 @@ def build_index(
         _check_folders(walk)
         if reindex:
             library.clear(model.identity, model.dim)
-        library.upgrade(model.place)
-        library.note("caption_weight", str(float(model.caption_weight)))
-        build = _Build(library, model, captions and model.captions, batch, walk, progress)
+        library.upgrade(model.embed_captions)
+        library.note("caption_weight", str(float(model.scores.caption_weight)))
+        build = _Build(library, model, captions and model.captions, beam, batch, walk, progress)
         build.plan(found)
         build.run(threads or min(8, os.cpu_count() or 1))
         build.finish()
@@ -138,12 +143,20 @@ class _Build:
     """One run of build_index."""
 
     def __init__(
-        self, library: Library, model: Describer, captions: bool, batch: int, walk: Scan, progress: Progress | None
+        self,
+        library: Library,
+        model: Describer,
+        captions: bool,
+        beam: int | None,
+        batch: int,
+        walk: Scan,
+        progress: Progress | None,
     ) -> None:
         self.report = Report(unreadable=walk.unreadable)
         self._library = library
         self._model = model
         self._captions = captions
+        self._beam = beam
         self._batch = max(1, batch)
         self._walk = walk
         self._progress = progress or (lambda done, total: None)
@@ -237,7 +250,7 @@ class _Build:
         if not items:
             return iter(())
         pixels = np.stack([item.pixels for item in items if item.pixels is not None])  # (B, S, S, 3)
-        vectors, captions = self._model.describe(pixels, self._captions)
+        vectors, captions = self._model.describe(pixels, self._captions, self._beam)
         vectors = np.asarray(vectors, np.float32)
         if vectors.shape != (len(items), self._model.dim):
             raise ValueError(f"the model made vectors {vectors.shape} of {len(items)} pictures")
@@ -246,7 +259,7 @@ class _Build:
         self.report.encoded += len(items)
         if captions is None:
             return iter([(vector, None) for vector in vectors])
-        placed = [_Caption(*pair) for pair in zip(captions, self._model.place(captions), strict=True)]
+        placed = [_Caption(*pair) for pair in zip(captions, self._model.embed_captions(captions), strict=True)]
         return iter(list(zip(vectors, placed, strict=True)))
 
     def _write(self, item: Prepared, vector: NDArray[np.float32], caption: _Caption | None) -> None:

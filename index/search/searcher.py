@@ -19,7 +19,7 @@ from index.library import Library
 from index.paths import absolute
 from index.search.candidates import View, best
 from vsearch.errors import QueryError
-from vsearch.scores import Kind, Ranking
+from vsearch.scores import Kind, Scores
 
 _FEW = 2_000  # rows that a filter leaves: read from the library, no cache is touched
 _ROWS = 20_000  # read from the library at a time
@@ -42,7 +42,7 @@ def search(
     k: int = 10,
     *,
     kind: Kind = "words",
-    ranking: Ranking | None = None,
+    ranking: Scores | None = None,
     weight: float | None = None,
     within: str | os.PathLike[str] | None = None,
     since: int | None = None,
@@ -77,14 +77,14 @@ class Searcher:
     def __init__(
         self,
         library: Library,
-        ranking: Ranking | None = None,
+        ranking: Scores | None = None,
         *,
         graph_from: int = GRAPH_FROM,
         graph_after: int = GRAPH_AFTER,
     ) -> None:
         """The graph is asked from `graph_from` pictures on, once more than `graph_after` queries of a kind came."""
         self._library = library
-        self._ranking = ranking or Ranking()
+        self._ranking = ranking or Scores()
         self._graph_from = graph_from
         self._graph_after = graph_after
         self._views: dict[float, View] = {}
@@ -165,5 +165,5 @@ class Searcher:
         hits = []
         for id_, cosine in zip(ids.tolist(), scores.tolist(), strict=True):
             picture = pictures[id_]
-            hits.append(Hit(picture.path, self._ranking.share(cosine, kind), picture.caption, id_, cosine))
+            hits.append(Hit(picture.path, self._ranking.calibrate(cosine, kind), picture.caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from tests.support import tiny_model, tiny_wordnet
-from vsearch.model import Describer
+from vsearch.model import Model
 from vsearch.text.phrase import PhraseSpace
 
 THINGS = ["dog", "boat", "hat", "snow", "engine"]
@@ -36,7 +36,7 @@ def nouns(tmp_path: Path) -> Path:
 
 def test_the_nearest_nouns_with_their_cosines(photos: Path, nouns: Path) -> None:
     folder = tiny_model.model_folder()
-    vector = Describer.load(folder, "cpu").embed_file(photos / "red.png")
+    vector = Model(folder, "cpu").embed_image(photos / "red.png")
     cosines = PhraseSpace.load(folder).vectors_of([thing] for thing in THINGS) @ vector
     order = np.argsort(-cosines)[:3]
     done = label(photos / "red.png", "--nouns", nouns, "-k", "3")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import cli
 from tests.support import tiny_model
-from vsearch.scores import Ranking
+from vsearch.scores import Scores
 
 Run = Callable[..., "Outcome"]
 RUNNER = CliRunner()
@@ -104,7 +104,7 @@ def test_captions_count_and_scores_are_shares(photos: Path, library: Path, tmp_p
     shutil.copytree(tiny_model.model_folder(), folder)
     plain = json.loads(Outcome("search", "dog", "--json", "--library", library, "--model", folder).out)
     assert all(row["score"] == row["cosine"] for row in plain)
-    Ranking(0.5, words=(2.0, -0.5), picture=(1.0, 0.0)).save(folder)
+    Scores(0.5, words=(2.0, -0.5), picture=(1.0, 0.0)).save(folder)
 
     def rows(*options: str) -> list[dict[str, Any]]:
         found = Outcome("search", *options, "--json", "--library", library, "--model", folder)

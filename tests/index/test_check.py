@@ -22,6 +22,7 @@ from index.forget import forget
 from index.library import Library, NewPicture
 from tests.support.pictures import FakeDescriber, draw_folder
 from vsearch.errors import LibraryError
+from vsearch.scores import Scores
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def built(library: Library, describer: FakeDescriber, tmp_path: Path) -> Library
     """Twelve pictures in two folders, with captions in the ranking, and a graph."""
     draw_folder(tmp_path / "one", 8)
     draw_folder(tmp_path / "two", 4, first=8)
-    describer.caption_weight = 0.3
+    describer.scores = Scores(0.3)
     build_index(library, [tmp_path / "one", tmp_path / "two"], describer, graph_from=1)
     return library
 

@@ -536,7 +536,9 @@ class Slow(FakeDescriber):
         super().__init__()
         self.answers = answers
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         wanted, end = len(self.answers) + 8, time.monotonic() + 20
         while len(self.answers) < wanted and time.monotonic() < end:
             time.sleep(0.002)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from vsearch.scores import Scores
+
 
 def draw(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
     """A small RGB picture of coloured shapes, another one for every seed."""
@@ -44,19 +46,21 @@ class FakeDescriber:
         self.side = side
         self.dim = 13
         self.captions = captions
-        self.caption_weight = 0.0
+        self.scores = Scores()
         self.seen = 0
 
-    def place(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
+    def embed_captions(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
         """Another direction for every caption; none for one that ends in a zero."""
         return [None if caption.endswith("0") else self.direction(caption) for caption in captions]
 
     def direction(self, caption: str) -> NDArray[np.float32]:
-        """What `place` gives to a caption that it places: (13,)."""
+        """What `embed_captions` gives to a caption that it embeds: (13,)."""
         bits = np.unpackbits(np.frombuffer(hashlib.sha256(caption.encode()).digest()[:2], np.uint8))[:13]
         return (bits.astype(np.float32) - 0.4) / np.float32(np.linalg.norm(bits - 0.4))
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         assert pixels.dtype == np.uint8 and pixels.shape[1:] == (self.side, self.side, 3)
         self.seen += len(pixels)
         half = self.side // 2

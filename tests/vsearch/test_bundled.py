@@ -12,7 +12,7 @@ from index.library import Library
 from index.search.searcher import search
 from tests.support.pictures import draw_folder
 from vsearch.image.pixels import read_pixels
-from vsearch.model import Describer
+from vsearch.model import Model
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace, parse
 
@@ -54,12 +54,12 @@ def test_words_of_a_query_stand_near_their_kin(word: str, kin: str, other: str) 
 
 def test_it_indexes_captions_and_finds_a_picture_by_itself(tmp_path: Path) -> None:
     paths = draw_folder(tmp_path / "pictures", 6)
-    describer = Describer.load(FOLDER, "cpu")
+    model = Model(FOLDER, "cpu")
     with Library.open(tmp_path / "library", create=True) as library:
-        report = build_index(library, [tmp_path / "pictures"], describer)
+        report = build_index(library, [tmp_path / "pictures"], model)
         assert (report.added, report.skipped) == (6, [])
-        pixels = np.stack([read_pixels(paths[3], describer.side)])
-        vectors, captions = describer.describe(pixels, captions=True)
+        pixels = np.stack([read_pixels(paths[3], model.side)])
+        vectors, captions = model.describe(pixels, captions=True)
         hits = search(library, vectors[0], 6)
     assert hits[0].path == str(paths[3]) and hits[0].score == pytest.approx(1, abs=0.01)
     assert captions is not None and captions[0] == hits[0].caption

@@ -1,4 +1,4 @@
-"""Ranking: the file, the curve, and captions mixed into vectors."""
+"""Scores: the file, the curve, and captions mixed into vectors."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 import pytest
 
 from vsearch.errors import ConfigError, ModelError
-from vsearch.scores import Ranking, mix
+from vsearch.scores import Scores, mix
 from vsearch.storage import modelfolder
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    ranking = Ranking(0.25, (8.5, -4.0), None)
+    ranking = Scores(0.25, (8.5, -4.0), None)
     ranking.save(tmp_path)
-    assert Ranking.load(tmp_path) == ranking
+    assert Scores.load(tmp_path) == ranking
     assert [path.name for path in tmp_path.iterdir()] == ["ranking.json"]
 
 
 def test_without_a_file_scores_are_cosines(tmp_path: Path) -> None:
-    ranking = Ranking.load(tmp_path)
-    assert ranking == Ranking() and ranking.weight("words") == 0
-    assert ranking.share(-0.3, "words") == -0.3 and not ranking.calibrated("picture")
+    ranking = Scores.load(tmp_path)
+    assert ranking == Scores() and ranking.weight("words") == 0
+    assert ranking.calibrate(-0.3, "words") == -0.3 and not ranking.is_calibrated("picture")
 
 
 def test_the_curve() -> None:
-    ranking = Ranking(0.5, (4.0, -2.0), (2.0, math.log(3)))
-    assert ranking.share(0.5, "words") == pytest.approx(0.5)  # 4 / 2 - 2 = 0, 1 / (1 + 1)
-    assert ranking.share(0.0, "picture") == pytest.approx(0.75)  # 1 / (1 + exp(-ln 3)) = 1 / (1 + 1/3)
-    assert ranking.share(1.0, "words") == pytest.approx(1 / (1 + math.exp(-2)))
+    ranking = Scores(0.5, (4.0, -2.0), (2.0, math.log(3)))
+    assert ranking.calibrate(0.5, "words") == pytest.approx(0.5)  # 4 / 2 - 2 = 0, 1 / (1 + 1)
+    assert ranking.calibrate(0.0, "picture") == pytest.approx(0.75)  # 1 / (1 + exp(-ln 3)) = 1 / (1 + 1/3)
+    assert ranking.calibrate(1.0, "words") == pytest.approx(1 / (1 + math.exp(-2)))
     assert ranking.weight("words") == 0.5 and ranking.weight("picture") == 0
-    assert Ranking(words=(1e9, 0.0)).share(-1.0, "words") == 0
+    assert Scores(words=(1e9, 0.0)).calibrate(-1.0, "words") == 0
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_the_curve() -> None:
 def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, table: object) -> None:
     (tmp_path / "ranking.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"ranking\.json") as caught:
-        Ranking.load(tmp_path)
+        Scores.load(tmp_path)
     assert "evaluate ranking --write" in caught.value.hint
 
 
 def test_a_curve_must_rise_and_be_finite() -> None:
     for curve in ((-1.0, 0.0), (math.inf, 0.0), (1.0, math.nan)):
         with pytest.raises(ConfigError, match="slope above 0"):
-            Ranking(picture=curve)
+            Scores(picture=curve)
 
 
 def test_mix() -> None:
@@ -67,5 +67,5 @@ def test_mix() -> None:
 
 
 def test_the_bundled_model_has_a_ranking() -> None:
-    ranking = Ranking.load(modelfolder.bundled())
-    assert 0 < ranking.caption_weight < 1 and ranking.calibrated("words") and ranking.calibrated("picture")
+    ranking = Scores.load(modelfolder.bundled())
+    assert 0 < ranking.caption_weight < 1 and ranking.is_calibrated("words") and ranking.is_calibrated("picture")

@@ -21,7 +21,7 @@ from vsearch.captions.rerank import in_space
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.networks.joint import JointModel
-from vsearch.scores import Curve, Kind, Ranking, mix
+from vsearch.scores import Curve, Kind, Scores, mix
 from vsearch.text.phrase import PhraseSpace, Term
 
 GRID = tuple(step / 20 for step in range(21))  # weights of captions that are tried
@@ -78,7 +78,7 @@ class Reliability:
 class Report:
     """A ranking on some photos: recalls of the pictures alone, the captions alone and the mix, reliability by kind."""
 
-    ranking: Ranking
+    ranking: Scores
     recalls: dict[str, dict[str, float]]
     reliabilities: dict[str, Reliability]
 
@@ -103,7 +103,7 @@ def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> lis
     return table
 
 
-def choose(photos: Photos, space: PhraseSpace) -> Ranking:
+def choose(photos: Photos, space: PhraseSpace) -> Scores:
     """The weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and both curves with it.
 
     Raises DataError where there are too few photos to fit a curve.
@@ -111,10 +111,10 @@ def choose(photos: Photos, space: PhraseSpace) -> Ranking:
     means = [float(np.mean(list(row.values()))) for row in recalls(photos, space, GRID)]
     weight = GRID[int(np.argmax(means))]
     words = fit(word_hits(photos, space, weight))
-    return Ranking(weight, words, fit(picture_hits(photos)))
+    return Scores(weight, words, fit(picture_hits(photos)))
 
 
-def report(photos: Photos, space: PhraseSpace, ranking: Ranking) -> Report:
+def report(photos: Photos, space: PhraseSpace, ranking: Scores) -> Report:
     """What a ranking reaches on these photos; kinds of query without a curve are left out."""
     table = recalls(photos, space, [0.0, 1.0, ranking.caption_weight])
     found: dict[str, Reliability] = {}
@@ -212,12 +212,12 @@ def fit(hits: Judged) -> Curve:
     return slope, float(point[1] - slope * middle)
 
 
-def reliability(hits: Judged, ranking: Ranking, kind: Kind) -> Reliability:
+def reliability(hits: Judged, ranking: Scores, kind: Kind) -> Reliability:
     """Bins that hold a hit, and their error: the mean over hits of |predicted - found|.
 
     (Guo et al. 2017, "On calibration of modern neural networks", eq. 3.)
     """
-    shares = np.array([ranking.share(float(cosine), kind) for cosine in hits.cosines])
+    shares = np.array([ranking.calibrate(float(cosine), kind) for cosine in hits.cosines])
     at = np.minimum((shares * BINS).astype(int), BINS - 1)
     bins = []
     for number in np.unique(at):

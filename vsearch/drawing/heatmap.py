@@ -1,6 +1,6 @@
 """Attention over a picture: the picture once for each word of its caption, bright where the decoder looked.
 
-Shapes: T words, N = G * G grid cells.
+Shapes: T words, R rows and C columns of grid cells.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ DARKEST = 0.25  # what is left of the picture where there is no attention
 GLOW = (255, 190, 60)
 
 
-def draw(image: Image.Image, words: Sequence[str], attention: Floats) -> Image.Image:
-    """One sheet: the picture alone, then once for each of the `words` with its row of `attention` (T, N) over it.
+def draw(image: Image.Image, words: Sequence[str], attention: Floats, sentinel: Floats | None = None) -> Image.Image:
+    """Draw one sheet: the picture itself, then once for each of the `words` with its `attention` (T, R, C) over it.
 
-    With `attention` (T, N + 1) the last column is a visual sentinel's share, printed beside the word in percent.
-    Raises ValueError where the rows are not as many as the words, or the cells form no square.
+    The share of a visual `sentinel` (T,) is printed next to its word, in percent. Raises ValueError if there are not as
+    many maps as words.
     """
-    maps, sentinel = _split(np.asarray(attention, np.float32), len(words))
+    maps = np.asarray(attention, np.float32)
+    if maps.ndim != 3 or len(maps) != len(words) or not maps.size:
+        raise ValueError(f"attention {maps.shape} is not a map for each of {len(words)} words")
     tile = _fit(image.convert("RGB"))
     width, height = max(tile.width, NARROWEST) + GAP, tile.height + LABEL + GAP
     columns = min(COLUMNS, len(words) + 1)
@@ -45,7 +47,7 @@ def draw(image: Image.Image, words: Sequence[str], attention: Floats) -> Image.I
 
 
 def overlay(image: Image.Image, weights: Floats) -> Image.Image:
-    """`image` with the square map `weights` (G, G), at least 0, smoothly enlarged over it."""
+    """Return `image` with the map `weights` (R, C), at least 0, smoothly enlarged over it."""
     peak = float(weights.max())
     levels = np.zeros_like(weights) if peak <= 0 else weights / peak
     small = Image.fromarray(np.round(255 * levels).astype(np.uint8))
@@ -56,21 +58,8 @@ def overlay(image: Image.Image, weights: Floats) -> Image.Image:
     return Image.fromarray(np.round(lit).clip(0, 255).astype(np.uint8))
 
 
-def _split(attention: Floats, words: int) -> tuple[Floats, Floats | None]:
-    """Maps (T, G, G) and, where there is one more column than cells, the sentinel's share (T,)."""
-    if attention.ndim != 2 or len(attention) != words:
-        raise ValueError(f"attention {attention.shape} does not have a row for each of {words} words")
-    cells = attention.shape[1]
-    for count in (cells, cells - 1):
-        side = math.isqrt(max(0, count))
-        if side and side * side == count:
-            maps = attention[:, :count].reshape(words, side, side)
-            return maps, attention[:, -1] if count < cells else None
-    raise ValueError(f"{cells} cells form no square")
-
-
 def _fit(image: Image.Image) -> Image.Image:
-    """The picture scaled so that its longer side is one tile."""
+    """Return the picture scaled so that its longer side is one tile."""
     scale = TILE / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -73,11 +73,27 @@ def decode(
 
     Raises PictureError with a short reason, whatever is wrong with the file.
     """
-    try:
+    with _reasons(max_pixels):
         if isinstance(path, str | os.PathLike):
             with Path(path).open("rb") as file:
                 return _decode(file, at_least, max_pixels)
         return _decode(path, at_least, max_pixels)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a picture of Pillow's as `decode` returns that in a file; `image` stays as it is.
+
+    Raises PictureError if it is opened lazily and cannot be read.
+    """
+    with _reasons(MAX_PIXELS):
+        return _upright(image)
+
+
+@contextlib.contextmanager
+def _reasons(max_pixels: int) -> Iterator[None]:
+    """Turn whatever goes wrong with a picture into a PictureError."""
+    try:
+        yield
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -385,7 +385,9 @@ def test_reindex_that_finds_no_folder_keeps_everything(
 class Broken(FakeDescriber):
     """Makes the vector of the fourth picture NaN."""
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         vectors, texts = super().describe(pixels, captions)
         vectors[3] = np.nan
         return vectors, texts
@@ -398,7 +400,9 @@ def test_a_vector_that_is_not_finite_never_gets_in(library: Library, photos: Pat
 
 
 class Short(FakeDescriber):
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         vectors, texts = super().describe(pixels, captions)
         return vectors[:-1], texts
 
@@ -432,7 +436,9 @@ class Waiting(FakeDescriber):
         self.decoded = 0
         self.noted: list[int] = []
 
-    def describe(self, pixels: NDArray[np.uint8], captions: bool) -> tuple[NDArray[np.float32], Sequence[str] | None]:
+    def describe(
+        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
+    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
         wanted = min(self.total, (len(self.noted) + 2) * self.batch)
         end = time.monotonic() + 20
         while self.decoded < wanted and time.monotonic() < end:
@@ -465,7 +471,7 @@ def test_decoding_goes_on_while_the_network_runs(
 def test_an_error_in_the_network_keeps_what_is_done(library: Library, photos: Path) -> None:
     class Failing(FakeDescriber):
         def describe(
-            self, pixels: NDArray[np.uint8], captions: bool
+            self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
         ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
             if self.seen >= 4:
                 raise KeyboardInterrupt

@@ -218,6 +218,7 @@ sys.path.insert(0, {tests!r})
 from tests.support.pictures import FakeDescriber
 import index.build.build, index.caches.refresh, index.caches.graph
 from index.library import Library
+from vsearch.scores import Scores
 
 index.caches.refresh.STALE_ROWS = index.caches.refresh.STALE_SHARE = 0  # every build makes every cache anew
 index.caches.graph._new()  # loads nmslib before the first fork
@@ -243,7 +244,7 @@ def build(wanted, moment):
         owner, name = (index.build.build._Build, method) if method else (index.build.build, phase)
         setattr(owner, name, counted(phase, getattr(owner, name), wanted, moment))
     model = FakeDescriber()
-    model.caption_weight = 0.3
+    model.scores = Scores(0.3)
     with Library.open(Path({library!r}), create=True) as library:
         index.build.build.build_index(library, [{photos!r}], model, batch=2, threads=1, graph_from=5)
 

@@ -22,10 +22,10 @@ from index.search import searcher as searching
 from index.search.candidates import View
 from index.search.searcher import Hit, Searcher, search
 from tests.support.pictures import FakeDescriber, draw_folder
-from vsearch.scores import Ranking
+from vsearch.scores import Scores
 
 D = 6
-RANKING = Ranking(0.5, words=(5.0, -1.0), picture=(3.0, 0.5))
+RANKING = Scores(0.5, words=(5.0, -1.0), picture=(3.0, 0.5))
 Vector = NDArray[np.float32]
 
 
@@ -86,8 +86,8 @@ def test_words_and_pictures_have_each_their_weight_and_curve(filled: Library) ->
     same(by_words, oracle(filled, query, 12, 0.5))
     same(by_picture, oracle(filled, query, 12, 0.0))
     assert by_words[0].path != by_picture[0].path or by_words[1].path != by_picture[1].path
-    assert [hit.score for hit in by_words] == [RANKING.share(hit.cosine, "words") for hit in by_words]
-    assert [hit.score for hit in by_picture] == [RANKING.share(hit.cosine, "picture") for hit in by_picture]
+    assert [hit.score for hit in by_words] == [RANKING.calibrate(hit.cosine, "words") for hit in by_words]
+    assert [hit.score for hit in by_picture] == [RANKING.calibrate(hit.cosine, "picture") for hit in by_picture]
     assert search(filled, query, 12, ranking=RANKING, min_score=by_words[4].score) == by_words[:5]
 
 
@@ -138,7 +138,7 @@ def test_a_cache_of_another_weight_is_not_used(filled: Library) -> None:
         load_arrays(filled, 0.25)
     with pytest.raises(CacheError):
         load_graph(filled, 0.25)
-    other, query = Ranking(0.25), drawn(3)[0]
+    other, query = Scores(0.25), drawn(3)[0]
     same(Searcher(filled, other, graph_from=100, graph_after=0).search(query, 9), oracle(filled, query, 9, 0.25))
     assert len(load_arrays(filled, 0.25).ids) == 200  # made anew for the model's weight
     filled.note("caption_weight", "0.0")
@@ -241,7 +241,7 @@ def test_damage_after_the_proof_is_found(filled: Library, monkeypatch: pytest.Mo
 
 def test_a_build_places_captions(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
     draw_folder(tmp_path / "photos", 12)
-    describer.caption_weight = 0.5
+    describer.scores = Scores(0.5)
     build_index(library, [tmp_path / "photos"], describer)
     check(library, describer, 12)
     assert library.caption_weight == 0.5 and weights(library) == [0.0, 0.5]
@@ -255,7 +255,7 @@ def check(library: Library, describer: FakeDescriber, count: int) -> None:
     )
     assert len(rows) == count
     for caption, packed in rows:
-        (expected,) = describer.place([caption])
+        (expected,) = describer.embed_captions([caption])
         assert (packed is None) == (expected is None)
         if expected is not None:
             assert np.allclose(np.frombuffer(packed, "<f2"), expected, atol=1e-3)
@@ -278,7 +278,7 @@ def test_a_library_of_format_1(library: Library, describer: FakeDescriber, tmp_p
         hits = search(old, query, 12, ranking=RANKING)
         assert [hit.id for hit in hits] == [hit.id for hit in search(old, query, 12)]
     seen = describer.seen
-    describer.caption_weight = 0.5
+    describer.scores = Scores(0.5)
     build_index(library, [tmp_path / "photos"], describer)
     assert describer.seen == seen and library.noted("format") == "2"
     check(library, describer, 12)

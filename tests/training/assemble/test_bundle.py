@@ -16,7 +16,7 @@ from training.evaluate import scores as ranking
 from training.evaluate.captions import describe, evaluate, read_split, words_top
 from training.run import Inputs, train
 from vsearch.errors import ConfigError, DataError
-from vsearch.scores import Ranking
+from vsearch.scores import Scores
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
@@ -76,7 +76,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
         config.words is not None
         and (places.work / words / config.words.file).read_bytes() == (places.output / config.words.file).read_bytes()
     )
-    assert Ranking.load(places.output).words == (3.0, 0.5) and Ranking.load(places.output).picture == (2.0, 0.25)
+    assert Scores.load(places.output).words == (3.0, 0.5) and Scores.load(places.output).picture == (2.0, 0.25)
     table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2))
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")
@@ -94,7 +94,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
     stamps = {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")}
     said.clear()  # everything lies ready: nothing is prepared or trained again, only joined and ranked
     make(recipe, places, "cpu", overrides=OVERRIDES, say=said.append)
-    assert said[-1].startswith("ranking: none") and Ranking.load(places.output) == Ranking()
+    assert said[-1].startswith("ranking: none") and Scores.load(places.output) == Scores()
     assert {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")} == stamps
     assert modelfolder.read_config(places.output).identity == config.identity
 

@@ -19,7 +19,7 @@ from training.evaluate import scores as module
 from training.evaluate.captions import read_split
 from training.evaluate.scores import Judged, Photos, fit, picture_hits, queries, recalls, reliability, word_hits
 from vsearch.errors import DataError
-from vsearch.scores import Ranking
+from vsearch.scores import Scores
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
@@ -94,7 +94,7 @@ def test_the_fit_finds_the_curve_that_was_drawn_from() -> None:
     fits = rng.random(40_000) < 1 / (1 + np.exp(-(6 * cosines - 2)))
     slope, offset = fit(Judged(cosines, fits))
     assert slope == pytest.approx(6, abs=0.25) and offset == pytest.approx(-2, abs=0.1)
-    ranking = Ranking(0.0, (slope, offset))
+    ranking = Scores(0.0, (slope, offset))
     found = reliability(Judged(cosines, fits), ranking, "words")
     assert found.error < 0.02 and found.hits == 40_000
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_fitted() -> None:
 
 
 def test_reliability_by_hand() -> None:
-    ranking = Ranking(words=(1.0, 0.0))  # share(0) = 1/2, share(ln 3) = 3/4
+    ranking = Scores(words=(1.0, 0.0))  # share(0) = 1/2, share(ln 3) = 3/4
     hits = Judged(np.array([0.0, 0.0, math.log(3), math.log(3)]), np.array([True, True, True, False]))
     found = reliability(hits, ranking, "words")
     assert [(one.count, one.found) for one in found.bins] == [(2, 1.0), (2, 0.5)]
@@ -137,8 +137,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model_folder() / "words.bin",
         PhraseSpace.load(model_folder()),
     )
-    Ranking(0.75).save(folder)
-    assert Ranking.load(folder) == Ranking(0.75)
+    Scores(0.75).save(folder)
+    assert Scores.load(folder) == Scores(0.75)
     data = tmp_path / "captions.h5"
     prepare_captions(read_captions(flickr8k(tmp_path / "flickr8k")), data, PhraseSpace.load(folder), 1, 12, 64)
     arguments = ["evaluate", "ranking", str(data), "--model", str(folder), "--device", "cpu"]
@@ -148,7 +148,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = CliRunner().invoke(app, [*arguments, "--write", "--json"])
     assert written.exit_code == 0, written.output
     table = json.loads(written.output)
-    chosen = Ranking.load(folder)
+    chosen = Scores.load(folder)
     assert chosen.caption_weight in (0.0, 0.5, 1.0) and chosen.words == chosen.picture == (3.0, 0.5)
     assert table["ranking"] == {"caption_weight": chosen.caption_weight, "words": [3.0, 0.5], "picture": [3.0, 0.5]}
     assert set(table["recalls"]) == {"picture alone", "caption alone", "mix"}
@@ -163,6 +163,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_new_model_in_the_folder_has_no_ranking(tmp_path: Path) -> None:
     model = modelfolder.load(model_folder(), "cpu")
     modelfolder.save(model, tmp_path)
-    Ranking(0.5).save(tmp_path)
+    Scores(0.5).save(tmp_path)
     modelfolder.save(model, tmp_path)
-    assert Ranking.load(tmp_path) == Ranking()
+    assert Scores.load(tmp_path) == Scores()

@@ -1,0 +1,55 @@
+"""What `import vsearch` offers: a golden list, nothing heavy, and every name with a docstring."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vsearch
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["Caption", "Label", "Model", "Translator", "VsearchError", "__version__", "load"]
+METHODS = [
+    "caption", "captions", "describe", "dim", "embed_captions", "embed_image", "embed_images", "embed_text", "identity",
+    "label", "network", "nouns", "pixels", "query", "scores", "side", "space",
+]  # fmt: skip
+
+
+def test_the_names_are_these() -> None:
+    assert dir(vsearch) == NAMES == sorted(vsearch.__all__)
+    assert [name for name in NAMES if not hasattr(vsearch, name)] == []
+
+
+def test_the_methods_of_a_model_are_these() -> None:
+    assert [name for name in dir(vsearch.Model) if not name.startswith("_")] == METHODS
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Describer'"):
+        vsearch.Describer  # noqa: B018
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "__version__"])
+def test_every_name_says_what_it_is(name: str) -> None:
+    assert inspect.getdoc(getattr(vsearch, name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_says_what_it_does(name: str) -> None:
+    assert inspect.getdoc(getattr(vsearch.Model, name))
+
+
+def test_importing_it_and_embedding_words_load_no_torch() -> None:
+    script = """
+import sys, vsearch
+assert not {"numpy", "PIL", "torch"} & set(sys.modules), "import vsearch is not free"
+model = vsearch.load()
+assert model.embed_text("boat -sail").shape == (model.dim,)
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
