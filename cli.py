@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from index.search.searcher import Hit
     from training.evaluate.devise import Column, DevPictures
     from training.evaluate.scores import Report as RankingReport
-    from training.loop.fit import Progress
+    from training.loop.task import Progress
     from training.tasks.labels import Labelled
     from vsearch.model import Caption, Label
     from vsearch.text.phrase import PhraseSpace
@@ -922,7 +922,7 @@ def train(
         if is_bundle:
             train_bundle(recipe, data, output, teacher, work, stage, device, overrides, report, show)
         else:
-            from training.run import Inputs
+            from training.recipe import Inputs
             from training.run import train as run
 
             run(recipe, Inputs(data, features, labels, label_features, start), output, device, overrides, report)
@@ -1014,7 +1014,8 @@ def find_lr(
     """
     from training import plots as drawing
     from training.loop import distributed
-    from training.run import Inputs, sweep
+    from training.recipe import Inputs
+    from training.run import sweep
     from vsearch.drawing import figure
 
     if distributed.started():

@@ -31,7 +31,8 @@ from training import recipe as recipes
 from training.assemble.words import tuned_space
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.checkpoint import below
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.targets import mean_view, recall
 from vsearch.config import DeviseConfig, from_dict

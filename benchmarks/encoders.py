@@ -24,9 +24,10 @@ from safetensors.torch import load_file
 from training import recipe as recipes
 from training.data.features import encoder_network, write_features
 from training.loop.checkpoint import below
+from training.loop.config import LoopConfig
 from training.loop.step import Stepper, Watch
-from training.loop.task import LoopConfig
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.distil import DistilConfig, DistilTask
 from vsearch.config import EncoderConfig, ModelConfig, PreprocessConfig, from_dict
 from vsearch.networks.encoder import Encoder

@@ -13,7 +13,8 @@ from benchmarks.tutorial_loop import TutorialDecoder
 from tests.support.tiny_model import words_file
 from tests.support.training_data import features, prepared_captions
 from training.data.prepared import open_prepared
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.caption import Batch, caption_loss
 from vsearch.captions.beam import greedy
 from vsearch.config import DecoderConfig

@@ -11,7 +11,8 @@ from benchmarks import translate as benchmark
 from tests.support.tiny_model import model_folder, words_file
 from tests.support.training_data import prepared_captions
 from tests.support.translator_data import pairs_file, tiny_translator
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from vsearch.errors import DataError
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors

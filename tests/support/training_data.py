@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support.tiny_model import words_file
 from training.data.captions import prepare_captions, read_flickr8k
 from training.data.prepared import open_prepared
-from training.run import Inputs
+from training.recipe import Inputs
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from tests.support.training_data import features
 from training.loop import distributed
+from training.loop.config import LoopConfig
 from training.loop.fit import fit
 from training.loop.step import Stepper, Watch
-from training.loop.task import Group, LoopConfig, Loss, Stopped, Task
+from training.loop.task import Group, Loss, Stopped, Task
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from vsearch.config import DecoderConfig, DeviseConfig

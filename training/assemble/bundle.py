@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from training import recipe as recipes
 from training.assemble.words import tuned_space
 from training.data.captions import prepare_captions, read_flickr8k
 from training.data.distil import prepare_distil
@@ -24,10 +24,12 @@ from training.data.prepared import open_prepared
 from training.data.words import train_words
 from training.evaluate.captions import read_split
 from training.evaluate.scores import choose, see
+from training.kinds import load
 from training.loop.checkpoint import below
-from training.loop.fit import Report
-from training.run import Inputs, train
-from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
+from training.loop.task import Report
+from training.recipe import Inputs, Recipe, Source, read
+from training.run import train_recipe
+from vsearch.config import ModelConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.build import build
@@ -56,8 +58,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The whole recipe: sizes here, trainings in the recipes that `encoder`, `devise` and `decoder` name."""
+    """A recipe of kind "bundle": sizes here, trainings in the recipes that `encoder`, `devise` and `decoder` name."""
 
+    kind: str = "bundle"
     encoder: str = "encoder"
     devise: str = "devise-bundled"
     decoder: str = "caption"
@@ -82,15 +85,15 @@ class _Bundler:
     def __init__(
         self,
         bundle: Bundle,
+        recipes: Mapping[str, Recipe],
         folders: Folders,
         device: str,
-        overrides: Mapping[str, str],
         say: Callable[[str], None],
         report: Report | None,
         progress: Progress | None,
     ) -> None:
         self.bundle, self.folders, self.device, self.say, self.report = bundle, folders, device, say, report
-        self.overrides, self.progress = overrides, progress
+        self.recipes, self.progress = recipes, progress  # recipes of PARTS
         self.preprocess = PreprocessConfig(side=bundle.side)
 
     def path(self, name: str) -> Path:
@@ -123,7 +126,7 @@ class _Bundler:
         )  # fmt: skip
 
     def encoder(self) -> None:
-        self._train(self.bundle.encoder, Inputs(self.path("distil.h5")), "encoder")
+        self._train("encoder", Inputs(self.path("distil.h5")))
 
     def captions(self) -> None:
         if not self.path("captions.h5").is_file():
@@ -155,20 +158,15 @@ class _Bundler:
 
     def devise(self) -> None:
         names = ("captions.h5", "features.h5", "labels.h5", "label-features.h5")
-        self._train(self.bundle.devise, Inputs(*map(self.path, names)), "devise")
+        self._train("devise", Inputs(*map(self.path, names)))
 
     def decoder(self) -> None:
-        self._train(self.bundle.decoder, Inputs(self.path("captions.h5"), self.path("features.h5")), "decoder")
+        self._train("decoder", Inputs(self.path("captions.h5"), self.path("features.h5")))
 
     def join(self) -> None:
         with open_prepared(self.path("captions.h5"), "captions") as file:
             vocabulary = Vocabulary(json.loads(file.attrs["vocabulary"]))
-        config = ModelConfig(
-            preprocess=self.preprocess,
-            encoder=from_dict(EncoderConfig, self._table(self.bundle.encoder, "encoder")),
-            devise=from_dict(DeviseConfig, self._table(self.bundle.devise, "devise")),
-            decoder=from_dict(DecoderConfig, self._table(self.bundle.decoder, "decoder")),
-        )
+        config = ModelConfig(preprocess=self.preprocess, **{part: self._settings(part) for part in PARTS})
         model = build(config, vocabulary)
         for part in PARTS:
             module = getattr(model, part)
@@ -191,20 +189,17 @@ class _Bundler:
         except DataError as error:
             self.say(f"ranking: none, scores will be cosines: {error}")
 
-    def _train(self, recipe: str, inputs: Inputs, name: str) -> None:
-        train(recipe, inputs, self.path(name), self.device, below(self.overrides, f"{name}."), self.report)
+    def _train(self, part: str, inputs: Inputs) -> None:
+        train_recipe(self.recipes[part], inputs, self.path(part), self.device, self.report)
 
-    def _table(self, recipe: str, name: str) -> dict[str, object]:
-        table = recipes.read(recipe, below(self.overrides, f"{name}.")).get(name, {})
-        assert isinstance(table, dict)
-        return table
+    def _settings(self, part: str) -> Any:
+        return self.recipes[part].settings(part)
 
     def _space(self) -> PhraseSpace:
         return PhraseSpace.load(self.path("words"))
 
     def _encoder(self) -> Encoder:
-        table = self._table(self.bundle.encoder, "encoder")
-        encoder = Encoder(from_dict(EncoderConfig, table, "encoder"))
+        encoder = Encoder(self._settings("encoder"))
         encoder.load_state_dict(self._weights("encoder"))
         return encoder
 
@@ -214,7 +209,7 @@ class _Bundler:
 
 
 def make(
-    recipe: str | Path,
+    source: Source,
     folders: Folders,
     device: str = "auto",
     stages: tuple[str, ...] = STAGES,
@@ -223,7 +218,7 @@ def make(
     report: Report | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Run the stages of `recipe` (kind "bundle") in order; overrides such as "decoder.loop.epochs" reach into a stage.
+    """Run the stages of a recipe of kind "bundle" in order; overrides such as "decoder.loop.epochs" reach into a stage.
 
     Raises ConfigError for an unknown stage or setting, DataError where the data are not there.
     """
@@ -232,10 +227,12 @@ def make(
         raise ConfigError(f"unknown stage {unknown[0]!r}", f"known: {', '.join(STAGES)}")
     given = overrides or {}
     own = {key: value for key, value in given.items() if key.split(".")[0] not in PARTS or "." not in key}
-    table = recipes.read(recipe, own)
-    if table.pop("kind", None) != "bundle":
-        raise ConfigError(f"{recipe} is no recipe of kind 'bundle'")
-    bundler = _Bundler(from_dict(Bundle, table), folders, device, given, say, report, progress)
+    table = read(source, own)
+    if table.get("kind") != Bundle.kind:
+        raise ConfigError(f"{source} is no recipe of kind 'bundle'")
+    bundle = from_dict(Bundle, table)
+    recipes = {part: load(getattr(bundle, part), below(given, f"{part}.")) for part in PARTS}
+    bundler = _Bundler(bundle, recipes, folders, device, say, report, progress)
     folders.work.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
         if stage in stages:

@@ -6,17 +6,20 @@ import dataclasses
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.assemble.words import tuned_space
-from training.data.features import key_in_note, key_of, read_note
+from training.data.features import key_of
 from training.data.prepared import open_prepared
+from training.kinds import recipe_of
 from training.loop.checkpoint import below
-from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, ModelConfig, PreprocessConfig, from_dict
+from training.recipe import Recipe
+from training.run_folder import noted_key
+from training.tasks.translate import TranslateRecipe
+from vsearch.config import ModelConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.build import build
 from vsearch.networks.encoder import Encoder
@@ -56,15 +59,15 @@ def assemble(
         found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
         if not found:
             raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
-        table = read_note(run / "recipe.json")
-        if table.get("kind") == "translate":
+        recipe = recipe_of(run)
+        if isinstance(recipe, TranslateRecipe):
             raise ConfigError(f"{run} made a translator", "use `vsearch assemble-translator`")
         for name in found:
             states[name] = below(made, f"{name}.")
             fed.pop(name, None)
             if "encoder" not in found:
                 fed[name] = run
-            config = _configured(config, name, table)
+            config = _configured(config, name, recipe)
         if "decoder" in found:
             vocabulary = _vocabulary(data)
         phrases = below(made, "phrases.") or phrases
@@ -98,25 +101,18 @@ def _read(run: Path) -> dict[str, Tensor]:
 
 
 def _check_features(run: Path, model: JointModel) -> None:
-    key = key_in_note(run)
+    key = noted_key(run)
     if key is not None and key != key_of(model.encoder, model.config.preprocess):
         raise DataError(
             f"{run} was trained on features of another encoder than the model's", "name the model they were made with"
         )
 
 
-def _configured(config: ModelConfig, name: str, table: dict[str, Any]) -> ModelConfig:
-    """`config` with the part's settings as the recipe has them; a part that went on from a model keeps its own."""
-    if name not in table:
-        return config
-    if name == "devise":
-        return dataclasses.replace(config, devise=from_dict(DeviseConfig, table[name], name))
-    if name == "decoder":
-        return dataclasses.replace(config, decoder=from_dict(DecoderConfig, table[name], name))
-    config = dataclasses.replace(config, encoder=from_dict(EncoderConfig, table[name], name))
-    if "preprocess" not in table:
-        return config
-    return dataclasses.replace(config, preprocess=from_dict(PreprocessConfig, table["preprocess"], "preprocess"))
+def _configured(config: ModelConfig, name: str, recipe: Recipe) -> ModelConfig:
+    """Return `config` with the settings of a part as the recipe has them; without any, the part keeps its own."""
+    names = ("encoder", "preprocess") if name == "encoder" else (name,)
+    own = {table: recipe.settings(table) for table in names}
+    return dataclasses.replace(config, **{table: found for table, found in own.items() if found is not None})
 
 
 def _vocabulary(data: Path | None) -> Vocabulary:

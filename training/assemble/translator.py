@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.data.features import read_note
 from training.data.pairs import read_parallel
+from training.kinds import recipe_of
 from training.loop.checkpoint import load_best
-from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig, from_dict
+from training.run_folder import RECIPE
+from training.tasks.translate import TranslateRecipe
+from vsearch.config import TranslatorConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.translation.network import TranslationModel
 from vsearch.translation.translator import Translator
@@ -18,17 +20,17 @@ def load_run(run: Path, data: Path) -> Translator:
 
     Raises DataError where the folder holds none, ConfigError where it trained something else.
     """
-    if not (run / "recipe.json").is_file():
+    if not (run / RECIPE).is_file():
         raise DataError(f"no recipe.json in {run}", "name the output folder of `vsearch train translate`")
-    table = read_note(run / "recipe.json")
-    if table.get("kind") != "translate":
+    recipe = recipe_of(run)
+    if not isinstance(recipe, TranslateRecipe):
         raise ConfigError(f"{run} trained no translator", "name the output folder of `vsearch train translate`")
     source, target = read_parallel(data).languages
     config = TranslatorConfig(
         source_language=source.code,
         target_language=target.code,
-        source=from_dict(SourceConfig, table.get("source", {}), "source"),
-        decoder=from_dict(DecoderConfig, table.get("decoder", {}), "decoder"),
+        source=recipe.source,
+        decoder=recipe.decoder,
     )
     model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
     load_best(run, model)

@@ -8,7 +8,6 @@ Files of any other network with `name`, `pool` and `grid` serve as well; they ha
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,37 +207,3 @@ def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
         file.close()
         raise DataError(f"{path} has no {missing[0]!r}: it is another kind of file", "check which file goes where")
     return file
-
-
-NOTE = "features.json"
-
-
-def note_key(run: Path, features: Path) -> None:
-    """Write into the output folder of a training what its features were made with.
-
-    Raises DataError where it was begun on features of another encoder or preprocessing.
-    """
-    key = key_in(features)
-    if key_in_note(run) not in (None, key):
-        raise DataError(
-            f"the training in {run} was begun on features of another encoder or preprocessing",
-            "go on with those, or name another output folder",
-        )
-    (run / NOTE).write_text(json.dumps({"key": key}) + "\n", "utf-8")
-
-
-def key_in_note(run: Path) -> str | None:
-    """What `note_key` wrote, or None. Raises DataError where it is damaged."""
-    path = run / NOTE
-    return str(read_note(path).get("key", "")) if path.is_file() else None
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """A JSON table that a training left in its folder. Raises DataError where it is damaged."""
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}", "train into a new folder") from error
-    if not isinstance(table, dict):
-        raise DataError(f"{path} is damaged: it is no table", "train into a new folder")
-    return table

@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.features import key_in_note, read_features, read_note
+from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared, read_pixels
 from training.data.word_table import read_words
 from training.evaluate.decoder import generate, load_decoder, read_captioned, read_grid, score
+from training.kinds import recipe_of
 from training.loop.checkpoint import below, best_weights
+from training.run_folder import noted_key
+from training.tasks.devise import DeviseRecipe
 from training.tasks.targets import phrase_encoder
 from vsearch.captions.beam import Caption
 from vsearch.captions.rerank import Agreement
-from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.networks.devise import DeviseHead
@@ -166,14 +168,14 @@ def head_agreement(
     with open_prepared(data, "captions") as file:
         table, names = read_words(file), file["pictures/name"][:][rows]
     cached = read_features(features, names, grid=False)
-    if key_in_note(run) not in (None, "", cached.key):
+    if noted_key(run) not in (None, "", cached.key):
         raise DataError(f"{run} was trained on features of another encoder", "name those it was trained on")
     pool = torch.from_numpy(cached.pool[:, 0].astype(np.float32))  # (I, C)
-    recipe = read_note(run / "recipe.json")
-    if recipe.get("kind") != "devise":
+    recipe = recipe_of(run)
+    if not isinstance(recipe, DeviseRecipe):
         raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
     state = best_weights(run)
-    head = DeviseHead(from_dict(DeviseConfig, recipe.get("devise", {}), "devise"), pool.shape[1]).eval()
+    head = DeviseHead(recipe.devise, pool.shape[1]).eval()
     encoder = phrase_encoder(table)
     try:
         head.load_state_dict(below(state, "devise."))

@@ -19,6 +19,7 @@ from torch import nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.checkpoint import load_best
+from training.run_folder import RECIPE
 from vsearch.captions.beam import beam_search
 from vsearch.captions.rerank import Agreement
 from vsearch.config import DecoderConfig, from_dict
@@ -90,10 +91,10 @@ def load_decoder(run: Path, channels: int, vocabulary: int) -> Decoder:
     Raises DataError where the folder holds none, or it is for other cells or another vocabulary.
     """
     try:
-        table = json.loads((run / "recipe.json").read_text("utf-8"))
+        table = json.loads((run / RECIPE).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the recipe in {run}: {error}", "name the output folder of a training") from error
-    if "decoder" not in table:
+    if table.get("decoder") is None:
         raise DataError(f"{run} trained no decoder", "name the output folder of a caption training")
     decoder = build_decoder(from_dict(DecoderConfig, table["decoder"], "decoder"), channels, vocabulary)
     load_best(run, nn.ModuleDict({"decoder": decoder}))

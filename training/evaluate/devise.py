@@ -7,7 +7,6 @@ S seen classes, C channels, D word-vector size.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -17,12 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training import recipe as recipes
-from training.data.features import key_in_note, key_of, read_features
+from training.data.features import key_of, read_features
 from training.data.labels import class_vectors
 from training.data.prepared import open_prepared, read_pixels
+from training.kinds import recipe_of
+from training.recipe import read, shipped
+from training.run_folder import noted_key
 from training.tasks.devise import DeviseModule
-from training.tasks.labels import Labelled, LabelsTaskConfig, SoftmaxModule, build_module, class_targets
+from training.tasks.labels import Labelled, LabelsRecipe, LabelsTaskConfig, SoftmaxModule, build_module, class_targets
 from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError, QueryError
 from vsearch.metrics.hierarchy import distances, hierarchical_precision, read_hierarchy, wordnet_parents
@@ -175,8 +176,8 @@ def _query(word: str, space: PhraseSpace) -> Floats | None:
 
 def read_unseen(name: str) -> tuple[str, ...]:
     """The unseen classes of a recipe (shipped, or a .toml file), or those of a file with a WordNet number a line."""
-    if name in recipes.shipped() or name.endswith(".toml"):
-        return from_dict(LabelsTaskConfig, recipes.read(name).get("task", {}), "task").unseen
+    if name in shipped() or name.endswith(".toml"):
+        return from_dict(LabelsTaskConfig, read(name).get("task", {}), "task").unseen
     try:
         words = (line.partition("#")[0].strip() for line in Path(name).read_text("utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
@@ -257,15 +258,15 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _read_run(folder: Path) -> Run:
     try:
-        table = json.loads((folder / "recipe.json").read_text("utf-8"))
-        kind, task, head = table["kind"], table.get("task", {}), table.get("devise", {})
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        recipe = recipe_of(folder)
+    except DataError:
         raise DataError(
             f"{folder} is not the output of a training", "name a folder that `vsearch train` wrote"
         ) from None
-    if kind != "devise-labels":
-        raise DataError(f"{folder} holds a training of kind {kind!r}, not 'devise-labels'", "train devise-zero-shot")
-    return Run(folder.name, from_dict(LabelsTaskConfig, task, "task"), from_dict(DeviseConfig, head, "devise"), folder)
+    if not isinstance(recipe, LabelsRecipe):
+        other = f"{folder} holds a training of kind {recipe.kind!r}, not {LabelsRecipe.kind!r}"
+        raise DataError(other, "train devise-zero-shot")
+    return Run(folder.name, recipe.task, recipe.devise, folder)
 
 
 @torch.no_grad()
@@ -277,7 +278,7 @@ def run_columns(run: Run, labelled: Labelled, features: Path, device: torch.devi
     seen = labelled.seen(run.task.unseen)
     train = labelled.rows("train")
     rows = [labelled.rows("dev"), train[seen[labelled.label[train]]]]
-    pools = [_features(labelled, r, features, key_in_note(run.folder)).to(device) for r in rows]
+    pools = [_features(labelled, r, features, noted_key(run.folder)).to(device) for r in rows]
     module = _trained(run, pools[0].shape[1], int(seen.sum()), device)
     if isinstance(module, DeviseModule):
         targets = class_targets(run.task, labelled.vectors).numpy()

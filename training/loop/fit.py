@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from training.loop import checkpoint, distributed
+from training.loop.config import LoopConfig
 from training.loop.ema import Average
 from training.loop.schedule import Standing, schedule
 from training.loop.step import Stepper, Watch, steps_of
-from training.loop.task import Group, LoopConfig, Loss, Progress, Report, Stopped, Task
+from training.loop.task import Progress, Report, Task
 from vsearch.errors import ConfigError
 from vsearch.networks.fast.memory import keep_kernels, keep_memory
 
-__all__ = ["Group", "LoopConfig", "Loss", "Progress", "Report", "Stopped", "Task", "check", "fit"]
 LOOK = 20  # steps between two looks at the loss on a device that must be waited for
 
 

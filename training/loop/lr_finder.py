@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.loop.config import LoopConfig
 from training.loop.step import Stepper, Watch, steps_of
-from training.loop.task import LoopConfig, Stopped, Task
+from training.loop.task import Stopped, Task
 from vsearch.errors import ConfigError, VsearchError
 
 SMOOTHING = 0.9  # of the loss: the weight of what was before

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from training.loop import distributed
-from training.loop.task import LoopConfig, Loss, Stopped, Task
+from training.loop.config import LoopConfig
+from training.loop.task import Loss, Stopped, Task
 from vsearch.device import autocast
 from vsearch.errors import ConfigError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from training.data.prepared import open_prepared
 from training.data.word_table import read_words
 from training.evaluate.decoder import generate, read_captioned, read_grid
 from training.loop.distributed import shard, share
-from training.loop.fit import Group, Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
@@ -69,6 +69,20 @@ class CaptionTaskConfig:
     def sampling(self, epoch: int) -> float:
         """The probability that an input word is the decoder's own, in `epoch`, counted from 0."""
         return min(self.sampling_ceiling, max(0.0, self.sampling_step * (epoch + 2 - self.sampling_from)))
+
+
+@dataclass(frozen=True)
+class CaptionRecipe(Recipe):
+    """A caption decoder on cached grid features."""
+
+    kind: str = "caption"
+    task: CaptionTaskConfig = field(default_factory=CaptionTaskConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    reads = ("features",)
+
+    def build(self, inputs: Inputs, device: torch.device) -> CaptionTask:
+        return CaptionTask(self.task, self.decoder, inputs.data, inputs.needed_features(), device)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ Evaluation is retrieval on the dev split: every caption against every picture.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import spread
-from training.loop.fit import Group, Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from training.tasks.targets import (
     Captions,
     TunedClasses,
@@ -57,6 +57,21 @@ class DeviseTaskConfig:
     words: str = "fixed"  # fixed | tuned: whether the word vectors and the weights of words are trained, too
     words_lr: float = 0.3  # their learning rate, as a share of the head's
     views: int = 1  # views of a dev picture whose vectors are averaged; 0: all there are
+
+
+@dataclass(frozen=True)
+class DeviseRecipe(Recipe):
+    """The DeViSE head on cached features of captioned photos, and perhaps of labelled pictures."""
+
+    kind: str = "devise"
+    task: DeviseTaskConfig = field(default_factory=DeviseTaskConfig)
+    devise: DeviseConfig = field(default_factory=DeviseConfig)
+
+    reads = ("features", "labels", "label_features")
+
+    def build(self, inputs: Inputs, device: torch.device) -> DeviseTask:
+        files = inputs.needed_features(), device, inputs.labels, inputs.label_features
+        return DeviseTask(self.task, self.devise, inputs.data, *files)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from training.data.augment import augment
 from training.data.prepared import open_prepared, read_encoded
 from training.loop.distributed import spread
-from training.loop.fit import Group, Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from vsearch.ahead import prefetch
 from vsearch.config import EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError
@@ -48,6 +48,20 @@ class DistilConfig:
     label_weight: float = 0.3
     mixup: float = 0.0  # pictures are mixed by shares from Beta(mixup, mixup) (Zhang et al. 2018); 0: not
     held_out: int = 1_000  # photos' views kept for evaluation
+
+
+@dataclass(frozen=True)
+class DistilRecipe(Recipe):
+    """An encoder from random initialisation; `preprocess` is that of the model it is for, where it says so."""
+
+    kind: str = "distil"
+    task: DistilConfig = field(default_factory=DistilConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    preprocess: PreprocessConfig | None = None
+
+    def build(self, inputs: Inputs, device: torch.device) -> DistilTask:
+        preprocess = self.preprocess or PreprocessConfig()
+        return DistilTask(self.task, self.encoder, preprocess, inputs.data, self.loop.epochs, device)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ section 3.2). Shapes: B batch, S side in pixels, D word-vector size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from training.data.batches import drawn, steps, whole
 from training.data.prepared import open_prepared
 from training.loop.distributed import spread
-from training.loop.fit import Group, Loss
+from training.loop.task import Group, Loss
+from training.recipe import Inputs, Recipe
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
 from vsearch.ahead import prefetch
 from vsearch.errors import ConfigError
@@ -28,6 +29,7 @@ from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.joint import JointModel
 from vsearch.networks.losses import Contrastive
+from vsearch.storage import modelfolder
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not any(scale > 0 for scale in self.scales):
             raise ConfigError("task.scales keeps everything frozen", "let one of the three be above 0")
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe(Recipe):
+    """The DeViSE head with its encoder; both go on from a model."""
+
+    kind: str = "devise-finetune"
+    task: FinetuneConfig = field(default_factory=FinetuneConfig)
+
+    reads = ("start",)
+
+    def build(self, inputs: Inputs, device: torch.device) -> FinetuneTask:
+        model = modelfolder.load(inputs.needed_start(), "cpu")
+        return FinetuneTask(self.task, model, inputs.data, device)
 
 
 @dataclass(frozen=True)

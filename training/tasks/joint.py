@@ -11,7 +11,7 @@ Shapes: B photos of a batch, K captions of each, S side in pixels, N cells, C ch
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from training.data.batches import drawn, steps, whole
 from training.data.prepared import open_prepared
 from training.evaluate.decoder import generate, read_captioned
 from training.loop.distributed import spread
-from training.loop.fit import Group, Loss
+from training.loop.task import Group, Loss
+from training.recipe import Inputs, Recipe
 from training.tasks.caption import Batch as Told
 from training.tasks.caption import caption_loss, check_choice
 from training.tasks.targets import Captions as Phrases
@@ -37,6 +38,7 @@ from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.joint import JointModel
 from vsearch.networks.losses import Contrastive
+from vsearch.storage import modelfolder
 
 MONITORS = ("cider", "bleu4", "recall")
 
@@ -70,6 +72,22 @@ class JointConfig:
             raise ConfigError(f"task.monitor is {self.monitor!r}, task.{part} is 0", "choose another monitor")
         if self.captions_per_photo < 1:
             raise ConfigError(f"task.captions_per_photo is {self.captions_per_photo}", "take 1 or more")
+
+
+@dataclass(frozen=True)
+class JointRecipe(Recipe):
+    """Head and decoder over one encoder; a part without settings is the model's, which goes on."""
+
+    kind: str = "joint"
+    task: JointConfig = field(default_factory=JointConfig)
+    devise: DeviseConfig | None = None
+    decoder: DecoderConfig | None = None
+
+    reads = ("start",)
+
+    def build(self, inputs: Inputs, device: torch.device) -> JointTask:
+        model = modelfolder.load(inputs.needed_start(), "cpu")
+        return JointTask(self.task, model, self.devise, self.decoder, inputs.data, device)
 
 
 @dataclass(frozen=True)

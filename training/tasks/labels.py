@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import spread
-from training.loop.fit import Group, Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseModule
 from training.tasks.targets import label_losses, random_views, train_and_dev
 from vsearch.config import DeviseConfig
@@ -56,6 +56,20 @@ class LabelsTaskConfig:
             raise ConfigError(f"task.mixed is {self.mixed}", "choose a share from 0 to 1")
         if self.target != "softmax" and not (self.cosine or self.hinge or self.contrastive):
             raise ConfigError("this recipe has no loss", "set task.cosine, task.hinge or task.contrastive")
+
+
+@dataclass(frozen=True)
+class LabelsRecipe(Recipe):
+    """The DeViSE head on cached features of labelled pictures only."""
+
+    kind: str = "devise-labels"
+    task: LabelsTaskConfig = field(default_factory=LabelsTaskConfig)
+    devise: DeviseConfig = field(default_factory=DeviseConfig)
+
+    reads = ("features",)
+
+    def build(self, inputs: Inputs, device: torch.device) -> LabelsTask:
+        return LabelsTask(self.task, self.devise, inputs.data, inputs.needed_features(), device)
 
 
 @dataclass(frozen=True)

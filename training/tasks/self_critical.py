@@ -12,7 +12,7 @@ Shapes: B photos, S samples of each, N cells, C channels, L longest caption, P p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from training.loop.checkpoint import load_best
 from training.loop.distributed import shard, share
-from training.loop.fit import Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
 from training.tasks.caption import Batch as Captions
 from training.tasks.soft_targets import packed_steps
@@ -60,6 +60,20 @@ class SelfCriticalConfig:
         check_choice("task.baseline", self.baseline, BASELINES)
         if self.samples < 1 or (self.samples == 1 and self.baseline == "others"):
             raise ConfigError(f"task.samples is {self.samples}", 'take 2 or more, or 1 with task.baseline = "greedy"')
+
+
+@dataclass(frozen=True)
+class SelfCriticalRecipe(Recipe):
+    """A trained caption decoder that goes on with rewards for its own captions."""
+
+    kind: str = "self-critical"
+    task: SelfCriticalConfig = field(default_factory=SelfCriticalConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    reads = ("features",)
+
+    def build(self, inputs: Inputs, device: torch.device) -> SelfCriticalTask:
+        return SelfCriticalTask(self.task, self.decoder, inputs.data, inputs.needed_features(), device)
 
 
 @dataclass(frozen=True)

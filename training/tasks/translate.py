@@ -10,7 +10,7 @@ Shapes: B sentences of a batch, N and T the longest source and target, V vocabul
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from training.data.pairs import read_parallel
 from training.loop.distributed import shard, share
-from training.loop.fit import Group, Loss
-from training.loop.task import numpy_generator
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
 from training.tasks.caption import WORD_VECTORS, check_choice
 from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig
@@ -61,6 +61,19 @@ class TranslateTaskConfig:
         """The probability that an input word is the decoder's own, in `epoch`, counted from 0: 1 - `pr_force`."""
         left = max(0.0, 1 - epoch / self.forcing_epochs) if self.forcing_epochs else 1.0
         return 1 - self.forcing * left
+
+
+@dataclass(frozen=True)
+class TranslateRecipe(Recipe):
+    """A translator on sentence pairs."""
+
+    kind: str = "translate"
+    task: TranslateTaskConfig = field(default_factory=TranslateTaskConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    def build(self, inputs: Inputs, device: torch.device) -> TranslateTask:
+        return TranslateTask(self.task, self.source, self.decoder, inputs.data, device)
 
 
 @dataclass(frozen=True)

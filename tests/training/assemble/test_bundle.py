@@ -14,7 +14,8 @@ from training.assemble.bundle import STAGES, Folders, make
 from training.assemble.model import assemble
 from training.evaluate import scores as ranking
 from training.evaluate.captions import describe, evaluate, read_split, words_top
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from vsearch.errors import ConfigError, DataError
 from vsearch.scores import Scores
 from vsearch.storage import modelfolder

@@ -19,7 +19,8 @@ from training.data.labels import class_vectors, prepare_labels, read_labelled
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words, table_of
 from training.loop.checkpoint import below
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.targets import TunedClasses, phrase_encoder
 from vsearch.config import DeviseConfig

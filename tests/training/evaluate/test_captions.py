@@ -19,7 +19,8 @@ from tests.support.tiny_model import words_file
 from tests.support.training_data import features, prepared_captions
 from training.data.prepared import open_prepared
 from training.evaluate.captions import evaluate_decoder
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.self_critical import SelfCriticalConfig, SelfCriticalTask, packed, policy_loss
 from vsearch.config import DecoderConfig

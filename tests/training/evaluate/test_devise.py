@@ -18,7 +18,8 @@ from training.data.labels import prepare_labels, read_tiny_imagenet
 from training.data.prepared import open_prepared
 from training.evaluate import devise as zeroshot
 from training.evaluate.devise import Column, DevPictures, conse, evaluate, local_scaling, word_precisions
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.labels import Labelled, LabelsTask, LabelsTaskConfig, class_targets, read_labelled
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError

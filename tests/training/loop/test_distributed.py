@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from tests.support import training_worker
 from training.loop import distributed
-from training.loop.fit import LoopConfig, fit
+from training.loop.config import LoopConfig
+from training.loop.fit import fit
 from vsearch.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]

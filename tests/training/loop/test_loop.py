@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from training.loop import checkpoint, step
+from training.loop.config import LoopConfig
 from training.loop.ema import Average
-from training.loop.fit import Group, LoopConfig, Loss, Progress, Stopped, fit
+from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
+from training.loop.task import Group, Loss, Progress, Stopped
 from vsearch.ahead import prefetch
 from vsearch.errors import ConfigError, DataError
 

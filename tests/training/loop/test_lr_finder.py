@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from training.loop.config import LoopConfig
 from training.loop.lr_finder import LrCurve, find_lr, smoothed
-from training.loop.task import Group, LoopConfig, Loss
+from training.loop.task import Group, Loss
 from vsearch.errors import ConfigError, VsearchError
 
 CPU = torch.device("cpu")

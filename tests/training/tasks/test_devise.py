@@ -1,4 +1,4 @@
-"""Tasks: what they learn, which parameters they train, what they refuse; recipes."""
+"""Tasks: what they learn, which parameters they train, what they refuse."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 
 from tests.support.tiny_model import words_file
 from tests.support.training_data import features, flickr8k, prepared_captions, teacher, tiny_imagenet
-from training import recipe as recipes
 from training.data.augment import augment
 from training.data.captions import read_flickr8k
 from training.data.distil import prepare_distil
 from training.data.labels import prepare_labels, read_tiny_imagenet
 from training.data.prepared import open_prepared
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.distil import Batch, DistilConfig, DistilTask
@@ -200,22 +200,3 @@ def test_augment_without_a_generator_only_resizes_and_normalises() -> None:
     changed = augment(pictures, 8, preprocess, np.random.default_rng(0))
     assert float(changed.min()) >= 0 and float(changed.max()) <= 1
     assert float(changed[0, 0, 0, 0]) != float(changed[1, 0, 0, 0])  # brightness differs from picture to picture
-
-
-def test_recipes_that_ship_are_whole_and_wrong_ones_are_named(tmp_path: Path, inputs: Inputs) -> None:
-    assert {"bundled", "caption", "devise", "encoder"} <= set(recipes.shipped())
-    assert recipes.read("devise", {"loop.epochs": "3"})["loop"]["epochs"] == 3
-    with pytest.raises(ConfigError, match="no recipe 'nothing'"):
-        recipes.read("nothing")
-    (tmp_path / "bad.toml").write_text("kind = ")
-    with pytest.raises(ConfigError, match="not valid TOML"):
-        recipes.read(tmp_path / "bad.toml")
-    for text, message in [
-        ('kind = "cook"', "kind is 'cook'"),
-        ('kind = "devise"\n[loop]\nepoch = 3', r"'loop\.epoch'"),
-        ('kind = "devise"\n[loop]\nepochs = "3"', r"loop\.epochs must be int"),
-        ('kind = "devise"\n[devise]\ndim = 12\n[decoder]', "no table 'decoder'"),
-    ]:
-        (tmp_path / "bad.toml").write_text(text)
-        with pytest.raises(ConfigError, match=message):
-            train(tmp_path / "bad.toml", inputs, tmp_path / "out", "cpu")

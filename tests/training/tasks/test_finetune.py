@@ -15,7 +15,8 @@ from tests.support.training_data import features, prepared_captions
 from training.assemble.model import assemble
 from training.data.captions import prepare_captions, read_flickr8k
 from training.data.features import encoder_network, write_features
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.finetune import FinetuneConfig, FinetuneTask
 from vsearch.errors import ConfigError, DataError
 from vsearch.storage import modelfolder

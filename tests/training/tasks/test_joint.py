@@ -12,7 +12,8 @@ import torch
 from tests.support.tiny_model import model_folder
 from tests.support.training_data import prepared_captions
 from training.assemble.model import assemble
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.joint import JointConfig, JointTask
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError

@@ -12,7 +12,8 @@ import torch
 
 from tests.support.training_data import cached_captions
 from training.evaluate.decoder import load_decoder, read_captioned, read_grid
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.caption import CaptionTaskConfig, teach
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.errors import ConfigError, DataError

@@ -15,7 +15,8 @@ from tests.support.translator_data import SOURCE, TARGET, pairs_file
 from training import recipe as recipes
 from training.assemble.translator import load_run
 from training.data.pairs import Settings, only, part, prepare_pairs, read_pairs, read_parallel, without
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from training.tasks.translate import TranslateTask, TranslateTaskConfig, bucketed
 from vsearch.config import DecoderConfig, SourceConfig
 from vsearch.errors import ConfigError, DataError

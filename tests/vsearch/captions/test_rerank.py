@@ -15,7 +15,8 @@ from tests.support.training_data import cached_captions, features
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
 from training.evaluate.captions import evaluate_decoder, head_agreement
-from training.run import Inputs, train
+from training.recipe import Inputs
+from training.run import train
 from vsearch.captions.beam import Caption
 from vsearch.captions.rerank import Agreement, in_space
 from vsearch.errors import DataError, ModelError
