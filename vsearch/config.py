@@ -38,6 +38,7 @@ class DeviseConfig:
     hidden: int = 1024
     dropout: float = 0.2
     dim: int = 200
+    classes: int = 0  # of the pretrained classifier whose probabilities are a second branch; 0: the paper's head
 
 
 @dataclass(frozen=True)

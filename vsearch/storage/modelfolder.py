@@ -1,7 +1,8 @@
 """A model on disk: model.safetensors, config.json, vocab.json, words.bin, phrase.json. No pickle, ever.
 
-Weights have the keys encoder.*, devise.* and decoder.*. Matrices are stored in float16, all else (biases, statistics)
-as it is. torch is imported only where weights are read or written.
+Weights have the keys encoder.*, devise.* and decoder.*. A matrix that 8-bit codes hold to the bit is stored as those
+(`vsearch.storage.codes`; format 2), any other in float16, all else (biases, statistics) as it is. torch is imported
+only where weights are read or written.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vsearch.captions.rerank import in_folder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.scores import FILE as RANKING
+from vsearch.storage.codes import coded, decoded, is_coded
 from vsearch.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from vsearch.networks.joint import JointModel
     from vsearch.text.phrase import PhraseSpace
 
-WEIGHTS, CONFIG, VOCABULARY, FORMAT = "model.safetensors", "config.json", "vocab.json", 1
+WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.json"
+PLAIN, CODED = 1, 2  # formats: without and with weights as 8-bit codes
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 
 
@@ -49,8 +52,9 @@ def read_config(folder: Path) -> ModelConfig:
         raise ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}", "copy or download the model again") from None
-    if isinstance(table, dict) and table.get("format", FORMAT) != FORMAT:
-        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
+    if isinstance(table, dict) and table.get("format", PLAIN) not in (PLAIN, CODED):
+        known = f"{PLAIN} and {CODED}"
+        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
     if isinstance(table, dict) and table.get("kind") == "translator":
         raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by --translator instead")
     try:
@@ -75,8 +79,8 @@ def save(
     from safetensors.torch import save as to_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: stored(tensor, half) for name, tensor in model.state_dict().items()}
-    config = dataclasses.replace(model.config, format=FORMAT)
+    state = packed(model.state_dict(), half)
+    config = dataclasses.replace(model.config, format=CODED if is_coded(state) else PLAIN)
     if words is not None:
         config = dataclasses.replace(config, words=_copy_words(words, folder, config))
     config = dataclasses.replace(config, identity=identity(state, config))
@@ -111,8 +115,8 @@ def load(folder: Path, device: str = "auto") -> JointModel:
         )
     with torch.device("meta"):
         model = build(dataclasses.replace(config, identity=found), vocabulary)
-    check_fit(folder, model.state_dict(), state)
-    full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    full = {name: t.float() if t.is_floating_point() else t for name, t in decoded(state).items()}
+    check_fit(folder, model.state_dict(), full)
     model.load_state_dict(full, assign=True)
     if config.words is not None:
         model.place = in_folder(folder)
@@ -135,6 +139,14 @@ def digest(state: Mapping[str, Tensor], settings: str) -> str:
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def packed(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
+    """A state dict as it goes to disk: matrices that 8-bit codes hold to the bit as those, the rest as `stored`."""
+    made: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        made |= coded(name, tensor.detach().cpu()) or {name: stored(tensor, half)}
+    return made
 
 
 def stored(tensor: Tensor, half: bool) -> Tensor:

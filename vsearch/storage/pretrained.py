@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from vsearch.errors import ModelError, VsearchError
+from vsearch.storage.codes import decoded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,8 +87,9 @@ def backbone_weights(name: str, cache: Path | None = None) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, .safetensors or torch's own; ModelError where it is none.
+    """The state dict in a file, .safetensors (8-bit codes too, `vsearch.storage.codes`) or torch's own.
 
+    Raises ModelError where the file holds none.
     torchvision publishes weights as pickles: they are opened by torch's restricted reader, which runs no code.
     """
     import torch
@@ -96,7 +98,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return decoded(load_file(path))
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot read the weights {path}: {error}") from None

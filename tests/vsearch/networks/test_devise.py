@@ -33,6 +33,52 @@ def test_head_answers_float32_under_autocast() -> None:
     torch.testing.assert_close(out.norm(dim=1), torch.ones(3))
 
 
+def two_branches() -> DeviseHead:
+    torch.manual_seed(0)
+    head = DeviseHead(DeviseConfig(hidden=8, dropout=0.0, dim=2, classes=3), 4)
+    assert head.branch is not None
+    head.branch.start(torch.eye(3, 4), torch.zeros(3), torch.tensor([X, Y, DIAGONAL]))
+    return head
+
+
+def test_branch_is_the_sum_of_class_vectors_by_their_probabilities() -> None:
+    """By hand: logits (ln 6, 0, 0) at temperature 1 are probabilities of 3/4, 1/8, 1/8."""
+    branch = two_branches().branch
+    assert branch is not None
+    pool = torch.tensor([[math.log(6), 0.0, 0.0, 5.0]])
+    x, y = 3 * (0.75 + 0.125 * DIAGONAL[0]), 3 * (0.125 + 0.125 * DIAGONAL[1])
+    torch.testing.assert_close(branch(pool), torch.tensor([[x, y]]))
+    with torch.no_grad():
+        branch.log_temperature.fill_(math.log(2))  # logits of ln 36 at a temperature of 2 are the same
+        branch.map.copy_(torch.tensor([Y, X]))
+        branch.log_gate.fill_(0.0)
+        branch.shift[0] = torch.tensor([0.0, 8.0])
+    torch.testing.assert_close(branch(2 * pool), torch.tensor([[y / 3, x / 3 + 6]]))
+
+
+def test_both_branches_are_added_and_the_classifier_stays() -> None:
+    head = two_branches()
+    assert head.branch is not None
+    pool = torch.randn(5, 4)
+    total = head.layers(pool) + head.branch(pool)
+    torch.testing.assert_close(head(pool), total / total.norm(dim=1, keepdim=True))
+    torch.autograd.backward(cosine_loss(head(pool), torch.randn(5, 2)))
+    still = {name for name, p in head.named_parameters() if p.grad is None}
+    assert still == {"branch.classifier.weight", "branch.classifier.bias"}
+    assert all(p.grad.any() for name, p in head.named_parameters() if p.grad is not None)
+
+
+def test_branch_takes_only_what_fits() -> None:
+    branch = two_branches().branch
+    assert branch is not None
+    with pytest.raises(ValueError, match=r"this branch takes \(3, 2\), not \(3, 5\)"):
+        branch.start(torch.eye(3, 4), torch.zeros(3), torch.zeros(3, 5))
+
+
+def test_head_of_the_paper_has_no_branch() -> None:
+    assert {name.split(".")[0] for name in DeviseHead(DeviseConfig(), 4).state_dict()} == {"layers"}
+
+
 @pytest.mark.parametrize("cut", [128, 51])
 def test_quick_dropout_drops_its_share_and_keeps_the_mean(cut: int) -> None:
     """A million draws: the share dropped has a standard deviation of 0.0005 at most."""

@@ -204,8 +204,8 @@ def test_damaged_config_is_named(folder: Path, text: str) -> None:
 
 
 def test_newer_format_is_refused(folder: Path) -> None:
-    edit_config(folder, format=2)
-    with pytest.raises(ModelError, match="format 2") as caught:
+    edit_config(folder, format=3)
+    with pytest.raises(ModelError, match="format 3") as caught:
         modelfolder.read_config(folder)
     assert "update" in caught.value.hint
 

@@ -1,0 +1,104 @@
+"""Weights as 8-bit codes, without loss: `NAME.q` uint8, `NAME.scale` float64 and `NAME.zero` int32 in place of `NAME`.
+
+    NAME = (q - zero) * scale, computed in float64 and rounded to float32
+
+A network that was trained for 8-bit arithmetic, or published in 8-bit codes, has at most 256 different, evenly spaced
+values in a matrix; float16 would take twice the bytes and lose the last bits. `coded` finds the codes of such a matrix
+and gives them only where every value comes back to the bit (-0 as 0); `decoded` is the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CODES, SCALE, ZERO = ".q", ".scale", ".zero"
+LEVELS = 256
+SMALLEST = 2048  # values; for less, codes save nothing worth a second form
+
+
+def coded(name: str, tensor: Tensor) -> dict[str, Tensor] | None:
+    """The three parts of a float32 matrix on the CPU; None where 8 bits do not hold every value of it to the bit."""
+    import torch
+
+    if tensor.dtype != torch.float32 or tensor.ndim < 2 or tensor.numel() < SMALLEST:
+        return None
+    values = tensor.detach().contiguous().numpy()
+    levels = np.unique(values)
+    if not 2 <= len(levels) <= LEVELS or not np.isfinite(levels).all():
+        return None
+    scale = _scale(levels.astype(np.float64))
+    if scale is None:
+        return None
+    steps = np.rint(values.astype(np.float64) / scale)
+    zero = int(-steps.min())
+    codes = steps + zero
+    if codes.max() >= LEVELS or not np.array_equal(_values(codes, zero, scale), values):
+        return None
+    return {
+        name + CODES: torch.from_numpy(codes.astype(np.uint8)),
+        name + SCALE: torch.tensor(scale, dtype=torch.float64),
+        name + ZERO: torch.tensor(zero, dtype=torch.int32),
+    }
+
+
+def is_coded(state: Mapping[str, Tensor]) -> bool:
+    """Whether any weight of a state dict is stored as codes."""
+    return any(name.endswith(CODES) for name in state)
+
+
+def decoded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with every weight that is stored as codes as the float32 matrix it was; all others as they are.
+
+    Raises ModelError naming the weight whose three parts are not all there, or not of their types.
+    """
+    import torch
+
+    whole = {name: tensor for name, tensor in state.items() if not _is_part(name, state)}
+    for part in (name for name in state if name.endswith(CODES)):
+        name = part.removesuffix(CODES)
+        codes, scale, zero = state[part], state.get(name + SCALE), state.get(name + ZERO)
+        if scale is None or zero is None or codes.dtype != torch.uint8 or scale.numel() != 1 or zero.numel() != 1:
+            raise ModelError(f"the 8-bit codes of {name} are damaged", "copy or download the model again")
+        values = _values(codes.cpu().numpy().astype(np.float64), int(zero), float(scale))
+        whole[name] = torch.from_numpy(values)
+    return whole
+
+
+def _is_part(name: str, state: Mapping[str, Tensor]) -> bool:
+    stem = next((name.removesuffix(end) for end in (CODES, SCALE, ZERO) if name.endswith(end)), None)
+    return stem is not None and stem + CODES in state
+
+
+def _values(codes: NDArray[np.float64], zero: int, scale: float) -> NDArray[np.float32]:
+    return np.asarray((codes - zero) * scale, np.float32)
+
+
+def _scale(levels: NDArray[np.float64]) -> float | None:
+    """The step of which every one of the sorted `levels` is a multiple, once rounded to float32; None for no such step.
+
+    Each level v, k * step rounded, says that the step lies within half a unit in the last place of v / k; the middle
+    of what all of them leave is taken.
+    """
+    gap = float(np.diff(levels).min())
+    farthest = float(np.abs(levels).max())
+    for parts in range(1, 9):  # levels next to each other may all be missing
+        guess = gap / parts
+        if farthest / guess > LEVELS:
+            return None
+        steps = np.rint(levels / (farthest / np.rint(farthest / guess)))
+        used = steps != 0
+        half = np.spacing(np.abs(levels[used]).astype(np.float32)).astype(np.float64) / 2
+        low = ((np.abs(levels[used]) - half) / np.abs(steps[used])).max()
+        high = ((np.abs(levels[used]) + half) / np.abs(steps[used])).min()
+        if low <= high and bool((np.sign(steps) == np.sign(levels)).all()):
+            return float((low + high) / 2)
+    return None
