@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from training.loop.config import LoopConfig
+from training.loop.config import LoopConfig  # noqa: TID253 - settings only, without torch
 from vsearch.errors import ConfigError
 
 if TYPE_CHECKING:

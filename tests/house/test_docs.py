@@ -18,7 +18,7 @@ from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
 from training.assemble.bundle import Bundle, Words
 from training.data import pairs, prepared, word_table
-from training.loop.task import LoopConfig
+from training.loop.config import LoopConfig
 from training.recipe import shipped
 from training.tasks import caption, devise, distil, finetune, joint, labels, self_critical, translate
 from vsearch import config

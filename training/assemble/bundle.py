@@ -60,7 +60,6 @@ class Words:
 class Bundle:
     """A recipe of kind "bundle": sizes here, trainings in the recipes that `encoder`, `devise` and `decoder` name."""
 
-    kind: str = "bundle"
     encoder: str = "encoder"
     devise: str = "devise-bundled"
     decoder: str = "caption"
@@ -228,7 +227,7 @@ def make(
     given = overrides or {}
     own = {key: value for key, value in given.items() if key.split(".")[0] not in PARTS or "." not in key}
     table = read(source, own)
-    if table.get("kind") != Bundle.kind:
+    if table.pop("kind", None) != "bundle":
         raise ConfigError(f"{source} is no recipe of kind 'bundle'")
     bundle = from_dict(Bundle, table)
     recipes = {part: load(getattr(bundle, part), below(given, f"{part}.")) for part in PARTS}
