@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from index.build.build import Report
+    from index.database.database import Database
     from index.database.read import Picture
     from index.duplicates import Group
-    from index.library import Library
     from index.search.searcher import Hit
     from training.evaluate.devise import Column, DevPictures
     from training.evaluate.scores import Report as RankingReport
@@ -182,11 +182,11 @@ def forget(
     Example:
       vsearch forget /media/old-disk
     """
+    from index.database.database import Database
     from index.forget import forget as run
-    from index.library import Library
 
     place = library_path(library)
-    with Library.open(place) as opened:
+    with Database.open(place) as opened:
         done = run(opened, folders)
     gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
     out(f"{gone}; {many(done.total, 'picture')} in {shown_path(place)}")
@@ -252,8 +252,9 @@ def search(
         raise typer.BadParameter("--from translates words, and there are none")
     if translator is not None and source is None:
         raise typer.BadParameter("--translator needs --from LANGUAGE")
-    from index.library import Library
-    from index.search import searcher as searching
+    from index.database.database import Database
+    from index.search.query import Filter, Query
+    from index.search.searcher import Searcher
     from vsearch.scores import Kind, Scores
 
     folder, text = model_folder(model), " ".join(words or [])
@@ -263,25 +264,15 @@ def search(
     space = load_words(folder) if text or why else None
     kind: Kind = "words" if text else "picture"
     ranking = Scores.load(folder)
-    with Library.open(library_path(library), read_only=True) as opened:
+    with Database.open(library_path(library), read_only=True) as opened:
         check_model(opened, model)
         vector = query_vector(text, space, image, folder, device)
-        hits = searching.search(
-            opened,
-            vector,
-            count,
-            kind=kind,
-            ranking=ranking,
-            weight=caption_weight,
-            within=within,
-            since=None if since is None else nanoseconds(since),
-            until=None if until is None else nanoseconds(until + timedelta(days=1)),
-            min_score=min_score,
-            exact=exact or None,
-        )
+        only = Filter(within, since, None if until is None else until + timedelta(days=1), min_score)
+        query = Query(vector, kind, (), identity_of(folder))
+        hits = Searcher(opened, ranking).search(query, count, only, caption_weight=caption_weight, exact=exact or None)
         check_folder(within, found=bool(hits))
         reasons = why_words(space, opened, hits) if why and space is not None else {}
-        total = opened.count() if html is not None else 0  # 60 ms in a million
+        total = opened.read.count() if html is not None else 0  # 60 ms in a million
     if html is not None:
         from index.page.page import write_page
 
@@ -313,25 +304,25 @@ def similar(
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
     check_printing(min_score, as_json=as_json, bare=paths or nul)
-    from index.library import Library
+    from index.database.database import Database
     from index.paths import absolute
-    from index.search import searcher as searching
+    from index.search.query import Filter, Query
+    from index.search.searcher import Searcher
     from vsearch.scores import Scores
 
     folder = model_folder(model)
-    with Library.open(library_path(library), read_only=True) as opened:
+    with Database.open(library_path(library), read_only=True) as opened:
         check_model(opened, model)
-        mine = opened.picture(absolute(photo))
+        mine = opened.read.picture(absolute(photo))
         vector = stored_vector(opened, mine)
         if vector is None:
             vector = query_vector("", None, photo, folder, device)
         ranking = Scores.load(folder)
-        found = searching.search(
-            opened, vector, count + 1, kind="picture", ranking=ranking, within=within, min_score=min_score
-        )
+        query = Query(vector, "picture", (), identity_of(folder))
+        found = Searcher(opened, ranking).search(query, count + 1, Filter(within, min_score=min_score))
         hits = [hit for hit in found if mine is None or hit.id != mine.id][:count]
         check_folder(within, found=bool(found))
-        total = opened.count() if html is not None else 0
+        total = opened.read.count() if html is not None else 0
     if html is not None:
         from index.page.page import write_page
 
@@ -358,12 +349,12 @@ def duplicates(
       vsearch duplicates --in ~/Pictures/2024 --threshold 0.99 --json
     """
     from index import duplicates as finding
-    from index.library import Library
+    from index.database.database import Database
 
     limit = finding.THRESHOLD if threshold is None else threshold
     if not math.isfinite(limit):
         raise typer.BadParameter("--threshold takes a number")
-    with Library.open(library_path(library), read_only=True) as opened, progress_bar("pictures") as show:
+    with Database.open(library_path(library), read_only=True) as opened, progress_bar("pictures") as show:
         groups = finding.duplicates(opened, limit, within=within, progress=show)
         check_folder(within, found=bool(groups))
     if as_json:
@@ -397,9 +388,9 @@ def check(
     from dataclasses import asdict
 
     from index.check import check as run
-    from index.library import Library
+    from index.database.database import Database
 
-    with Library.open(library_path(library), read_only=True) as opened:
+    with Database.open(library_path(library), read_only=True) as opened:
         seen = run(opened)
     if as_json:
         out(json.dumps(asdict(seen), indent=2))
@@ -429,10 +420,10 @@ def export(
       vsearch export vectors.npy
       vsearch export pictures.jsonl --library my.library
     """
+    from index.database.database import Database
     from index.export import export as run
-    from index.library import Library
 
-    with Library.open(library_path(library), read_only=True) as opened:
+    with Database.open(library_path(library), read_only=True) as opened:
         done = run(opened, file)
     out(f"{' and '.join(shown_path(one) for one in done.files)}: {done.count} vectors of {done.dim} numbers")
 
@@ -1368,12 +1359,12 @@ def run_build(
 ) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
     from index.build import build
-    from index.library import Library
+    from index.database.database import Database
     from vsearch.model import Model
 
     place = library_path(library)
     loaded = Model(model_folder(model), device)
-    with Library.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
+    with Database.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
         if not reindex:
             check_model(opened, model)
         report = build.build_index(
@@ -1454,11 +1445,6 @@ def subtracted_last(args: Sequence[str], valued: set[str]) -> list[str]:
     return [*kept, "--", *moved] if moved else kept
 
 
-def nanoseconds(moment: datetime) -> int:
-    """Local time as the dates of files have it: ns since 1970."""
-    return int(moment.timestamp()) * 1_000_000_000
-
-
 def check_printing(min_score: float | None, *, as_json: bool, bare: bool) -> None:
     """Raises BadParameter where hits are asked for in two forms, or above no number."""
     if as_json and bare:
@@ -1473,7 +1459,7 @@ def check_folder(within: Path | None, *, found: bool) -> None:
         raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")
 
 
-def check_model(library: Library, given: Path | None) -> None:
+def check_model(library: Database, given: Path | None) -> None:
     """LibraryError, with the command that re-indexes, where the library was made by another model."""
     from vsearch.errors import LibraryError
 
@@ -1516,7 +1502,7 @@ def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folde
     return np.asarray(vector / length, np.float32)
 
 
-def stored_vector(library: Library, picture: Picture | None) -> Vector | None:
+def stored_vector(library: Database, picture: Picture | None) -> Vector | None:
     """The vector (D,) that the library has of a picture; None if its file is not as it was."""
     if picture is None:
         return None
@@ -1526,17 +1512,17 @@ def stored_vector(library: Library, picture: Picture | None) -> Vector | None:
         return None
     if (file.st_size, file.st_mtime_ns) != (picture.size, picture.mtime_ns):
         return None
-    _, vectors = library.vectors([picture.id])
+    _, vectors = library.read.vectors([picture.id])
     return vectors[0] if len(vectors) else None
 
 
-def why_words(space: PhraseSpace, library: Library, hits: Sequence[Hit], k: int = 5) -> Reasons:
+def why_words(space: PhraseSpace, library: Database, hits: Sequence[Hit], k: int = 5) -> Reasons:
     """The `k` telling words nearest to each hit, by its id."""
     import numpy as np
 
     words = telling_words(space)
     table = space.vectors_of([word] for word in words)  # (W, D), in the space where the pictures are
-    ids, vectors = library.vectors([hit.id for hit in hits])
+    ids, vectors = library.read.vectors([hit.id for hit in hits])
     orders = [np.argsort(-(table @ vector), kind="stable")[:k] for vector in vectors]
     return {int(id_): [words[i] for i in order] for id_, order in zip(ids, orders, strict=True)}
 
@@ -1710,7 +1696,7 @@ def cell(value: float | None, width: int, digits: int) -> str:
 
 
 def library_path(given: Path | None) -> Path:
-    from index.library import default_path
+    from index.paths import default_path
 
     return given if given is not None else default_path()
 
@@ -1728,7 +1714,7 @@ def identity_of(folder: Path) -> str:
 
 
 def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
-    from index.library import Library
+    from index.database.database import Database
     from vsearch.errors import LibraryError
 
     if not place.exists():
@@ -1737,9 +1723,9 @@ def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
             f"{shown_path(place)} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)",
         )
         return
-    with Library.open(place, read_only=True) as library:
-        yield "library", f"{shown_path(place)}, {many(library.count(), 'picture')}"
-        for folder in library.folders():
+    with Database.open(place, read_only=True) as library:
+        yield "library", f"{shown_path(place)}, {many(library.read.count(), 'picture')}"
+        for folder in library.read.folders():
             yield "folder", shown_path(folder)
         try:
             check_model(library, model)

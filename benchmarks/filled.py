@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.database.database import Database
 from index.database.schema import pack
-from index.library import Library
 
 _ROWS = 20_000  # drawn, and written in one transaction
 _CENTRES, _ROWS_SEED = 0, 1  # what the random numbers are for
@@ -51,18 +51,18 @@ def fill(place: Path, parts: Iterator[NDArray[np.float32]], identity: str, dim: 
     is as large.
     """
     count = 0
-    with Library.open(place, create=True) as library, library.building():
+    with Database.open(place, create=True) as library, library.building():
         library.adopt(identity, dim)
-        library.start_run()
+        library.write.start_run()
         for vectors in parts:
             numbers = range(count, count + len(vectors))
             with library.writing():
                 sql = "INSERT INTO pictures (id, path, size, mtime_ns, hash, caption) VALUES (?, ?, ?, ?, ?, ?)"
-                library.execute_many(sql, (_row(n) for n in numbers))
+                library.connection.execute_many(sql, (_row(n) for n in numbers))
                 packed = ((n + 1, pack(vector)) for n, vector in zip(numbers, vectors, strict=True))
-                library.execute_many("INSERT INTO vectors VALUES (?, ?)", packed)
+                library.connection.execute_many("INSERT INTO vectors VALUES (?, ?)", packed)
             count += len(vectors)
-        library.set_folders(["/home/ana/Pictures"], [])
+        library.write.set_folders(["/home/ana/Pictures"], [])
     return count
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import rescan
 from index.build.build import build_index
 from index.build.scan import scan
-from index.library import Library
+from index.database.database import Database
 from vsearch.image.pixels import read_pixels
 from vsearch.model import Model
 from vsearch.storage.modelfolder import bundled
@@ -72,7 +72,7 @@ def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) ->
 
 def build(model: Model, photos: Path, count: int, batch: int, captions: bool) -> float:
     """Pictures per second of a whole build into a new library."""
-    with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "library", create=True) as library:
+    with tempfile.TemporaryDirectory() as folder, Database.open(Path(folder) / "library", create=True) as library:
         started = time.perf_counter()
         report = build_index(library, [photos], model, captions=captions, batch=batch)
         seconds = time.perf_counter() - started

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.indexing import take_photos
 from index.build.build import build_index
-from index.library import Library
+from index.database.database import Database
 from vsearch.image.decode import decode
 from vsearch.image.pixels import DETAIL, to_pixels
 from vsearch.scores import Scores
@@ -53,7 +53,7 @@ def parts(path: Path, side: int, detail: float) -> tuple[float, float]:
 
 def whole(photos: Path, count: int, side: int) -> float:
     """Processor seconds a picture of a build."""
-    with tempfile.TemporaryDirectory() as folder, Library.open(Path(folder) / "library", create=True) as library:
+    with tempfile.TemporaryDirectory() as folder, Database.open(Path(folder) / "library", create=True) as library:
         started = time.process_time()
         report = build_index(library, [photos], Free(side), captions=False)
         assert report.added == count, report

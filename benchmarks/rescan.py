@@ -29,7 +29,7 @@ from PIL import Image
 from benchmarks.measuring import ROOT, once
 from index.build.build import build_index
 from index.caches.refresh import graph_path, refresh, weights
-from index.library import Library
+from index.database.database import Database
 from vsearch.scores import Scores
 from vsearch.storage.modelfolder import bundled, read_config
 
@@ -94,7 +94,7 @@ def one_new(photos: Path, place: Path, fake: Fake, graph_from: int) -> dict[str,
     fake.fixed = fake._unit(1)[0]
     asked = place.with_name("query.npy")
     np.save(asked, fake.fixed)
-    with Library.open(place) as library:
+    with Database.open(place) as library:
         refresh(library, graph_from=graph_from)
         files = [path for weight in weights(library) if (path := graph_path(library, weight)).exists()]
         before = [path.stat() for path in files]
@@ -118,11 +118,13 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
-from index.library import Library
+from index.database.database import Database
+from index.search.query import Query
 from index.search.searcher import Searcher
-query, end = np.load(sys.argv[3]), time.monotonic() + 300
-with Library.open(Path(sys.argv[2]), read_only=True) as library:
+end = time.monotonic() + 300
+with Database.open(Path(sys.argv[2]), read_only=True) as library:
     searcher = Searcher(library, graph_from=int(sys.argv[5]), graph_after=0)
+    query = Query(np.load(sys.argv[3]), "words", (), library.read.identity)
     searcher.search(query, 1)
     print("ready", flush=True)
     while not searcher.search(query, 1)[0].path.endswith(sys.argv[4]):
@@ -139,7 +141,7 @@ def measure(files: int, runs: int, graph_from: int) -> dict[str, Any]:
         photos, place = Path(folder) / "photos", Path(folder) / "library"
         photos.mkdir()
         write_files(photos, files)
-        with Library.open(place, create=True) as library:
+        with Database.open(place, create=True) as library:
             built = build_index(library, [photos], fake, graph_from=files + 1)
         assert built.added == files, built
         found: dict[str, Any] = {"files": files, "first_build": built.seconds}

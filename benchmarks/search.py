@@ -41,7 +41,8 @@ from benchmarks.search_table import table
 from index.caches import graph as graphs
 from index.caches.refresh import graph_path, load_graph, refresh
 from index.caches.vectors import load_arrays
-from index.library import Library
+from index.database.database import Database
+from index.search.query import Query
 from index.search.searcher import Searcher
 from vsearch.storage.modelfolder import bundled, read_config
 
@@ -98,7 +99,7 @@ class Bench:
 
     def vectors(self) -> tuple[Ids, Vectors]:
         """Ids (n,) and vectors (n, D) of the library, mapped."""
-        with Library.open(self.place, read_only=True) as library:
+        with Database.open(self.place, read_only=True) as library:
             arrays = load_arrays(library)
         return arrays.ids, arrays.vectors
 
@@ -154,7 +155,7 @@ def fill_library(bench: Bench) -> None:
     fill(bench.place, parts, identity_for(recipe.dim), recipe.dim)
     bench.write("fill", **began.seconds(), disk=bench.place.stat().st_size)
     began = Clock()
-    with Library.open(bench.place) as library:
+    with Database.open(bench.place) as library:
         refresh(library, graph_from=recipe.rows + 1)
     arrays = bench.place.with_name("library.vectors").stat().st_size
     bench.write("fill", arrays=began.seconds() | {"disk": arrays})
@@ -162,8 +163,8 @@ def fill_library(bench: Bench) -> None:
 
 def held_back(source: Path, queries: int) -> tuple[Vectors, Vectors]:
     """Of a library's vectors, in an order drawn by lot: the first as queries (q, D), and the others (n, D)."""
-    with Library.open(source, read_only=True) as library:
-        _, vectors = library.vectors_after(0)
+    with Database.open(source, read_only=True) as library:
+        _, vectors = library.read.vectors_after(0)
     vectors = vectors[np.random.default_rng(0).permutation(len(vectors))]
     return vectors[:queries], vectors[queries:]
 
@@ -188,7 +189,7 @@ def ask_exactly(bench: Bench) -> None:
 
 def ask_graph(bench: Bench) -> None:
     """Builds the graph as `build-index` does, then asks the library through it, and the graph alone."""
-    with Library.open(bench.place) as library:
+    with Database.open(bench.place) as library:
         if not bench.built("graph"):
             with Growth() as growth:
                 refresh(library, graph_from=1)
@@ -203,19 +204,19 @@ def ask_graph(bench: Bench) -> None:
     bench.write("graph", memory=growth.memory, load=growth.facts(), queries=queries)
 
 
-def _ask_searcher(bench: Bench, library: Library) -> None:
-    searcher = Searcher(library, graph_from=1, graph_after=0)
+def _ask_searcher(bench: Bench, library: Database) -> None:
+    searcher, identity = Searcher(library, graph_from=1, graph_after=0), library.read.identity or ""
     with Growth() as growth:  # the first query loads the graph
-        hit_ids(searcher, bench.queries()[0])
+        hit_ids(searcher, bench.queries()[0], identity)
     queries = {}
     for width in WIDTHS:
         with query_width(width):
-            queries[str(width)] = bench.timed(lambda query: hit_ids(searcher, query), bench.truth())
+            queries[str(width)] = bench.timed(lambda query: hit_ids(searcher, query, identity), bench.truth())
     bench.write("library", memory=growth.memory, load=growth.facts(), queries=queries)
 
 
-def hit_ids(searcher: Searcher, query: Vectors) -> Ids:
-    return np.array([hit.id for hit in searcher.search(query, K)], np.int64)
+def hit_ids(searcher: Searcher, vector: Vectors, identity: str) -> Ids:
+    return np.array([hit.id for hit in searcher.search(Query(vector, "words", (), identity), K)], np.int64)
 
 
 def ask_other(bench: Bench, name: str) -> None:
@@ -260,10 +261,12 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
-from index.library import Library
-from index.search.searcher import search
-with Library.open(Path(sys.argv[2]), read_only=True) as library:
-    assert len(search(library, np.load(sys.argv[3])[0])) == 10
+from index.database.database import Database
+from index.search.query import Query
+from index.search.searcher import Searcher
+with Database.open(Path(sys.argv[2]), read_only=True) as library:
+    query = Query(np.load(sys.argv[3])[0], "words", (), library.read.identity)
+    assert len(Searcher(library).search(query)) == 10
 """
 
 
@@ -302,8 +305,8 @@ def main(arguments: list[str] | None = None) -> None:
 def recipe_of(given: argparse.Namespace) -> Recipe:
     if given.library is None:
         return Recipe(given.rows, given.dim, given.clusters, given.noise, given.spread, given.queries)
-    with Library.open(given.library, read_only=True) as library:
-        rows, dim = library.count() - given.queries, library.dim or 0
+    with Database.open(given.library, read_only=True) as library:
+        rows, dim = library.read.count() - given.queries, library.read.dim or 0
     return Recipe(rows, dim, 0, 0.0, 0, given.queries, str(given.library.absolute()))
 
 

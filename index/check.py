@@ -17,7 +17,7 @@ from index.caches.graph import Graph, inspect
 from index.caches.refresh import GRAPH_FROM, graph_path, load_graph, weights
 from index.caches.sealed_file import CacheError, discard, footer
 from index.caches.vectors import arrays_path, load_arrays, positions
-from index.library import Library
+from index.database.database import Database
 from index.paths import shell
 from vsearch.errors import LibraryError
 
@@ -50,7 +50,7 @@ class Checked:
     unseen: tuple[tuple[str, str], ...]
 
 
-def check(library: Library, *, graph_from: int = GRAPH_FROM) -> Checked:
+def check(database: Database, *, graph_from: int = GRAPH_FROM) -> Checked:
     """Verify a library; a cache that turns out to be damaged is deleted, for it is made anew. Nothing else is changed.
 
     Missing files are looked for as a build would, so not below places that cannot be read or are not mounted.
@@ -60,20 +60,20 @@ def check(library: Library, *, graph_from: int = GRAPH_FROM) -> Checked:
     recalls: list[float] = []
     unseen: list[tuple[str, str]] = []
     pictures = 0
-    with library.snapshot():
+    with database.snapshot():
         try:
-            findings += _database(library)
-            pictures = library.count()
-            findings += _rows(library)
-            wrong = _vectors(library)
-            findings += [*wrong, *([] if wrong else _caches(library))]
-            for graph in _graphs(library, graph_from):
+            findings += _integrity(database)
+            pictures = database.read.count()
+            findings += _rows(database)
+            wrong = _vectors(database)
+            findings += [*wrong, *([] if wrong else _caches(database))]
+            for graph in _graphs(database, graph_from):
                 if isinstance(graph, Finding):
                     findings.append(graph)
                 elif not wrong:
-                    recalls.append(graph_recall(library, graph))
-                    findings += _low(library, graph, recalls[-1])
-            unseen = _missing(library, findings)
+                    recalls.append(graph_recall(database, graph))
+                    findings += _low(database, graph, recalls[-1])
+            unseen = _missing(database, findings)
         except LibraryError as error:
             findings.append(Finding(str(error), error.hint))
     return Checked(pictures, tuple(findings), min(recalls, default=None), tuple(unseen))
@@ -82,51 +82,33 @@ def check(library: Library, *, graph_from: int = GRAPH_FROM) -> Checked:
 # ---- the database
 
 
-def _database(library: Library) -> list[Finding]:
-    lines = [str(row[0]) for row in library.rows(f"PRAGMA integrity_check({_NAMED})")]
-    if lines == ["ok"]:
+def _integrity(database: Database) -> list[Finding]:
+    lines = database.read.integrity(_NAMED)
+    if not lines:
         return []
-    remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(library.path))}*"
+    remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(database.path))}*"
     told = "; ".join(" ".join(line.split()) for line in lines)
     return [Finding(f"the database is damaged: {told}", remedy)]
 
 
-def _rows(library: Library) -> Iterator[Finding]:
-    """Rows that have no partner."""
-    again = f"embed everything anew: {library.reindex_command()}"
-    questions = {
-        "pictures have no vector": "SELECT count(*) FROM pictures WHERE id NOT IN (SELECT id FROM vectors)",
-        "vectors have no picture": "SELECT count(*) FROM vectors WHERE id NOT IN (SELECT id FROM pictures)",
-        "pictures count as removed": "SELECT count(*) FROM pictures WHERE id IN (SELECT id FROM removed)",
-    }
-    if library.places_captions():
-        sql = "SELECT count(*) FROM caption_vectors WHERE id NOT IN (SELECT id FROM pictures)"
-        questions["caption vectors have no picture"] = sql
-    for what, sql in questions.items():
-        if number := int(library.value(sql)):
+def _rows(database: Database) -> Iterator[Finding]:
+    """Yield a finding for each kind of rows that have no partner."""
+    again = f"embed everything anew: {database.reindex_command()}"
+    for what, number in database.read.unmatched().items():
+        if number:
             yield Finding(f"{number} {what}", again)
 
 
-def _vectors(library: Library) -> list[Finding]:
-    """Vectors that are not D finite numbers of unit length."""
-    again = f"embed everything anew: {library.reindex_command()}"
-    tables = ["vectors"]
-    if library.places_captions():
-        tables.append("caption_vectors")
-    findings = []
-    for table in tables:
-        wrong = sum(_wrong(block, library.dim or 0) for block in _blobs(library, table))
+def _vectors(database: Database) -> list[Finding]:
+    """Return a finding for each kind of vectors of which some are not D finite numbers of unit length."""
+    again = f"embed everything anew: {database.reindex_command()}"
+    dim, findings = database.read.dim, []
+    kinds = {"vectors": False, "vectors of captions": True} if database.read.places_captions() else {"vectors": False}
+    for kind, captions in kinds.items():
+        wrong = sum(_wrong(block, dim or 0) for block in database.read.packed(_ROWS, captions=captions))
         if wrong:
-            kind = "vectors" if table == "vectors" else "vectors of captions"
-            findings.append(Finding(f"{wrong} {kind} are not of {library.dim} numbers and unit length", again))
+            findings.append(Finding(f"{wrong} {kind} are not of {dim} numbers and unit length", again))
     return findings
-
-
-def _blobs(library: Library, table: str) -> Iterator[list[bytes]]:
-    last = 0
-    while rows := library.rows(f"SELECT id, vector FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (last, _ROWS)):
-        last = rows[-1][0]
-        yield [row[1] for row in rows]
 
 
 def _wrong(blobs: list[bytes], dim: int) -> int:
@@ -140,42 +122,42 @@ def _wrong(blobs: list[bytes], dim: int) -> int:
 # ---- the caches
 
 
-def _caches(library: Library) -> Iterator[Finding]:
+def _caches(database: Database) -> Iterator[Finding]:
     """Caches that are there and are not whole, or of another library."""
     for weight in (0.0, 1.0):  # a name stands for any weight but 0
-        path = arrays_path(library, weight)
+        path = arrays_path(database, weight)
         if path.exists():
-            yield from _tried(library, path, _array)
-        path = graph_path(library, weight)
+            yield from _tried(database, path, _array)
+        path = graph_path(database, weight)
         if path.exists():
-            yield from _tried(library, path, _whole_graph)
+            yield from _tried(database, path, _whole_graph)
 
 
-def _tried(library: Library, path: Path, look: Callable[[Library, Path], None]) -> Iterator[Finding]:
+def _tried(database: Database, path: Path, look: Callable[[Database, Path], None]) -> Iterator[Finding]:
     try:
-        look(library, path)
+        look(database, path)
     except CacheError as error:
-        with Library.open(library.path, read_only=True) as now:
-            if now.run_token() != library.run_token():
+        with Database.open(database.path, read_only=True) as now:
+            if now.read.run_token() != database.read.run_token():
                 return  # a build has replaced it since the snapshot was taken
         discard(path)
         remedy = f"delete it: rm {shell(str(path))}" if path.exists() else "it was deleted"
-        yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(library)} makes it anew")
+        yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(database)} makes it anew")
 
 
-def _array(library: Library, path: Path) -> None:
+def _array(database: Database, path: Path) -> None:
     """Raises CacheError where the array is damaged, or rows of it are not what the library has."""
     weight = _weight(path)
-    arrays = load_arrays(library, weight, again=True)
-    alive, mine = library.vectors(_sample(arrays.ids), weight)
+    arrays = load_arrays(database, weight, again=True)
+    alive, mine = database.read.vectors(_sample(arrays.ids), weight)
     if not np.allclose(arrays.vectors[positions(arrays.ids, alive)], mine, atol=1e-6):
         raise CacheError("its vectors are not those of the library")
 
 
-def _whole_graph(library: Library, path: Path) -> None:
+def _whole_graph(database: Database, path: Path) -> None:
     """Raises CacheError where the graph is damaged, or not of this library."""
     inspect(path, again=True)
-    load_graph(library, _weight(path))
+    load_graph(database, _weight(path))
 
 
 def _weight(path: Path) -> float:
@@ -190,16 +172,16 @@ def _weight(path: Path) -> float:
 # ---- the graph's recall
 
 
-def _graphs(library: Library, graph_from: int) -> Iterator[Graph | Finding]:
+def _graphs(database: Database, graph_from: int) -> Iterator[Graph | Finding]:
     """The graphs that searches use, and a finding for each that they lack."""
-    if library.count() < graph_from:
+    if database.read.count() < graph_from:
         return
-    for weight in weights(library):
+    for weight in weights(database):
         try:
-            yield load_graph(library, weight)
+            yield load_graph(database, weight)
         except CacheError:
-            name = graph_path(library, weight)
-            yield Finding(f"there is no graph {name}: searches compare every picture", f"make it: {_build(library)}")
+            name = graph_path(database, weight)
+            yield Finding(f"there is no graph {name}: searches compare every picture", f"make it: {_build(database)}")
 
 
 def _sample(ids: NDArray[np.int64]) -> list[int]:
@@ -208,7 +190,7 @@ def _sample(ids: NDArray[np.int64]) -> list[int]:
     return sorted(chosen.tolist())
 
 
-def graph_recall(library: Library, graph: Graph) -> float:
+def graph_recall(database: Database, graph: Graph) -> float:
     """Recall@10 of the graph, 0 to 1: of what it answers, the share that is as near as the ten nearest.
 
     Queries are 200 vectors of its own, moved a little (noise of a tenth of their length, the same at every call);
@@ -216,35 +198,35 @@ def graph_recall(library: Library, graph: Graph) -> float:
     may stand for each other.
     """
     weight = float(graph.facts.get("weight", 0.0))
-    _, sampled = library.vectors(_sample(graph.ids), weight)  # (q, D)
+    _, sampled = database.read.vectors(_sample(graph.ids), weight)  # (q, D)
     if not len(sampled):
         return 1.0  # all it knew is gone
     noise = np.random.default_rng(0).standard_normal(sampled.shape).astype(np.float32)
     queries = sampled + _SPREAD * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    best = _tenth(library, graph, queries, weight)
+    best = _tenth(database, graph, queries, weight)
     right = total = 0
     for query, (bound, possible) in zip(queries, best, strict=True):
-        right += min(possible, _near(library, graph, query, weight, bound))
+        right += min(possible, _near(database, graph, query, weight, bound))
         total += possible
     return right / total
 
 
-def _near(library: Library, graph: Graph, query: NDArray[np.float32], weight: float, bound: float) -> int:
+def _near(database: Database, graph: Graph, query: NDArray[np.float32], weight: float, bound: float) -> int:
     """How many of the ten pictures that the graph answers first have a cosine of at least `bound`."""
     asked = NEIGHBOURS
     while True:
         ids, _ = graph.query(query, asked)
-        alive, vectors = library.vectors(ids.tolist(), weight)  # in the order of their ids
+        alive, vectors = database.read.vectors(ids.tolist(), weight)  # in the order of their ids
         if len(alive) >= NEIGHBOURS or asked >= len(graph):
             return int((vectors @ query >= bound).sum())
         asked *= 4
 
 
-def _tenth(library: Library, graph: Graph, queries: NDArray[np.float32], weight: float) -> list[tuple[float, int]]:
+def _tenth(database: Database, graph: Graph, queries: NDArray[np.float32], weight: float) -> list[tuple[float, int]]:
     """For each query (q, D): the cosine of the tenth nearest, less rounding, and how many there are up to ten."""
     top = np.empty((len(queries), 0), np.float32)
-    for ids, vectors in library.blocks(_ROWS, weight):
+    for ids, vectors in database.read.blocks(_ROWS, weight):
         known = np.isin(ids, graph.ids)
         top = np.concatenate([top, queries @ vectors[known].T], axis=1)
         if top.shape[1] > NEIGHBOURS:
@@ -252,28 +234,28 @@ def _tenth(library: Library, graph: Graph, queries: NDArray[np.float32], weight:
     return [(float(bound) - 1e-5, top.shape[1]) for bound in top.min(axis=1)]
 
 
-def _low(library: Library, graph: Graph, recall: float) -> list[Finding]:
+def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
     if recall >= LOW_RECALL:
         return []
-    path = graph_path(library, graph.facts.get("weight", 0.0))
-    remedy = f"`vsearch search --exact` misses none; to build the graph anew: rm {shell(str(path))}; {_build(library)}"
+    path = graph_path(database, graph.facts.get("weight", 0.0))
+    remedy = f"`vsearch search --exact` misses none; to build the graph anew: rm {shell(str(path))}; {_build(database)}"
     return [Finding(f"the graph {path} finds only {recall:.1%} of the ten nearest", remedy)]
 
 
 # ---- the files
 
 
-def _missing(library: Library, findings: list[Finding]) -> list[tuple[str, str]]:
+def _missing(database: Database, findings: list[Finding]) -> list[tuple[str, str]]:
     """Adds a finding for each folder from which a build would remove pictures; returns places nobody could look at."""
-    walk = scan(library.folders(), library.mounts())
+    walk = scan(database.read.folders(), database.read.mounts())
     there = {file.path for file in walk}
     for folder in walk.folders:
-        paths = (dates.path for dates in library.dates_under(folder))
+        paths = (dates.path for dates in database.read.dates_under(folder))
         gone = [path for path in paths if path not in there and not walk.kept(path)]
         there.update(gone)  # a folder inside this one does not tell them again
         if gone:
             noun = "picture is" if len(gone) == 1 else "pictures are"
-            remedy = f"take them out: {_build(library, folder)}"
+            remedy = f"take them out: {_build(database, folder)}"
             findings.append(Finding(f"{len(gone)} {noun} no longer on disk: {_some(gone)}", remedy))
     return walk.unreadable
 
@@ -284,8 +266,8 @@ def _some(paths: Iterable[str]) -> str:
     return ", ".join(listed[:_NAMED]) + more
 
 
-def _build(library: Library, folder: str | None = None) -> str:
+def _build(database: Database, folder: str | None = None) -> str:
     """The shell command that builds this library once more."""
-    known = library.folders()
-    words = ["vsearch", "build-index", *library.place_options(), folder or (known[0] if known else "FOLDER")]
+    known = database.read.folders()
+    words = ["vsearch", "build-index", *database.place_options(), folder or (known[0] if known else "FOLDER")]
     return " ".join(shell(word) for word in words)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from index.caches.graph import Graph
 from index.caches.refresh import GRAPH_FROM, load_graph
 from index.caches.sealed_file import CacheError
+from index.database.database import Database
 from index.database.read import Picture
-from index.library import Library
 from index.paths import absolute
 
 Progress = Callable[[int, int], None]
@@ -49,7 +49,7 @@ class Group:
 
 
 def duplicates(
-    library: Library,
+    database: Database,
     threshold: float = THRESHOLD,
     *,
     within: str | os.PathLike[str] | None = None,
@@ -62,20 +62,19 @@ def duplicates(
     does. `within` looks at pictures below a folder alone. From `graph_from` pictures on the graph names candidates for
     the pictures it knows; without it, all pairs are computed (n * n / 2 * D multiplications).
     """
-    with library.snapshot():
-        ids = library.ids_under(absolute(within) if within is not None else os.sep)  # (n,)
+    with database.snapshot():
+        ids = database.read.ids_under(absolute(within) if within is not None else os.sep)  # (n,)
         parent = np.arange(len(ids))
-        _join(parent, *_equal_content(library, ids))
+        _join(parent, *_equal_content(database, ids))
         if threshold <= 1:
-            near = _Near(library, ids, parent, threshold, progress or (lambda done, total: None))
-            near.run(_load(library) if len(ids) >= graph_from else None)
-        return _groups(library, ids, parent)
+            near = _Near(database, ids, parent, threshold, progress or (lambda done, total: None))
+            near.run(_load(database) if len(ids) >= graph_from else None)
+        return _groups(database, ids, parent)
 
 
-def _equal_content(library: Library, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _equal_content(database: Database, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (m,), (m,) of positions among ids (n,): each picture and the next one with its content."""
-    sql = "SELECT hash, id FROM pictures WHERE hash IN (SELECT hash FROM pictures GROUP BY hash HAVING count(*) > 1)"
-    rows = library.rows(f"{sql} ORDER BY hash, id")
+    rows = database.read.equal_content()
     keep = np.isin([row[1] for row in rows], ids)
     kept = [row for row, inside in zip(rows, keep, strict=True) if inside]
     pairs = [(a[1], b[1]) for a, b in pairwise(kept) if a[0] == b[0]]
@@ -88,13 +87,13 @@ class _Near:
 
     def __init__(
         self,
-        library: Library,
+        database: Database,
         ids: NDArray[np.int64],
         parent: NDArray[np.int64],
         threshold: float,
         progress: Progress,
     ) -> None:
-        self._library = library
+        self._database = database
         self._ids = ids
         self._parent = parent
         self._threshold = threshold
@@ -116,7 +115,7 @@ class _Near:
 
     def _vectors(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         """The unit vectors (m, D) of the pictures at these positions (m,); one without a vector gets zeros."""
-        found, vectors = self._library.vectors(self._ids[at].tolist())
+        found, vectors = self._database.read.vectors(self._ids[at].tolist())
         if len(found) == len(at):
             return vectors
         filled = np.zeros((len(at), vectors.shape[1]), np.float32)
@@ -132,7 +131,7 @@ class _Near:
                 break
             asked *= 4
         ids = np.intersect1d(ids[cosines >= self._threshold - _CLOSE], self._ids)
-        found, vectors = self._library.vectors(ids.tolist())
+        found, vectors = self._database.read.vectors(ids.tolist())
         near = np.searchsorted(self._ids, found[vectors @ vector >= self._threshold])
         _join(self._parent, np.full(len(near), position), near.astype(np.int64))
 
@@ -168,10 +167,10 @@ def _join(parent: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.
             parent[:] = above
 
 
-def _groups(library: Library, ids: NDArray[np.int64], parent: NDArray[np.int64]) -> list[Group]:
+def _groups(database: Database, ids: NDArray[np.int64], parent: NDArray[np.int64]) -> list[Group]:
     members = np.flatnonzero(np.bincount(parent, minlength=len(parent))[parent] > 1)
     members = members[np.argsort(parent[members], kind="stable")]
-    pictures = library.pictures(ids[members].tolist())
+    pictures = database.read.pictures(ids[members].tolist())
     groups = []
     for _, positions in groupby(members.tolist(), key=lambda at: int(parent[at])):
         rows = [pictures[int(ids[at])] for at in positions]
@@ -180,9 +179,9 @@ def _groups(library: Library, ids: NDArray[np.int64], parent: NDArray[np.int64])
     return sorted(groups, key=lambda group: (-group.freed, os.fsencode(group.pictures[0].path)))
 
 
-def _load(library: Library) -> Graph | None:
+def _load(database: Database) -> Graph | None:
     """The graph of picture vectors beside a library, None where there is none that serves."""
     try:
-        return load_graph(library)
+        return load_graph(database)
     except CacheError:
         return None

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.caches.sealed_file import replacing
+from index.database.database import Database
 from index.database.read import Picture
-from index.library import Library
 from index.paths import readable
 from vsearch.distribution import install_hint
 from vsearch.errors import LibraryError, VsearchError
@@ -36,7 +36,7 @@ class Exported:
     dim: int
 
 
-def export(library: Library, file: Path) -> Exported:
+def export(database: Database, file: Path) -> Exported:
     """Write all vectors, float32 and of unit length, with their pictures, as the ending of `file` says.
 
     - `.npy`: the vectors (n, D); beside it, as NAME.rows.jsonl, the pictures in the same order.
@@ -51,55 +51,55 @@ def export(library: Library, file: Path) -> Exported:
     writers = {".npy": _npy, ".jsonl": _jsonl, ".parquet": _parquet}
     if file.suffix not in writers:
         raise VsearchError(f"cannot export to {file}", f"name it as one of {', '.join(writers)}")
-    with library.snapshot():
-        if not library.count() or library.dim is None:
+    with database.snapshot():
+        if not database.read.count() or database.read.dim is None:
             raise LibraryError("the library holds no picture", "fill it: vsearch build-index FOLDER")
         try:
-            files = writers[file.suffix](library, file)
+            files = writers[file.suffix](database, file)
         except OSError as error:
             reason = (error.strerror or "error").lower()
             raise VsearchError(f"cannot write {file}: {reason}", "name another file, or free some space") from error
-        return Exported(files, library.count(), library.dim)
+        return Exported(files, database.read.count(), database.read.dim)
 
 
-def _blocks(library: Library) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
+def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
     """Pictures and their vectors (m, D), by id. A row without its partner is damage: LibraryError."""
-    for ids, vectors in library.blocks(_ROWS):
-        pictures = library.pictures(ids.tolist())
+    for ids, vectors in database.read.blocks(_ROWS):
+        pictures = database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):
-            raise LibraryError(f"{library.path} has vectors without a picture", "`vsearch check` tells more")
+            raise LibraryError(f"{database.path} has vectors without a picture", "`vsearch check` tells more")
         yield [pictures[id_] for id_ in ids.tolist()], vectors
 
 
-def _npy(library: Library, file: Path) -> tuple[Path, ...]:
+def _npy(database: Database, file: Path) -> tuple[Path, ...]:
     beside = file.with_suffix(".rows.jsonl")
     with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
         rows_path = stack.enter_context(replacing(beside))
         vectors_path = stack.enter_context(replacing(file))
         with rows_path.open("xb") as rows, vectors_path.open("xb") as out:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (library.count(), library.dim)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": (database.read.count(), database.read.dim)}
             np.lib.format.write_array_header_1_0(out, header)
             written = 0
-            for pictures, vectors in _blocks(library):
+            for pictures, vectors in _blocks(database):
                 out.write(vectors.astype("<f4").data)
                 rows.writelines(_line(picture) for picture in pictures)
                 written += len(pictures)
-        _same_number(library, written)
+        _same_number(database, written)
         beside.unlink(missing_ok=True)  # rows of an older export never stand beside new vectors
     return file, beside
 
 
-def _jsonl(library: Library, file: Path) -> tuple[Path, ...]:
+def _jsonl(database: Database, file: Path) -> tuple[Path, ...]:
     with replacing(file) as fresh:
         with fresh.open("xb") as out:
-            written = _write_lines(library, out)
-        _same_number(library, written)
+            written = _write_lines(database, out)
+        _same_number(database, written)
     return (file,)
 
 
-def _write_lines(library: Library, out: BinaryIO) -> int:
+def _write_lines(database: Database, out: BinaryIO) -> int:
     written = 0
-    for pictures, vectors in _blocks(library):
+    for pictures, vectors in _blocks(database):
         for picture, vector in zip(pictures, vectors.tolist(), strict=True):
             out.write(_line(picture, [float(f"{number:.9g}") for number in vector]))  # nine digits hold a float32
         written += len(pictures)
@@ -117,28 +117,28 @@ def _facts(picture: Picture) -> dict[str, Any]:
     return {**facts, "mtime_ns": picture.mtime_ns, "size": picture.size}
 
 
-def _parquet(library: Library, file: Path) -> tuple[Path, ...]:
+def _parquet(database: Database, file: Path) -> tuple[Path, ...]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         remedy = f"install the extra: {install_hint('parquet')}; or export to .npy or .jsonl"
         raise VsearchError("writing Parquet needs pyarrow", remedy) from None
-    dim = int(library.dim or 0)
+    dim = int(database.read.dim or 0)
     columns = [("id", pa.int64()), ("path", pa.string()), ("path_bytes", pa.binary()), ("caption", pa.string())]
     columns += [("hash", pa.string()), ("mtime_ns", pa.int64()), ("size", pa.int64())]
     schema = pa.schema([*columns, ("vector", pa.list_(pa.float32(), dim))])
     with replacing(file) as fresh:
         written = 0
         with fresh.open("xb") as out, parquet.ParquetWriter(out, schema) as writer:
-            for pictures, vectors in _blocks(library):
+            for pictures, vectors in _blocks(database):
                 rows = [{**_facts(picture), **_paths(picture)} for picture in pictures]
                 flat = pa.array(vectors.reshape(-1), pa.float32())
                 arrays = [pa.array([row[name] for row in rows], kind) for name, kind in columns]
                 arrays.append(pa.FixedSizeListArray.from_arrays(flat, dim))
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 written += len(pictures)
-        _same_number(library, written)
+        _same_number(database, written)
     return (file,)
 
 
@@ -146,6 +146,6 @@ def _paths(picture: Picture) -> dict[str, str | bytes]:
     return {"path": readable(picture.path), "path_bytes": os.fsencode(picture.path)}
 
 
-def _same_number(library: Library, written: int) -> None:
-    if written != library.count():
-        raise LibraryError(f"{library.path} has pictures without a vector", "`vsearch check` tells more")
+def _same_number(database: Database, written: int) -> None:
+    if written != database.read.count():
+        raise LibraryError(f"{database.path} has pictures without a vector", "`vsearch check` tells more")

@@ -1,99 +1,80 @@
-"""The library on disk: one SQLite file, the only truth about which pictures there are and where their vectors lie.
+"""The library of pictures as Python sees it: open it with a model, build it, search it.
 
-Readers may read while one build writes (write-ahead log). Paths go in and out as `os.fsencode` makes them, so that
-every name that a file system can hold comes back as it was. Every method raises LibraryError where the file fails.
-D is the length of a vector, n a number of pictures.
+    import vsearch
+    from index import Library
+
+    with Library.open("photos.library", vsearch.load()) as library:
+        library.build(["~/Pictures"])
+        for hit in library.search("boat engine", k=5, within="~/Pictures/2024"):
+            print(hit.score, hit.path)
+
+A path that is a string may begin with ~, the user's home; one that is a Path is taken as it is.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from index.database.connection import translated
-from index.database.read import Reading
-from index.database.schema import CAPTION_VECTORS, FORGET, FORMAT, READABLE, SCHEMA, pack
-from index.paths import shell
+from index.database.database import Database, NoLibraryError
+from index.model import Model, Photo
+from index.paths import default_path
+from index.search.query import Filter, Query, make_query
+from index.search.searcher import Hit, Searcher
 from vsearch.errors import LibraryError
 
-_ROWS = 10_000  # captions placed at a time
+if TYPE_CHECKING:
+    from index.build.build import Report
+    from index.check import Checked
+    from index.duplicates import Group
+    from index.export import Exported
+    from index.forget import Forgotten
+
+T = TypeVar("T")
+Place = str | os.PathLike[str]
+Progress = Callable[[int, int], None]  # called as progress(done, total)
 
 
-class NewPicture(NamedTuple):
-    """A row to be written; vector float32 (D,), and that of the caption, None where it has none."""
+class Library:
+    """A library of pictures, and the model that made it; `Library.open` returns one. A context manager that closes it.
 
-    path: str
-    size: int
-    mtime_ns: int
-    hash: bytes
-    vector: NDArray[np.float32]
-    caption: str | None
-    caption_vector: NDArray[np.float32] | None = None
+    The file is open for reading; `build` and `forget` open it for writing while they run. Every method raises
+    LibraryError if there is no library, if the file is damaged or locked, and, where vectors are compared, if they
+    were made by two models.
+    """
 
-
-def default_path() -> Path:
-    """Where the library lies unless the user says otherwise: in the user's data directory."""
-    import platformdirs
-
-    return platformdirs.user_data_path("vsearch", appauthor=False) / "library.sqlite3"
-
-
-def _make_one(path: Path) -> str:
-    """The remedy where no library is."""
-    words = [] if path == default_path().absolute() else ["--library", str(path)]
-    return "make one: " + " ".join(["vsearch build-index FOLDER", *(shell(word) for word in words)])
-
-
-class Library(Reading):
-    """An open library; make one with `Library.open`. A context manager that closes it."""
+    def __init__(self, path: Path, model: Model | None, *, read_only: bool) -> None:
+        self.path = path
+        self.model = model
+        self.read_only = read_only
+        self._opened: tuple[Database, Searcher] | None = None
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Library:
-        """Open the library at `path`; `create` makes it, and its folder, if it is not there.
+    def open(
+        cls, path: Place | None = None, model: Model | None = None, *, read_only: bool = False, reindex: bool = False
+    ) -> Library:
+        """Open the library at `path`, by default the user's own. If there is no file, `build` makes it.
 
-        Raises LibraryError if it is missing, damaged, of another format, or cannot be written (unless `read_only`).
+        Without a model it cannot be built, nor searched by words and pictures; all else works. `read_only` refuses
+        `build` and `forget`. `reindex` lets a library of another model pass, so that `build(reindex=True)` can embed
+        its pictures again with this one; until then it cannot be searched.
+        Raises LibraryError if the file is damaged, of another format, or was made by another model.
         """
-        path = Path(path).absolute()
-        if not path.exists():
-            if not create or read_only:
-                raise LibraryError(f"there is no library at {path}", _make_one(path))
-            with translated(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-        library = cls(path, read_only=read_only)
+        place = default_path() if path is None else Path(_expanded(path))
+        library = cls(place.absolute(), model, read_only=read_only)
         try:
-            library._prepare(create)
+            database = library._database
+            if model is not None and not reindex:
+                database.check_identity(model.identity)
+        except NoLibraryError:
+            pass
         except BaseException:
             library.close()
             raise
         return library
-
-    def _prepare(self, create: bool) -> None:
-        if not self.read_only:
-            self.execute("PRAGMA journal_mode = WAL")
-            self.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last batches, never the file
-        if create and not self.read_only and not self._tables():
-            with self.writing():
-                if not self._tables():  # nobody else made them meanwhile
-                    for statement in SCHEMA:
-                        self.execute(statement)
-                    self.note("format", str(FORMAT))
-        tables = self._tables()
-        if not tables:
-            raise LibraryError(f"there is no library at {self.path}", _make_one(self.path))
-        if "meta" not in tables or "pictures" not in tables:
-            raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
-        if self.noted("format") not in READABLE:
-            message = f"{self.path} has format {self.noted('format')}, this vsearch reads format {FORMAT}"
-            raise LibraryError(message, "use the vsearch that made it, or name another file with --library")
-
-    def _tables(self) -> set[str]:
-        return {str(row[0]) for row in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
     def __enter__(self) -> Library:
         return self
@@ -101,151 +82,169 @@ class Library(Reading):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- whose vectors it holds
+    def close(self) -> None:
+        """Close the file; the next method that needs it opens it again."""
+        if self._opened is not None:
+            self._opened[0].close()
+            self._opened = None
 
-    def check_identity(self, identity: str) -> None:
-        """Raises LibraryError if the vectors were made by another model; its hint is the command that re-indexes."""
-        mine = self.identity
-        if mine is not None and mine != identity:
-            message = f"{self.path} was made by another model ({mine[:12]}; this one is {identity[:12]})"
-            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+    # ---- search
 
-    def adopt(self, identity: str, dim: int) -> None:
-        """Write down, before the first vector, whose they are; raises LibraryError if they are another's already."""
-        self.check_identity(identity)
-        if self.identity is None:
-            with self.writing():
-                self.start_run()
-                self.note("identity", identity)
-                self.note("dim", str(dim))
-        elif self.dim != dim:
-            message = f"{self.path} holds vectors of {self.dim} numbers, the model makes {dim}"
-            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+    def search(
+        self,
+        words: str | Query | None = None,
+        *,
+        image: Photo | None = None,
+        k: int = 10,
+        within: Place | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        min_score: float | None = None,
+        caption_weight: float | None = None,
+        exact: bool | None = None,
+    ) -> list[Hit]:
+        """Return the `k` pictures nearest to words, to a picture, or to both, the best first.
 
-    def clear(self, identity: str, dim: int) -> None:
-        """Forget every picture, and with them all caches, and begin anew with another model; the folders stay known."""
-        with self.writing():
-            for table in ("removed", "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
-                self.execute(f"DELETE FROM {table}")
-            if self.places_captions():
-                self.execute("DELETE FROM caption_vectors")
-            self.start_run()
-            self.note("identity", identity)
-            self.note("dim", str(dim))
+        `words` may be a `Query` in place of a string. `within`, `since`, `until` and `min_score` narrow the answer, see
+        `Filter`. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
+        compares with every picture, however many there are.
+        Raises QueryError if no word is known, VsearchError if the picture cannot be read.
+        """
+        searcher = self._searcher
+        query = words if isinstance(words, Query) and image is None else self.query(words, image)
+        only = Filter(_expanded(within), since, until, min_score)
+        return searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
 
-    def upgrade(self, place: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
-        """Bring a library of format 1 up to date: its captions get their vectors from `place`, no picture is opened."""
-        if self.noted("format") == str(FORMAT):
-            return
-        with self.writing():
-            self.execute(CAPTION_VECTORS)
-            self.execute("DROP TRIGGER forget")
-            self.execute(FORGET)
-            last, sql = 0, "SELECT id, caption FROM pictures WHERE id > ? AND caption IS NOT NULL ORDER BY id LIMIT ?"
-            while rows := self.rows(sql, (last, _ROWS)):
-                last = rows[-1][0]
-                vectors = place([caption for _, caption in rows])
-                packed = [(row[0], pack(v)) for row, v in zip(rows, vectors, strict=True) if v is not None]
-                self.execute_many("INSERT INTO caption_vectors VALUES (?, ?)", packed)
-            self.note("format", str(FORMAT))
+    def query(self, words: str | Query | None = None, image: Photo | None = None) -> Query:
+        """Return what `search` looks for: a vector, and the words that the model does not know."""
+        return make_query(self._required_model, words, _expanded(image))
 
-    def reindex_command(self) -> str:
-        """The shell command that embeds every folder of this library anew."""
-        if self.folders():
-            return " ".join(shell(word) for word in ["vsearch", "reindex", *self.place_options()])
-        return " ".join(["vsearch build-index FOLDER --reindex", *(shell(word) for word in self.place_options())])
+    def similar(
+        self, photo: Photo, k: int = 10, *, within: Place | None = None, min_score: float | None = None
+    ) -> list[Hit]:
+        """Return the `k` pictures most like a photo, the best first, without the photo itself.
 
-    def place_options(self) -> list[str]:
-        """The options that name this library on a command line; none where it is the default one."""
-        return [] if self.path == default_path().absolute() else ["--library", str(self.path)]
+        If the photo is already in the library, its stored vector is used.
+        Raises VsearchError if the photo cannot be read.
+        """
+        from index.search.similar import similar
 
-    # ---- writing
+        only = Filter(_expanded(within), min_score=min_score)
+        return similar(self._searcher, self._required_model, _expanded(photo), k, only)
 
-    def note(self, key: str, value: str) -> None:
-        """Keep a small fact about the library itself."""
-        self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    def explain(self, hits: Iterable[Hit], k: int = 5) -> dict[int, list[str]]:
+        """Return the `k` words of the training captions nearest to each hit, by the hit's id."""
+        from index.search.explain import explain
 
-    def start_run(self) -> None:
-        """Mark that pictures are about to change: caches made from now on name this run."""
-        token = secrets.token_hex(8)
-        with self.writing():
-            self.execute("INSERT INTO runs VALUES (?)", (token,))
-            self.note("run", token)
+        return explain(self._database, self._required_model, hits, k)
 
-    def put(self, new: NewPicture) -> None:
-        """Write a picture under a new id; whatever was known at its path is forgotten."""
-        path = os.fsencode(new.path)
-        with self.writing():
-            self.remove([new.path])
-            id_ = self.execute(
-                "INSERT INTO pictures (path, size, mtime_ns, hash, caption) VALUES (?, ?, ?, ?, ?)",
-                (path, new.size, new.mtime_ns, new.hash, new.caption),
+    # ---- change
+
+    def build(
+        self,
+        folders: Iterable[Place] = (),
+        *,
+        captions: bool = True,
+        batch: int = 32,
+        beam: int | None = None,
+        reindex: bool = False,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Embed and describe every picture below some folders; a second time only what changed.
+
+        `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
+        the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
+        Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
+        """
+        from index.build.build import build_index
+
+        model, names = self._required_model, [_expanded(folder) for folder in folders]
+        with self._writable(create=bool(names)) as database:
+            return build_index(
+                database, names, model, captions=captions, batch=batch, beam=beam, reindex=reindex, progress=progress
             )
-            self.execute("INSERT INTO vectors VALUES (?, ?)", (id_, pack(new.vector)))
-            if new.caption_vector is not None:
-                self.execute("INSERT INTO caption_vectors VALUES (?, ?)", (id_, pack(new.caption_vector)))
 
-    def copy(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
-        """Write a second picture with the content of another; False if that other one is gone."""
-        blob = os.fsencode(path)
-        with self.writing():
-            if self.value("SELECT 1 FROM pictures WHERE id = ? AND path != ?", (id_, blob)) is None:
-                return False
-            self.remove([path])
-            sql = "INSERT INTO pictures (path, size, mtime_ns, hash, caption)"
-            sql += " SELECT ?, ?, ?, hash, caption FROM pictures WHERE id = ?"
-            new = self.execute(sql, (blob, size, mtime_ns, id_))
-            for table in ("vectors", "caption_vectors"):
-                self.execute(f"INSERT INTO {table} SELECT ?, vector FROM {table} WHERE id = ?", (new, id_))
-        return True
+    def forget(self, folders: Iterable[Place]) -> Forgotten:
+        """Take folders and all pictures below them out of the library; no file is touched.
 
-    def touch(self, id_: int, path: str, size: int, mtime_ns: int) -> bool:
-        """The same picture at a new path or with a new date keeps id, vector, caption; False if it is gone."""
-        blob = os.fsencode(path)
-        with self.writing():
-            if self.value("SELECT 1 FROM pictures WHERE id = ?", (id_,)) is None:
-                return False
-            self.execute("DELETE FROM skipped WHERE path = ?", (blob,))
-            self.execute("DELETE FROM pictures WHERE path = ? AND id != ?", (blob, id_))
-            sql = "UPDATE pictures SET path = ?, size = ?, mtime_ns = ? WHERE id = ?"
-            self.execute(sql, (blob, size, mtime_ns, id_))
-        return True
+        Raises LibraryError for a folder that the library does not know.
+        """
+        from index.forget import forget
 
-    def set_caption(self, id_: int, caption: str, vector: NDArray[np.float32] | None = None) -> None:
-        """Write the caption of a picture that is already there, and its vector (D,). It gets a new id, see `schema`."""
-        with self.writing():
-            found = self.pictures([id_]).get(id_)
-            if found is None:
-                return
-            own = self.value("SELECT vector FROM vectors WHERE id = ?", (id_,))
-            path = os.fsencode(found.path)
-            self.execute("DELETE FROM pictures WHERE id = ?", (id_,))
-            sql = "INSERT INTO pictures (path, size, mtime_ns, hash, caption) VALUES (?, ?, ?, ?, ?)"
-            new = self.execute(sql, (path, found.size, found.mtime_ns, found.hash, caption))
-            self.execute("INSERT INTO vectors VALUES (?, ?)", (new, own))
-            if vector is not None:
-                self.execute("INSERT INTO caption_vectors VALUES (?, ?)", (new, pack(vector)))
+        with self._writable() as database:
+            return forget(database, [_expanded(folder) for folder in folders])
 
-    def skip(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
-        """Remember that this file is no readable picture; a picture known at its path is forgotten."""
-        with self.writing():
-            self.remove([path])
-            self.execute("INSERT INTO skipped VALUES (?, ?, ?, ?)", (os.fsencode(path), size, mtime_ns, reason))
+    # ---- look at it
 
-    def remove(self, paths: Iterable[str]) -> None:
-        """Forget the pictures and the skipped files at these paths."""
-        blobs = [(os.fsencode(path),) for path in paths]
-        with self.writing():
-            self.execute_many("DELETE FROM pictures WHERE path = ?", blobs)
-            self.execute_many("DELETE FROM skipped WHERE path = ?", blobs)
+    def duplicates(
+        self, threshold: float | None = None, within: Place | None = None, progress: Progress | None = None
+    ) -> list[Group]:
+        """Return the groups of near-identical pictures, the one that would free most bytes first.
 
-    def forget_skipped(self) -> None:
-        """Let every skipped file be tried again."""
-        self.execute("DELETE FROM skipped")
+        `threshold` is the cosine from which on two pictures are one, by default 0.98; above 1 only equal files are.
+        """
+        from index.duplicates import THRESHOLD, duplicates
 
-    def set_folders(self, folders: Iterable[str], mounts: Iterable[str]) -> None:
-        """Remember these folders as scanned, and replace the list of mount points."""
-        with self.writing():
-            self.execute_many("INSERT OR IGNORE INTO folders VALUES (?)", [(os.fsencode(path),) for path in folders])
-            self.execute("DELETE FROM mounts")
-            self.execute_many("INSERT OR IGNORE INTO mounts VALUES (?)", [(os.fsencode(path),) for path in mounts])
+        limit = THRESHOLD if threshold is None else threshold
+        return duplicates(self._database, limit, within=_expanded(within), progress=progress)
+
+    def check(self) -> Checked:
+        """Verify database, vectors, caches and files; a damaged cache is deleted, nothing else is changed."""
+        from index.check import check
+
+        return check(self._database)
+
+    def export(self, file: Place) -> Exported:
+        """Write all vectors with their pictures into a file that ends in .npy, .jsonl or .parquet.
+
+        Raises VsearchError for another ending, without pyarrow for .parquet, and if the file cannot be written.
+        """
+        from index.export import export
+
+        return export(self._database, Path(_expanded(file)))
+
+    def folders(self) -> list[str]:
+        """Return every folder that was ever built from, sorted."""
+        return self._database.read.folders()
+
+    def count(self) -> int:
+        """Return the number of pictures."""
+        return self._database.read.count()
+
+    @property
+    def identity(self) -> str | None:
+        """The identity of the model that made the library; None before the first build."""
+        return self._database.read.identity
+
+    # ---- the parts
+
+    @property
+    def _database(self) -> Database:
+        return self._parts[0]
+
+    @property
+    def _searcher(self) -> Searcher:
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[Database, Searcher]:
+        if self._opened is None:
+            database = Database.open(self.path, read_only=True)
+            self._opened = database, Searcher(database, None if self.model is None else self.model.scores)
+        return self._opened
+
+    @property
+    def _required_model(self) -> Model:
+        if self.model is None:
+            raise LibraryError(f"{self.path} was opened without a model", "name one when you open it")
+        return self.model
+
+    def _writable(self, *, create: bool = False) -> Database:
+        if self.read_only:
+            raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")
+        return Database.open(self.path, create=create)
+
+
+def _expanded(path: T) -> T:
+    """Return a path with the user's home in place of a ~ at its beginning, if it is a string."""
+    return cast(T, os.path.expanduser(path)) if isinstance(path, str) else path

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from pathlib import Path
+
+
+def default_path() -> Path:
+    """Return where the library is unless the user says otherwise: in the user's data directory."""
+    import platformdirs
+
+    return platformdirs.user_data_path("vsearch", appauthor=False) / "library.sqlite3"
 
 
 def absolute(path: str | os.PathLike[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from index.library import Library
+from index.database.database import Database
 from tests.support.pictures import FakeDescriber
 
 
@@ -50,7 +50,7 @@ def describer() -> FakeDescriber:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Iterator[Library]:
+def library(tmp_path: Path) -> Iterator[Database]:
     """An empty library in the test's own folder."""
-    with Library.open(tmp_path / "library.sqlite3", create=True) as opened:
+    with Database.open(tmp_path / "library.sqlite3", create=True) as opened:
         yield opened

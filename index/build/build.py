@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,48 +21,17 @@ from index.build.read import Job, Prepared, Reader, ahead
 from index.build.scan import Found, Scan, scan
 from index.caches.refresh import GRAPH_FROM, refresh
 from index.caches.sealed_file import clean
+from index.database.database import Database
 from index.database.read import Dates, Picture
-from index.library import Library, NewPicture
+from index.database.write import NewPicture
+from index.model import Describer
 from vsearch.errors import VsearchError
 from vsearch.image.decode import VERSION
-from vsearch.scores import Scores
 
 Progress = Callable[[int, int], None]
 
 _AHEAD = 3  # batches prepared before the network asks for them
 _ROWS = 500  # removed in one transaction
-
-
-class Describer(Protocol):
-    """The part of `vsearch.Model` that turns pixels into vectors and captions."""
-
-    @property
-    def identity(self) -> str:
-        """The model's identity: vectors of different identities are never compared."""
-
-    @property
-    def dim(self) -> int:
-        """D."""
-
-    @property
-    def side(self) -> int:
-        """S."""
-
-    @property
-    def captions(self) -> bool:
-        """Whether it can describe pictures in words."""
-
-    @property
-    def scores(self) -> Scores:
-        """How hits are scored, and how much captions count when pictures are looked for by words."""
-
-    def embed_captions(self, captions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
-        """Return the unit vector (D,) of each caption, None for one that has none."""
-
-    def describe(
-        self, pixels: NDArray[np.uint8], captions: bool, beam: int | None
-    ) -> tuple[NDArray[np.float32], Sequence[str] | None]:
-        """Return vectors float32 (B, D) of pixels uint8 (B, S, S, 3), and their captions if asked for, else None."""
 
 
 class _Caption(NamedTuple):
@@ -88,7 +57,7 @@ class Report:
 
 
 def build_index(
-    library: Library,
+    database: Database,
     folders: Iterable[str | os.PathLike[str]],
     model: Describer,
     *,
@@ -108,24 +77,24 @@ def build_index(
     be read. A single bad file raises nothing: see `Report.skipped`.
     """
     start = time.monotonic()
-    with library.building():
-        clean(library.path)
-        names = [*folders, *(library.folders() if reindex else [])]
-        walk = scan(dict.fromkeys(names), library.mounts())
+    with database.building():
+        clean(database.path)
+        names = [*folders, *(database.read.folders() if reindex else [])]
+        walk = scan(dict.fromkeys(names), database.read.mounts())
         if not reindex:
-            library.adopt(model.identity, model.dim)
+            database.adopt(model.identity, model.dim)
         found = list(walk)
         _check_folders(walk)
         if reindex:
-            library.clear(model.identity, model.dim)
-        library.upgrade(model.embed_captions)
-        library.note("caption_weight", str(float(model.scores.caption_weight)))
-        build = _Build(library, model, captions and model.captions, beam, batch, walk, progress)
+            database.write.clear(model.identity, model.dim)
+        database.write.upgrade(model.embed_captions)
+        database.write.note("caption_weight", str(float(model.scores.caption_weight)))
+        build = _Build(database, model, captions and model.captions, batch, beam, walk, progress)
         build.plan(found)
         build.run(threads or min(8, os.cpu_count() or 1))
         build.finish()
-        refresh(library, graph_from=graph_from)
-    build.report.total = library.count()
+        refresh(database, graph_from=graph_from)
+    build.report.total = database.read.count()
     build.report.seconds = time.monotonic() - start
     return build.report
 
@@ -144,20 +113,20 @@ class _Build:
 
     def __init__(
         self,
-        library: Library,
+        database: Database,
         model: Describer,
         captions: bool,
-        beam: int | None,
         batch: int,
+        beam: int | None,
         walk: Scan,
         progress: Progress | None,
     ) -> None:
         self.report = Report(unreadable=walk.unreadable)
-        self._library = library
+        self._database = database
         self._model = model
         self._captions = captions
-        self._beam = beam
         self._batch = max(1, batch)
+        self._beam = beam
         self._walk = walk
         self._progress = progress or (lambda done, total: None)
         self._jobs: list[Job] = []
@@ -169,16 +138,16 @@ class _Build:
 
     def plan(self, found: list[Found]) -> None:
         """Compare the files found with the library: what must be opened, and what is no more."""
-        if self._library.noted("decoder") != VERSION:  # a newer decoder may read what an older one could not
-            with self._library.writing():
-                self._library.forget_skipped()
-                self._library.note("decoder", VERSION)
+        if self._database.read.noted("decoder") != VERSION:  # a newer decoder may read what an older one could not
+            with self._database.writing():
+                self._database.write.forget_skipped()
+                self._database.write.note("decoder", VERSION)
         known: dict[str, Dates] = {}
         bad: dict[str, tuple[int, int, str]] = {}
         for folder in self._walk.folders:
-            known.update((dates.path, dates) for dates in self._library.dates_under(folder))
+            known.update((dates.path, dates) for dates in self._database.read.dates_under(folder))
             bad.update(
-                (path, (size, mtime, reason)) for path, size, mtime, reason in self._library.skipped_under(folder)
+                (path, (size, mtime, reason)) for path, size, mtime, reason in self._database.read.skipped_under(folder)
             )
         for file in found:
             dates = known.pop(file.path, None)
@@ -204,7 +173,7 @@ class _Build:
             return
         waiting: list[Prepared] = []
         pictures = done = 0
-        with Reader(self._library, self._model.side, self._captions) as reader:
+        with Reader(self._database, self._model.side, self._captions) as reader:
             for prepared in ahead(reader.prepare, self._jobs, threads, _AHEAD * self._batch):
                 waiting.append(prepared)
                 pictures += prepared.pixels is not None
@@ -220,12 +189,12 @@ class _Build:
         """Forget what is no more, and remember where we looked."""
         paths = [*self._vanished, *self._gone]
         for start in range(0, len(paths), _ROWS):
-            with self._library.writing():
+            with self._database.writing():
                 self._start()
-                self._library.remove(paths[start : start + _ROWS])
+                self._database.write.remove(paths[start : start + _ROWS])
         self.report.removed = len(self._vanished)
         unseen = {mount for mount in self._walk.known_mounts if self._walk.kept(mount) or not self._covers(mount)}
-        self._library.set_folders(self._walk.folders, self._walk.mounts | unseen)
+        self._database.write.set_folders(self._walk.folders, self._walk.mounts | unseen)
         self.report.skipped.sort(key=lambda item: os.fsencode(item[0]))
 
     def _covers(self, path: str) -> bool:
@@ -234,7 +203,7 @@ class _Build:
     def _settle(self, waiting: list[Prepared]) -> None:
         """Run the network on what has pixels, then write everything that waits in one transaction."""
         described = self._describe([item for item in waiting if item.pixels is not None])
-        with self._library.writing():
+        with self._database.writing():
             if waiting:
                 self._start()
             for item in waiting:
@@ -267,28 +236,28 @@ class _Build:
         if not np.isfinite(vector).all() or not vector.any():
             self._write_trouble(Prepared(item.job, trouble="the model makes no vector of it", lasting=True))
         elif item.same and known is not None:
-            self._library.touch(known.id, file.path, file.size, file.mtime_ns)
+            self._database.write.touch(known.id, file.path, file.size, file.mtime_ns)
             if caption is not None:
-                self._library.set_caption(known.id, *caption)
+                self._database.write.set_caption(known.id, *caption)
             self.report.captioned += 1
         else:
-            self._library.put(NewPicture(*file, item.digest, vector, *(caption or (None, None))))
+            self._database.write.put(NewPicture(*file, item.digest, vector, *(caption or (None, None))))
             self._count(known)
 
     def _write_twin(self, item: Prepared, twin: Picture) -> None:
         """A file whose content the library has already: touched, moved or copied."""
         file, known = item.job.file, item.job.known
         if known is not None and known.id == twin.id:
-            self._library.touch(twin.id, *file)
+            self._database.write.touch(twin.id, *file)
             self.report.unchanged += 1
         elif self._vanished.get(twin.path) == twin.id:
             del self._vanished[twin.path]
-            self._library.touch(twin.id, *file)
+            self._database.write.touch(twin.id, *file)
             self.report.moved += 1
-        elif self._library.copy(twin.id, *file):
+        elif self._database.write.copy(twin.id, *file):
             self._count(known)
         else:  # its twin went away a moment ago
-            with Reader(self._library, self._model.side, self._captions) as reader:
+            with Reader(self._database, self._model.side, self._captions) as reader:
                 alone = reader.prepare(item.job, alone=True)
             if alone.pixels is None:
                 self._write_trouble(alone)
@@ -298,7 +267,7 @@ class _Build:
     def _write_trouble(self, item: Prepared) -> None:
         file, reason = item.job.file, item.trouble or "cannot be read"
         if item.lasting:
-            self._library.skip(*file, reason)
+            self._database.write.skip(*file, reason)
         self.report.skipped.append((file.path, reason))
 
     def _count(self, known: Dates | None) -> None:
@@ -310,5 +279,5 @@ class _Build:
     def _start(self) -> None:
         """Give this run its token, in the transaction that first changes something."""
         if not self._started:
-            self._library.start_run()
+            self._database.write.start_run()
             self._started = True

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.build.scan import Found
+from index.database.database import Database
 from index.database.read import Dates, Picture
-from index.library import Library
 from vsearch.errors import PictureError
 from vsearch.image.pixels import read_pixels
 
@@ -47,8 +47,8 @@ class Prepared:
 class Reader:
     """Reads, hashes and decodes files; used by many threads at once."""
 
-    def __init__(self, library: Library, side: int, captions: bool) -> None:
-        self._library = Library.open(library.path, read_only=True)
+    def __init__(self, database: Database, side: int, captions: bool) -> None:
+        self._database = Database.open(database.path, read_only=True)
         self._lock = threading.Lock()
         self._side = side
         self._captions = captions
@@ -57,7 +57,7 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._library.close()
+        self._database.close()
 
     def prepare(self, job: Job, *, alone: bool = False) -> Prepared:
         """Open a file as far as needed: pixels, or a picture that has its content, or what is wrong with it."""
@@ -88,7 +88,7 @@ class Reader:
 
     def _twins(self, digest: bytes) -> list[Picture]:
         with self._lock:
-            return self._library.by_hash(digest)
+            return self._database.read.by_hash(digest)
 
 
 def ahead(work: Callable[[Job], Prepared], jobs: Sequence[Job], threads: int, window: int) -> Iterator[Prepared]:

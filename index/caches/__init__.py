@@ -1,1 +1,1 @@
-"""What is derived from the database and may be deleted at any moment: arrays, graphs."""
+"""What is derived from the library and may be deleted at any moment: arrays, graphs."""

@@ -17,7 +17,7 @@ from index.caches.graph import Graph, inspect
 from index.caches.sealed_file import CacheError, discard
 from index.caches.vectors import arrays_path, load_arrays, make_arrays, positions
 from index.database.connection import beside
-from index.library import Library
+from index.database.database import Database
 
 # Exact search over 100,000 rows of 200 numbers takes 24 ms and is always right; the graph of as many takes a minute
 # of computing to build, and a new process 0.15 s to load. It pays for many queries by one process, or for many rows.
@@ -27,21 +27,21 @@ STALE_SHARE = 0.1  # a cache is made anew when more than this share of it is dea
 STALE_ROWS = 1_000  # and more than this many rows: so many are read from the library in 10 ms
 
 
-def graph_path(library: Library, weight: float = 0.0) -> Path:
+def graph_path(database: Database, weight: float = 0.0) -> Path:
     """Where the graph of a library lies, for captions of weight 0 or above."""
-    return beside(library.path, ".mixed-graph" if weight else ".graph")
+    return beside(database.path, ".mixed-graph" if weight else ".graph")
 
 
-def load_graph(library: Library, weight: float = 0.0) -> Graph:
+def load_graph(database: Database, weight: float = 0.0) -> Graph:
     """Read the graph beside a library; raises CacheError if it is missing, damaged, or not made of this library."""
-    graph = Graph.load(graph_path(library, weight))
-    _check(library, graph.facts, weight)
+    graph = Graph.load(graph_path(database, weight))
+    _check(database, graph.facts, weight)
     return graph
 
 
-def weights(library: Library) -> list[float]:
+def weights(database: Database) -> list[float]:
     """The weights of captions for which this library keeps caches: 0 and, where captions count, its own."""
-    return sorted({0.0, library.mixed(library.caption_weight)})
+    return sorted({0.0, database.read.mixed(database.read.caption_weight)})
 
 
 def stale(newer: int, dead: int, cached: int) -> bool:
@@ -49,55 +49,55 @@ def stale(newer: int, dead: int, cached: int) -> bool:
     return newer + dead > max(STALE_ROWS, STALE_SHARE * cached)
 
 
-def refresh(library: Library, *, graph_from: int = GRAPH_FROM) -> None:
+def refresh(database: Database, *, graph_from: int = GRAPH_FROM) -> None:
     """After a build: bring all caches up to date. What cannot be written is left out: search does without."""
-    kept = weights(library)
+    kept = weights(database)
     for weight in kept:
-        _refresh(library, weight, graph_from)
+        _refresh(database, weight, graph_from)
     if len(kept) == 1:
-        discard(arrays_path(library, 1.0))
-        discard(graph_path(library, 1.0))
+        discard(arrays_path(database, 1.0))
+        discard(graph_path(database, 1.0))
 
 
-def _refresh(library: Library, weight: float, graph_from: int) -> None:
-    with library.snapshot():
+def _refresh(database: Database, weight: float, graph_from: int) -> None:
+    with database.snapshot():
         try:
-            arrays = load_arrays(library, weight)
-            if _stale(library, arrays.ids, arrays.last_id):
-                arrays = make_arrays(library, weight)
+            arrays = load_arrays(database, weight)
+            if _stale(database, arrays.ids, arrays.last_id):
+                arrays = make_arrays(database, weight)
         except CacheError:
-            arrays = make_arrays(library, weight)
-        big = library.count() >= graph_from
-        whole = big and _graph_serves(library, weight)
-        if big and not whole and _stale(library, arrays.ids, arrays.last_id, any_change=True):
-            arrays = make_arrays(library, weight)
+            arrays = make_arrays(database, weight)
+        big = database.read.count() >= graph_from
+        whole = big and _graph_serves(database, weight)
+        if big and not whole and _stale(database, arrays.ids, arrays.last_id, any_change=True):
+            arrays = make_arrays(database, weight)
     if not big:
-        discard(graph_path(library, weight))
+        discard(graph_path(database, weight))
     elif not whole:
         facts = {"token": arrays.token, "last_id": arrays.last_id, "weight": weight}
         with contextlib.suppress(OSError, RuntimeError):
-            Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(library, weight))
+            Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(database, weight))
 
 
-def _graph_serves(library: Library, weight: float) -> bool:
+def _graph_serves(database: Database, weight: float) -> bool:
     try:
-        facts, ids, _ = inspect(graph_path(library, weight))
-        _check(library, facts, weight)
+        facts, ids, _ = inspect(graph_path(database, weight))
+        _check(database, facts, weight)
     except CacheError:
         return False
-    return not _stale(library, ids, int(facts["last_id"]))
+    return not _stale(database, ids, int(facts["last_id"]))
 
 
-def _check(library: Library, facts: dict[str, Any], weight: float) -> None:
+def _check(database: Database, facts: dict[str, Any], weight: float) -> None:
     match facts:
         case {"token": str(token), "last_id": int(last_id), "dim": int(dim)}:
-            mine = dim == library.dim and last_id <= library.last_id() and library.knows_run(token)
+            mine = dim == database.read.dim and last_id <= database.read.last_id() and database.read.knows_run(token)
             if mine and facts.get("weight", 0.0) == weight:
                 return
     raise CacheError("made of another library")
 
 
-def _stale(library: Library, ids: NDArray[np.int64], last_id: int, *, any_change: bool = False) -> bool:
-    newer = int(library.value("SELECT count(*) FROM pictures WHERE id > ?", (last_id,)))
-    dead = len(positions(ids, library.removed(last_id)))
+def _stale(database: Database, ids: NDArray[np.int64], last_id: int, *, any_change: bool = False) -> bool:
+    newer = database.read.count_after(last_id)
+    dead = len(positions(ids, database.read.removed(last_id)))
     return newer + dead > 0 if any_change else stale(newer, dead, len(ids))

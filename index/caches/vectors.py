@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from index.caches.sealed_file import CacheError, footer, prove, replacing, seal
 from index.database.connection import beside
-from index.library import Library
+from index.database.database import Database
 
 _ROWS = 20_000  # read from the library at a time
 
@@ -43,21 +43,21 @@ def positions(among: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
     return found
 
 
-def arrays_path(library: Library, weight: float = 0.0) -> Path:
+def arrays_path(database: Database, weight: float = 0.0) -> Path:
     """Where the array of a library lies, for captions of weight 0 or above."""
-    return beside(library.path, ".mixed" if weight else ".vectors")
+    return beside(database.path, ".mixed" if weight else ".vectors")
 
 
-def load_arrays(library: Library, weight: float = 0.0, *, again: bool = False) -> Arrays:
+def load_arrays(database: Database, weight: float = 0.0, *, again: bool = False) -> Arrays:
     """Map the array beside a library; raises CacheError if it is missing, damaged, or not made of this library.
 
     `again`: see `cachefile.prove`.
     """
-    path = arrays_path(library, weight)
+    path = arrays_path(database, weight)
     try:
         with path.open("rb") as file:
             table = footer(file)
-            _check(library, table, weight)
+            _check(database, table, weight)
             prove(path, file, table, again=again)
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
@@ -65,40 +65,40 @@ def load_arrays(library: Library, weight: float = 0.0, *, again: bool = False) -
     return _parse(data, table)
 
 
-def make_arrays(library: Library, weight: float = 0.0) -> Arrays:
+def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
     """Make the array anew from the library and keep it beside it, or only in memory where nothing can be written."""
-    with library.snapshot():
+    with database.snapshot():
         try:
-            with replacing(arrays_path(library, weight)) as fresh, fresh.open("xb") as file:
-                _write(library, file, weight)
-            return load_arrays(library, weight)
+            with replacing(arrays_path(database, weight)) as fresh, fresh.open("xb") as file:
+                _write(database, file, weight)
+            return load_arrays(database, weight)
         except (OSError, CacheError):
             memory = io.BytesIO()
-            _write(library, memory, weight)
+            _write(database, memory, weight)
             return _parse(memory.getbuffer(), footer(memory))
 
 
-def _write(library: Library, file: BinaryIO, weight: float) -> None:
+def _write(database: Database, file: BinaryIO, weight: float) -> None:
     all_ids, crc, size = [np.empty(0, np.int64)], 0, 0
-    for ids, vectors in library.blocks(_ROWS, weight):
+    for ids, vectors in database.read.blocks(_ROWS, weight):
         all_ids.append(ids)
         crc, size = zlib.crc32(vectors.data, crc), size + vectors.nbytes
         file.write(vectors.data)
     tail = np.concatenate(all_ids)
     crc, size = zlib.crc32(tail.data, crc), size + tail.nbytes
     file.write(tail.data)
-    table = {"kind": "vectors", "weight": weight, "count": len(tail), "dim": library.dim or 0}
-    seal(file, {**table, "last_id": library.last_id(), "token": library.run_token()}, size, crc)
+    table = {"kind": "vectors", "weight": weight, "count": len(tail), "dim": database.read.dim or 0}
+    seal(file, {**table, "last_id": database.read.last_id(), "token": database.read.run_token()}, size, crc)
 
 
-def _check(library: Library, table: Mapping[str, Any], weight: float) -> None:
+def _check(database: Database, table: Mapping[str, Any], weight: float) -> None:
     """Raises CacheError where a footer is not that of an array of this library with this weight."""
     match table:
         case {"kind": "vectors", "count": int(n), "dim": int(dim), "last_id": int(last_id), "token": str(token)}:
             pass
         case _:
             raise CacheError("another kind of file")
-    if dim != (library.dim or 0) or last_id > library.last_id() or not library.knows_run(token):
+    if dim != (database.read.dim or 0) or last_id > database.read.last_id() or not database.read.knows_run(token):
         raise CacheError("made of another library")
     if table.get("weight", 0.0) != weight:
         raise CacheError("made with another weight")

@@ -19,7 +19,7 @@ _DAMAGE = ("malformed", "not a database", "corrupt", "decode", "no such column",
 _CHUNK = 500  # values in one IN (...); SQLite before 3.32 takes 999
 
 
-class Database:
+class Connection:
     """A connection in autocommit mode; `writing` and `snapshot` open the transactions."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -33,11 +33,17 @@ class Database:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
+    def share(self) -> None:
+        """Let others read while this process writes (write-ahead log)."""
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last batches, never the file
+
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
-        """Hold the right to build: a second process gets a LibraryError at once. A killed process lets go of it.
+        """Hold the right to build: a second process gets a LibraryError at once.
 
-        The right is an exclusive lock on an empty SQLite file beside the library, so it works wherever SQLite does.
+        The lock is released if the process dies. It is taken on an empty SQLite file next to the library, so it works
+        wherever SQLite does.
         """
         if self.read_only:
             raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")

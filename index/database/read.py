@@ -1,5 +1,6 @@
-"""What a library says: its pictures, their vectors, its folders. `library` opens it and writes to it.
+"""Read what a library says: its pictures, their vectors, its folders.
 
+Paths come out as `os.fsdecode` makes them, so that every name that a file system can hold comes back as it was.
 D is the length of a vector, n a number of pictures.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.database.connection import Database, as_library_error
+from index.database.connection import Connection, as_library_error
 from index.database.schema import unpack
 from index.paths import below
 from vsearch.scores import mix
@@ -39,8 +40,13 @@ class Dates(NamedTuple):
     captioned: bool
 
 
-class Reading(Database):
-    """The part of a library that changes nothing. Every method raises LibraryError where the file fails."""
+class Reading:
+    """Every query on a library. Each method raises LibraryError if the file fails."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # ---- the library itself
 
     @property
     def identity(self) -> str | None:
@@ -58,45 +64,75 @@ class Reading(Database):
         """How much captions count in searches by words, as the last build had it: 0 to 1."""
         return float(self.noted("caption_weight") or 0.0)
 
-    def count(self) -> int:
-        """Pictures in the library."""
-        return int(self.value("SELECT count(*) FROM pictures"))
+    def noted(self, key: str) -> str | None:
+        """Return a fact kept by `Writing.note`, None if it was never noted."""
+        value = self._connection.value("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(value) if value is not None else None
 
-    def captioned(self) -> int:
-        """Pictures that have a caption."""
-        return int(self.value("SELECT count(*) FROM pictures WHERE caption IS NOT NULL"))
+    def tables(self) -> set[str]:
+        """Return the names of the tables in the file."""
+        return {str(row[0]) for row in self._connection.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
-    def last_id(self) -> int:
-        """The highest id ever given, 0 if none."""
-        return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'") or 0)
+    def run_token(self) -> str:
+        """Return the token of the last build that changed something, empty if there was none."""
+        return self.noted("run") or ""
+
+    def knows_run(self, token: str) -> bool:
+        """Tell whether a cache that names this token was made of this library."""
+        return self._connection.value("SELECT 1 FROM runs WHERE token = ?", (token,)) is not None
+
+    # ---- folders and files
 
     def folders(self) -> list[str]:
-        """Every folder that was ever scanned, sorted."""
-        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM folders"))
+        """Return every folder that was ever scanned, sorted."""
+        return sorted(self._name(row[0]) for row in self._connection.rows("SELECT path FROM folders"))
 
     def mounts(self) -> list[str]:
-        """Folders that were mount points when they were last scanned, sorted."""
-        return sorted(self._name(row[0]) for row in self.rows("SELECT path FROM mounts"))
+        """Return the folders that were mount points when they were last scanned, sorted."""
+        return sorted(self._name(row[0]) for row in self._connection.rows("SELECT path FROM mounts"))
 
     def skipped(self) -> list[tuple[str, str]]:
-        """(path, reason) of the files that are no readable pictures, by path."""
-        rows = self.rows("SELECT path, reason FROM skipped ORDER BY path")
+        """Return (path, reason) of the files that are no readable pictures, by path."""
+        rows = self._connection.rows("SELECT path, reason FROM skipped ORDER BY path")
         return [(self._name(path), reason) for path, reason in rows]
 
     def skipped_under(self, folder: str) -> list[tuple[str, int, int, str]]:
-        """(path, size, mtime_ns, reason) of the skipped files below a folder."""
+        """Return (path, size, mtime_ns, reason) of the skipped files below a folder."""
         sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        return [(self._name(row[0]), *row[1:]) for row in self.rows(sql, below(folder))]
+        return [(self._name(row[0]), *row[1:]) for row in self._connection.rows(sql, below(folder))]
 
     def dates_under(self, folder: str) -> list[Dates]:
-        """The dates of the pictures below a folder, by path."""
+        """Return the dates of the pictures below a folder, by path."""
         sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
-        return [Dates(self._name(row[0]), *row[1:]) for row in self.rows(f"{sql} ORDER BY path", below(folder))]
+        rows = self._connection.rows(f"{sql} ORDER BY path", below(folder))
+        return [Dates(self._name(row[0]), *row[1:]) for row in rows]
+
+    # ---- pictures
+
+    def count(self) -> int:
+        """Return the number of pictures."""
+        return int(self._connection.value("SELECT count(*) FROM pictures"))
+
+    def count_after(self, id_: int) -> int:
+        """Return the number of pictures whose id is above `id_`."""
+        return int(self._connection.value("SELECT count(*) FROM pictures WHERE id > ?", (id_,)))
+
+    def captioned(self) -> int:
+        """Return the number of pictures that have a caption."""
+        return int(self._connection.value("SELECT count(*) FROM pictures WHERE caption IS NOT NULL"))
+
+    def last_id(self) -> int:
+        """Return the highest id ever given, 0 if there is none."""
+        return int(self._connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'") or 0)
+
+    def removed(self, up_to: int) -> NDArray[np.int64]:
+        """Return the ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
+        return _ids(self._connection.rows("SELECT id FROM removed WHERE id <= ? ORDER BY id", (up_to,)))
 
     def ids_where(
         self, folder: str | None = None, since: int | None = None, until: int | None = None
     ) -> NDArray[np.int64]:
-        """Ids int64 (n,), ascending, of the pictures below a folder and changed in [since, until) (ns)."""
+        """Return the ids of pictures below a folder and changed in [since, until) (ns): int64 (n,), ascending."""
         wanted: list[str] = []
         values: list[bytes | int] = []
         if folder is not None:
@@ -106,58 +142,100 @@ class Reading(Database):
             if bound is not None:
                 wanted.append(condition)
                 values.append(bound)
-        return _ids(self.rows(f"SELECT id FROM pictures WHERE {' AND '.join(wanted) or 'true'} ORDER BY id", values))
+        sql = f"SELECT id FROM pictures WHERE {' AND '.join(wanted) or 'true'} ORDER BY id"
+        return _ids(self._connection.rows(sql, values))
 
     def ids_under(self, folder: str) -> NDArray[np.int64]:
-        """Ids of the pictures below a folder: int64 (n,), ascending."""
+        """Return the ids of the pictures below a folder: int64 (n,), ascending."""
         return self.ids_where(folder)
 
     def pictures(self, ids: Iterable[int]) -> dict[int, Picture]:
-        """The rows of these ids, by id; ids that are gone are left out."""
+        """Return the rows of these ids, by id; ids that are gone are left out."""
         sql = "SELECT id, path, size, mtime_ns, hash, caption FROM pictures WHERE id IN ({})"
-        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self.rows_in(sql, ids)}
+        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self._connection.rows_in(sql, ids)}
 
     def picture(self, path: str) -> Picture | None:
-        """The row of the picture at this path, None if it is not in the library."""
-        id_ = self.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(path),))
+        """Return the row of the picture at this path, None if it is not in the library."""
+        id_ = self._connection.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(path),))
         return self.pictures([id_]).get(id_) if id_ is not None else None
 
     def by_hash(self, digest: bytes) -> list[Picture]:
-        """The pictures with this content, the oldest first."""
-        rows = self.rows("SELECT id FROM pictures WHERE hash = ?", (digest,))
+        """Return the pictures with this content, the oldest first."""
+        rows = self._connection.rows("SELECT id FROM pictures WHERE hash = ?", (digest,))
         found = self.pictures(row[0] for row in rows)
         return [found[id_] for id_ in sorted(found)]
 
+    def equal_content(self) -> list[tuple[bytes, int]]:
+        """Return (hash, id) of all pictures whose content another one has, too, in that order."""
+        several = "SELECT hash FROM pictures GROUP BY hash HAVING count(*) > 1"
+        sql = f"SELECT hash, id FROM pictures WHERE hash IN ({several}) ORDER BY hash, id"
+        return [(digest, id_) for digest, id_ in self._connection.rows(sql)]
+
+    # ---- vectors
+
     def places_captions(self) -> bool:
-        """Whether there is a table for the vectors of captions; a library of format 1 has none."""
-        return self.value("SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'") is not None
+        """Tell whether there is a table for the vectors of captions; a library of format 1 has none."""
+        sql = "SELECT 1 FROM sqlite_master WHERE name = 'caption_vectors'"
+        return self._connection.value(sql) is not None
 
     def mixed(self, weight: float) -> float:
-        """The weight that captions can have here: `weight`, or 0 where none has a vector."""
+        """Return the weight that captions can have here: `weight`, or 0 where none has a vector."""
         usable = weight and self.places_captions()
-        return weight if usable and self.value("SELECT 1 FROM caption_vectors LIMIT 1") is not None else 0.0
+        if usable and self._connection.value("SELECT 1 FROM caption_vectors LIMIT 1") is not None:
+            return weight
+        return 0.0
 
     def vectors(self, ids: Iterable[int], weight: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids int64 (n,) ascending and their unit vectors float32 (n, D); ids that are gone are left out.
+        """Return ids int64 (n,), ascending, and their unit vectors float32 (n, D); ids that are gone are left out.
 
-        `weight`: how much the captions count in them, see `vsearch.scores.mix`.
+        `weight` says how much the captions count in them, see `vsearch.scores.mix`.
         """
         source, weight = self._source(weight)
-        return self._unpacked(sorted(self.rows_in(f"{source} WHERE v.id IN ({{}})", ids)), weight)
+        return self._unpacked(sorted(self._connection.rows_in(f"{source} WHERE v.id IN ({{}})", ids)), weight)
 
     def vectors_after(
         self, id_: int, limit: int = -1, weight: float = 0.0
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `vectors`, of the ids above `id_`, ascending; at most `limit` of them."""
+        """Return at most `limit` of the ids above `id_` and their vectors, as `vectors` does."""
         source, weight = self._source(weight)
-        return self._unpacked(self.rows(f"{source} WHERE v.id > ? ORDER BY v.id LIMIT ?", (id_, limit)), weight)
+        sql = f"{source} WHERE v.id > ? ORDER BY v.id LIMIT ?"
+        return self._unpacked(self._connection.rows(sql, (id_, limit)), weight)
 
     def blocks(self, size: int, weight: float = 0.0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """All of them as `vectors_after` gives them, at most `size` at a time."""
+        """Yield all ids and vectors as `vectors_after` returns them, at most `size` at a time."""
         last = 0
         while len((found := self.vectors_after(last, size, weight))[0]):
             yield found
             last = int(found[0][-1])
+
+    # ---- for `index.check`
+
+    def integrity(self, limit: int) -> list[str]:
+        """Return what SQLite finds wrong with the file, at most `limit` lines; none if it is whole."""
+        lines = [str(row[0]) for row in self._connection.rows(f"PRAGMA integrity_check({int(limit)})")]
+        return [] if lines == ["ok"] else lines
+
+    def unmatched(self) -> dict[str, int]:
+        """Count the rows that contradict another table, by what is wrong with them; all are 0 in a whole library."""
+        questions = {
+            "pictures have no vector": "pictures WHERE id NOT IN (SELECT id FROM vectors)",
+            "vectors have no picture": "vectors WHERE id NOT IN (SELECT id FROM pictures)",
+            "pictures count as removed": "pictures WHERE id IN (SELECT id FROM removed)",
+        }
+        if self.places_captions():
+            question = "caption_vectors WHERE id NOT IN (SELECT id FROM pictures)"
+            questions["caption vectors have no picture"] = question
+        return {what: int(self._connection.value(f"SELECT count(*) FROM {sql}")) for what, sql in questions.items()}
+
+    def packed(self, size: int, *, captions: bool = False) -> Iterator[list[bytes]]:
+        """Yield the vectors of pictures, or of their captions, as they are stored, at most `size` at a time."""
+        table = "caption_vectors" if captions else "vectors"
+        sql, last = f"SELECT id, vector FROM {table} WHERE id > ? ORDER BY id LIMIT ?", 0
+        while rows := self._connection.rows(sql, (last, size)):
+            last = rows[-1][0]
+            yield [row[1] for row in rows]
+
+    # ---- rows as values
 
     def _source(self, weight: float) -> tuple[str, float]:
         if not (weight := self.mixed(weight)):
@@ -165,27 +243,10 @@ class Reading(Database):
         join = "FROM vectors v LEFT JOIN caption_vectors c ON c.id = v.id"
         return f"SELECT v.id, v.vector, c.vector {join}", weight
 
-    def removed(self, up_to: int) -> NDArray[np.int64]:
-        """Ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
-        return _ids(self.rows("SELECT id FROM removed WHERE id <= ? ORDER BY id", (up_to,)))
-
-    def run_token(self) -> str:
-        """The token of the last build that changed something, empty if none."""
-        return self.noted("run") or ""
-
-    def knows_run(self, token: str) -> bool:
-        """Whether a cache that names this token was made of this library."""
-        return self.value("SELECT 1 FROM runs WHERE token = ?", (token,)) is not None
-
-    def noted(self, key: str) -> str | None:
-        """A fact kept by `note`, None if it was never noted."""
-        value = self.value("SELECT value FROM meta WHERE key = ?", (key,))
-        return str(value) if value is not None else None
-
     def _name(self, blob: object) -> str:
-        """A path from the library; what is not even bytes is damage that SQLite does not see."""
+        """Decode a path; one that is not even bytes is damage that SQLite does not see."""
         if not isinstance(blob, bytes):
-            raise as_library_error(self.path, ValueError("malformed: a path is no bytes"))
+            raise as_library_error(self._connection.path, ValueError("malformed: a path is no bytes"))
         return os.fsdecode(blob)
 
     def _unpacked(self, rows: list[Any], weight: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -197,7 +258,7 @@ class Reading(Database):
                 vectors = mix(vectors, captions, weight)
             return _ids(rows), vectors
         except (TypeError, ValueError) as error:  # TypeError: a vector is no bytes
-            raise as_library_error(self.path, ValueError(f"malformed: {error}")) from None
+            raise as_library_error(self._connection.path, ValueError(f"malformed: {error}")) from None
 
 
 def _ids(rows: list[Any]) -> NDArray[np.int64]:

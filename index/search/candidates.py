@@ -12,7 +12,7 @@ from index.caches.graph import Graph
 from index.caches.refresh import load_graph, stale
 from index.caches.sealed_file import CacheError
 from index.caches.vectors import Arrays, load_arrays, make_arrays, positions
-from index.library import Library
+from index.database.database import Database
 
 Ids = NDArray[np.int64]
 Vector = NDArray[np.float32]
@@ -25,18 +25,18 @@ _ROWS = 50_000  # scored at a time
 class View:
     """The candidates of many queries with one weight; loads of the caches only what a query needs."""
 
-    def __init__(self, library: Library, weight: float, graph_from: int, graph_after: int) -> None:
-        self._library = library
+    def __init__(self, database: Database, weight: float, graph_from: int, graph_after: int) -> None:
+        self._database = database
         self._weight = weight
         self._graph_from = graph_from
         self._graph_after = graph_after
         self._asked = 0
         self._arrays: Arrays | None = None
-        self._newer = _Newer(library, 0, weight)
+        self._newer = _Newer(database, 0, weight)
         self._dead: Ids = np.empty(0, np.int64)
         self._graph: Graph | None = None
         self._graph_tried = ""
-        self._graph_newer = _Newer(library, 0, weight)
+        self._graph_newer = _Newer(database, 0, weight)
         self._counted: tuple[object, int] = (None, 0)
 
     def nearest(self, query: Vector, k: int, wanted: Ids | None = None, exact: bool | None = None) -> Ids:
@@ -61,24 +61,24 @@ class View:
 
     def _current(self) -> Arrays:
         """The array in memory or from disk, made anew where it does not serve, and what changed since it was made."""
-        library = self._library
-        if self._arrays is None or not library.knows_run(self._arrays.token):
+        database = self._database
+        if self._arrays is None or not database.read.knows_run(self._arrays.token):
             try:
-                arrays = load_arrays(library, self._weight)
+                arrays = load_arrays(database, self._weight)
             except CacheError:
-                arrays = make_arrays(library, self._weight)
+                arrays = make_arrays(database, self._weight)
             self._take(arrays)
         else:
             arrays = self._arrays
         if self._newer.update():
             self._dead = positions(arrays.ids, self._newer.gone)
             if stale(len(self._newer.ids), len(self._dead), len(arrays.ids)):
-                self._take(make_arrays(library, self._weight))
+                self._take(make_arrays(database, self._weight))
                 return self._current()
         return arrays
 
     def _take(self, arrays: Arrays) -> None:
-        self._arrays, self._newer = arrays, _Newer(self._library, arrays.last_id, self._weight)
+        self._arrays, self._newer = arrays, _Newer(self._database, arrays.last_id, self._weight)
 
     # ---- through the graph
 
@@ -86,21 +86,21 @@ class View:
         """The graph, where the library is large enough and enough queries came to pay for loading it."""
         if self._asked <= self._graph_after:
             return None
-        version = self._library.version()
+        version = self._database.version()
         if self._counted[0] != version:
-            self._counted = (version, self._library.count())
+            self._counted = (version, self._database.read.count())
         if self._counted[1] < self._graph_from:
             return None
-        token = self._library.run_token()
-        if self._graph is not None and not self._library.knows_run(self._graph.facts["token"]):
+        token = self._database.read.run_token()
+        if self._graph is not None and not self._database.read.knows_run(self._graph.facts["token"]):
             self._graph = None
         if self._graph is None and self._graph_tried != token:  # a broken one is tried once a run
             self._graph_tried = token
             try:
-                self._graph = load_graph(self._library, self._weight)
+                self._graph = load_graph(self._database, self._weight)
             except CacheError:
                 return None
-            self._graph_newer = _Newer(self._library, int(self._graph.facts["last_id"]), self._weight)
+            self._graph_newer = _Newer(self._database, int(self._graph.facts["last_id"]), self._weight)
         return self._graph
 
     def _through(self, graph: Graph, query: Vector, k: int) -> Ids:
@@ -122,29 +122,29 @@ class View:
 class _Newer:
     """What a cache that ends at `last_id` lacks: the rows above it, and which ids, its own too, are gone."""
 
-    def __init__(self, library: Library, last_id: int, weight: float) -> None:
+    def __init__(self, database: Database, last_id: int, weight: float) -> None:
         self.ids: Ids = np.empty(0, np.int64)  # (m,), ascending, alive
-        self.vectors: Vector = np.empty((0, library.dim or 0), np.float32)  # (m, D)
+        self.vectors: Vector = np.empty((0, database.read.dim or 0), np.float32)  # (m, D)
         self.gone: Ids = np.empty(0, np.int64)
-        self._library, self._last, self._weight = library, last_id, weight
+        self._database, self._last, self._weight = database, last_id, weight
         self._begin = last_id
         self._token = ""
         self._version: object = None
 
     def update(self) -> bool:
         """Read what the library has got since; False if nothing changed."""
-        library = self._library
-        if self._version == library.version():
+        database = self._database
+        if self._version == database.version():
             return False
-        if self._token and not library.knows_run(self._token):  # restored from a copy: what was read is of a lost time
+        if self._token and not database.read.knows_run(self._token):  # restored from a copy: what was read is lost
             self.ids, self.vectors, self._last = self.ids[:0], self.vectors[:0], self._begin
-        ids, vectors = library.vectors_after(self._last, weight=self._weight)
-        self._last = max(self._last, library.last_id())
-        self.gone = library.removed(self._last)
+        ids, vectors = database.read.vectors_after(self._last, weight=self._weight)
+        self._last = max(self._last, database.read.last_id())
+        self.gone = database.read.removed(self._last)
         alive = ~np.isin(self.ids, self.gone)
         self.ids = np.concatenate([self.ids[alive], ids])
-        self.vectors = np.concatenate([self.vectors[alive], vectors.reshape(len(ids), library.dim or 0)])
-        self._token, self._version = library.run_token(), library.version()
+        self.vectors = np.concatenate([self.vectors[alive], vectors.reshape(len(ids), database.read.dim or 0)])
+        self._token, self._version = database.read.run_token(), database.version()
         return True
 
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from index.caches.refresh import GRAPH_AFTER, GRAPH_FROM
 from index.caches.vectors import positions
 from index.database.connection import as_library_error
-from index.library import Library
+from index.database.database import Database
 from index.paths import absolute
 from index.search.candidates import View, best
+from index.search.query import ANY, Filter, Query, nanoseconds
 from vsearch.errors import QueryError
 from vsearch.scores import Kind, Scores
 
@@ -36,110 +37,86 @@ class Hit:
     cosine: float
 
 
-def search(
-    library: Library,
-    vector: NDArray[np.float32],
-    k: int = 10,
-    *,
-    kind: Kind = "words",
-    ranking: Scores | None = None,
-    weight: float | None = None,
-    within: str | os.PathLike[str] | None = None,
-    since: int | None = None,
-    until: int | None = None,
-    min_score: float | None = None,
-    exact: bool | None = None,
-) -> list[Hit]:
-    """The k pictures nearest to a vector (D,) of any length above zero, the best first; equal scores by path.
-
-    `kind` says what the vector is of, `ranking` how such hits are ranked and scored (default: by the cosine with the
-    picture alone), `weight` how much captions count in place of what the ranking says. `within` keeps pictures below a
-    folder, `since` and `until` those whose file changed from then until before then (ns since 1970), `min_score` those
-    with at least this score. `exact`: True never asks the graph, None asks it where the library is large enough.
-    Raises QueryError for a vector that does not fit.
-    """
-    return Searcher(library, ranking).search(
-        vector,
-        k,
-        kind=kind,
-        weight=weight,
-        within=within,
-        since=since,
-        until=until,
-        min_score=min_score,
-        exact=exact,
-    )
-
-
 class Searcher:
     """Answers many queries on one library, keeping its caches in memory. Sees what builds add meanwhile."""
 
     def __init__(
         self,
-        library: Library,
-        ranking: Scores | None = None,
+        database: Database,
+        scores: Scores | None = None,
         *,
         graph_from: int = GRAPH_FROM,
         graph_after: int = GRAPH_AFTER,
     ) -> None:
-        """The graph is asked from `graph_from` pictures on, once more than `graph_after` queries of a kind came."""
-        self._library = library
-        self._ranking = ranking or Scores()
+        """Rank hits by `scores`, by default by the cosine with the picture only.
+
+        The graph is asked from `graph_from` pictures on, once more than `graph_after` queries of a kind came.
+        """
+        self.database = database
+        self._scores = scores or Scores()
         self._graph_from = graph_from
         self._graph_after = graph_after
         self._views: dict[float, View] = {}
 
     def search(
         self,
-        vector: NDArray[np.float32],
+        query: Query,
         k: int = 10,
+        only: Filter = ANY,
         *,
-        kind: Kind = "words",
-        weight: float | None = None,
-        within: str | os.PathLike[str] | None = None,
-        since: int | None = None,
-        until: int | None = None,
-        min_score: float | None = None,
+        caption_weight: float | None = None,
         exact: bool | None = None,
     ) -> list[Hit]:
-        """As the function `search`."""
-        with self._library.snapshot():
-            query = self._check(vector, k)
-            if query is None:
-                return []
-            weight = self._library.mixed(self._ranking.weight(kind) if weight is None else weight)
-            wanted = None
-            if any(bound is not None for bound in (within, since, until)):
-                wanted = self._library.ids_where(None if within is None else absolute(within), since, until)
-            hits = self._score(query, self._nearest(query, k, weight, wanted, exact), weight, kind)
-        return [hit for hit in hits if min_score is None or hit.score >= min_score][:k]
+        """Return the k nearest of the pictures that `only` lets pass, the best first; equal scores by path.
 
-    def _check(self, vector: NDArray[np.float32], k: int) -> NDArray[np.float32] | None:
-        """The query at unit length (D,), None if the library is empty."""
-        dim = self._library.dim
+        `caption_weight` says how much captions count in place of what the scores say. `exact`: True never asks the
+        graph, None asks it where the library is large enough.
+        Raises LibraryError if the query was made by another model than the library, QueryError if it does not fit.
+        """
+        with self.database.snapshot():
+            vector = self._check(query, k)
+            if vector is None:
+                return []
+            wish = self._scores.weight(query.kind) if caption_weight is None else caption_weight
+            weight = self.database.read.mixed(wish)
+            candidates = self._nearest(vector, k, weight, self._wanted(only), exact)
+            hits = self._score(vector, candidates, weight, query.kind)
+        return [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
+
+    def _wanted(self, only: Filter) -> NDArray[np.int64] | None:
+        """Return the ids (n,) of pictures that pass folder and dates, None if all do."""
+        if only.within is None and only.since is None and only.until is None:
+            return None
+        folder = None if only.within is None else absolute(only.within)
+        return self.database.read.ids_where(folder, nanoseconds(only.since), nanoseconds(only.until))
+
+    def _check(self, query: Query, k: int) -> NDArray[np.float32] | None:
+        """Return the query's vector at unit length (D,), None if the library is empty."""
         if k < 1:
             raise QueryError(f"the number of answers must be at least 1, not {k}")
-        query = np.asarray(vector, np.float64)
+        dim = self.database.read.dim
         if dim is None:
             return None
-        if query.shape != (dim,):
-            raise QueryError(f"the library holds vectors of {dim} numbers, the query has {query.shape}")
-        norm = float(np.linalg.norm(query))
+        self.database.check_identity(query.identity)
+        vector = np.asarray(query.vector, np.float64)
+        if vector.shape != (dim,):
+            raise QueryError(f"the library holds vectors of {dim} numbers, the query has {vector.shape}")
+        norm = float(np.linalg.norm(vector))
         if not np.isfinite(norm) or norm == 0:
             raise QueryError("the query has no direction", "take away terms that cancel each other")
-        return (query / norm).astype(np.float32)
+        return (vector / norm).astype(np.float32)
 
     def _nearest(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None, exact: bool | None
     ) -> NDArray[np.int64]:
         """Ids that hold the k nearest: from the library where few may be found, or no cache has this weight."""
         if wanted is not None and len(wanted) <= _FEW:
-            ids, vectors = self._library.vectors(wanted.tolist(), weight)
+            ids, vectors = self.database.read.vectors(wanted.tolist(), weight)
             return best(vectors @ query, ids, k)
-        if weight not in (0.0, self._ranking.caption_weight):
+        if weight not in (0.0, self._scores.caption_weight):
             return self._walk(query, k, weight, wanted)
         if weight not in self._views:
-            self._views[weight] = View(self._library, weight, self._graph_from, self._graph_after)
+            self._views[weight] = View(self.database, weight, self._graph_from, self._graph_after)
         return self._views[weight].nearest(query, k, wanted, exact)
 
     def _walk(
@@ -147,7 +124,7 @@ class Searcher:
     ) -> NDArray[np.int64]:
         """Exact over all rows of the library, a part at a time."""
         found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
-        for ids, vectors in self._library.blocks(_ROWS, weight):
+        for ids, vectors in self.database.read.blocks(_ROWS, weight):
             scores = vectors @ query
             if wanted is not None:
                 at = positions(ids, wanted)
@@ -157,13 +134,13 @@ class Searcher:
 
     def _score(self, query: NDArray[np.float32], candidates: NDArray[np.int64], weight: float, kind: Kind) -> list[Hit]:
         """All candidates scored from the library, in double precision and row by row, the best first."""
-        ids, vectors = self._library.vectors(candidates.tolist(), weight)
-        pictures = self._library.pictures(ids.tolist())
+        ids, vectors = self.database.read.vectors(candidates.tolist(), weight)
+        pictures = self.database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):
-            raise as_library_error(self._library.path, ValueError("malformed: a vector has no picture"))
+            raise as_library_error(self.database.path, ValueError("malformed: a vector has no picture"))
         scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).clip(-1.0, 1.0)  # (m,)
         hits = []
         for id_, cosine in zip(ids.tolist(), scores.tolist(), strict=True):
             picture = pictures[id_]
-            hits.append(Hit(picture.path, self._ranking.calibrate(cosine, kind), picture.caption, id_, cosine))
+            hits.append(Hit(picture.path, self._scores.calibrate(cosine, kind), picture.caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))

@@ -16,7 +16,7 @@ from benchmarks.measuring import Growth, own_memory
 from benchmarks.search_others import installed
 from benchmarks.search_table import table
 from index.caches import graph as graphs
-from index.library import Library
+from index.database.database import Database
 
 ROWS, DIM, QUERIES = 400, 24, 30
 ARGUMENTS = f"--rows {ROWS} --dim {DIM} --clusters 5 --spread 8 --queries {QUERIES}".split()
@@ -53,19 +53,24 @@ def test_the_vectors_are_the_law_s() -> None:
 def test_a_library_as_a_build_writes_it(tmp_path: Path) -> None:
     vectors = np.concatenate(list(draw(300, DIM, 5, 1.0, 8)))
     assert fill(tmp_path / "library", draw(300, DIM, 5, 1.0, 8), "someone", DIM) == 300
-    with Library.open(tmp_path / "library") as library:
-        ids, rows = library.vectors_after(0)
+    with Database.open(tmp_path / "library") as library:
+        ids, rows = library.read.vectors_after(0)
         assert ids.tolist() == list(range(1, 301))
         assert np.allclose(rows, vectors, atol=1e-3)  # float16
-        assert library.count() == library.captioned() == len(library.dates_under("/home/ana/Pictures")) == 300
-        assert library.last_id() == 300 and library.knows_run(library.run_token())
-        assert len({picture.hash for picture in library.pictures(range(1, 301)).values()}) == 300
+        assert (
+            library.read.count()
+            == library.read.captioned()
+            == len(library.read.dates_under("/home/ana/Pictures"))
+            == 300
+        )
+        assert library.read.last_id() == 300 and library.read.knows_run(library.read.run_token())
+        assert len({picture.hash for picture in library.read.pictures(range(1, 301)).values()}) == 300
 
 
 def test_recall_is_that_of_a_double_loop(kept: Path) -> None:
     truth, queries = np.load(kept / "truth.npy"), np.load(kept / "queries.npy")
-    with Library.open(kept / "library") as library:
-        ids, vectors = library.vectors_after(0)
+    with Database.open(kept / "library") as library:
+        ids, vectors = library.read.vectors_after(0)
     for query, mine in zip(queries, truth, strict=True):
         cosines = sorted(sum(float(a) * float(b) for a, b in zip(query, row, strict=True)) for row in vectors)[-10:]
         assert np.allclose(sorted(vectors[np.searchsorted(ids, mine)] @ query), cosines, atol=1e-5)
@@ -122,9 +127,9 @@ def test_the_vectors_of_a_library(kept: Path, tmp_path: Path, capsys: pytest.Cap
     options = ["--library", str(kept / "library"), "--queries", "25", "--keep", str(tmp_path), "--steps", "fill,exact"]
     search.main(options)
     assert "| exact numpy |" in capsys.readouterr().out
-    with Library.open(kept / "library") as theirs, Library.open(tmp_path / "library") as mine:
-        _, all_rows = theirs.vectors_after(0)
-        _, rows = mine.vectors_after(0)
+    with Database.open(kept / "library") as theirs, Database.open(tmp_path / "library") as mine:
+        _, all_rows = theirs.read.vectors_after(0)
+        _, rows = mine.read.vectors_after(0)
     queries = np.load(tmp_path / "queries.npy")
     assert (len(all_rows), len(rows), len(queries)) == (ROWS, ROWS - 25, 25)
     assert ((queries @ all_rows.T).max(axis=1) > 0.9999).all()

@@ -290,7 +290,7 @@ def test_ctrl_c_is_one_line(search: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("index.search.searcher.search", interrupted)
+    monkeypatch.setattr("index.search.searcher.Searcher.search", interrupted)
     found = search("dog")
     assert (found.code, found.out, found.err) == (130, "", "interrupted\n")
 

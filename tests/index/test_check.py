@@ -18,15 +18,16 @@ from index.caches.graph import Graph
 from index.caches.refresh import graph_path, load_graph
 from index.caches.vectors import arrays_path, load_arrays, make_arrays
 from index.check import Checked, check, graph_recall
+from index.database.database import Database
+from index.database.write import NewPicture
 from index.forget import forget
-from index.library import Library, NewPicture
 from tests.support.pictures import FakeDescriber, draw_folder
 from vsearch.errors import LibraryError
 from vsearch.scores import Scores
 
 
 @pytest.fixture
-def built(library: Library, describer: FakeDescriber, tmp_path: Path) -> Library:
+def built(library: Database, describer: FakeDescriber, tmp_path: Path) -> Database:
     """Twelve pictures in two folders, with captions in the ranking, and a graph."""
     draw_folder(tmp_path / "one", 8)
     draw_folder(tmp_path / "two", 4, first=8)
@@ -39,13 +40,13 @@ def told(seen: Checked) -> str:
     return "\n".join(f"{finding.message}; {finding.remedy}" for finding in seen.findings)
 
 
-def test_a_whole_library(built: Library) -> None:
+def test_a_whole_library(built: Database) -> None:
     seen = check(built, graph_from=1)
     assert (seen.pictures, seen.findings, seen.recall, seen.unseen) == (12, (), 1.0, ())
     assert check(built).recall is None  # too small for a graph to be asked
 
 
-def test_an_empty_library(library: Library) -> None:
+def test_an_empty_library(library: Database) -> None:
     assert check(library) == Checked(0, (), None, ())
 
 
@@ -62,8 +63,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("message", DAMAGE)
-def test_rows_that_are_wrong(built: Library, message: str, describer: FakeDescriber) -> None:
-    built.execute(DAMAGE[message])
+def test_rows_that_are_wrong(built: Database, message: str, describer: FakeDescriber) -> None:
+    built.connection.execute(DAMAGE[message])
     seen = check(built)
     assert message in told(seen)
     assert "vsearch reindex --library" in told(seen)
@@ -71,22 +72,24 @@ def test_rows_that_are_wrong(built: Library, message: str, describer: FakeDescri
     assert check(built).findings == ()
 
 
-def test_vectors_that_are_not_finite_or_not_of_unit_length(built: Library) -> None:
+def test_vectors_that_are_not_finite_or_not_of_unit_length(built: Database) -> None:
     for id_, value in ((1, np.nan), (2, np.inf), (3, 0.3), (4, 0.2773)):  # 13 times 0.2773 squared: 0.9997
-        built.execute("UPDATE vectors SET vector = ? WHERE id = ?", (np.full(13, value, "<f2").tobytes(), id_))
+        built.connection.execute(
+            "UPDATE vectors SET vector = ? WHERE id = ?", (np.full(13, value, "<f2").tobytes(), id_)
+        )
     assert "3 vectors are not of 13 numbers and unit length" in told(check(built))
 
 
-def test_a_damaged_page(built: Library) -> None:
+def test_a_damaged_page(built: Database) -> None:
     path = built.path
-    root = built.value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures_hash'")
-    size = built.value("PRAGMA page_size")
+    root = built.connection.value("SELECT rootpage FROM sqlite_master WHERE name = 'pictures_hash'")
+    size = built.connection.value("PRAGMA page_size")
     built.close()
     sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
     with path.open("r+b") as file:
         file.seek((root - 1) * size + size - 200)
         file.write(b"\xff" * 200)
-    with Library.open(path, read_only=True) as library:
+    with Database.open(path, read_only=True) as library:
         text = told(check(library))
     assert "damaged" in text
     assert f"rm {path}*" in text
@@ -109,7 +112,7 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("harm", [flip, cut])
 @pytest.mark.parametrize("ending", [".vectors", ".mixed", ".graph", ".mixed-graph"])
 def test_damaged_caches_are_deleted_and_made_anew(
-    built: Library, describer: FakeDescriber, tmp_path: Path, harm: Callable[[Path], None], ending: str
+    built: Database, describer: FakeDescriber, tmp_path: Path, harm: Callable[[Path], None], ending: str
 ) -> None:
     path = built.path.with_name(built.path.name + ending)
     harm(path)
@@ -122,31 +125,31 @@ def test_damaged_caches_are_deleted_and_made_anew(
     assert check(built, graph_from=1).findings == ()
 
 
-def test_an_array_with_other_vectors(built: Library) -> None:
-    built.execute("UPDATE vectors SET vector = (SELECT vector FROM vectors WHERE id = 2) WHERE id = 1")
+def test_an_array_with_other_vectors(built: Database) -> None:
+    built.connection.execute("UPDATE vectors SET vector = (SELECT vector FROM vectors WHERE id = 2) WHERE id = 1")
     assert "its vectors are not those of the library" in told(check(built))
     make_arrays(built)
     make_arrays(built, 0.3)
     assert check(built).findings == ()
 
 
-def test_a_cache_that_a_build_replaced_meanwhile_is_kept(built: Library, describer: FakeDescriber) -> None:
+def test_a_cache_that_a_build_replaced_meanwhile_is_kept(built: Database, describer: FakeDescriber) -> None:
     with built.snapshot():
-        assert built.count() == 12
-        with Library.open(built.path) as other:
+        assert built.read.count() == 12
+        with Database.open(built.path) as other:
             build_index(other, [], describer, reindex=True)
         assert check(built).findings == ()
     assert arrays_path(built).exists()
 
 
-def test_a_graph_that_is_missing(built: Library) -> None:
+def test_a_graph_that_is_missing(built: Database) -> None:
     graph_path(built).unlink()
     text = told(check(built, graph_from=1))
     assert "there is no graph" in text and "vsearch build-index --library" in text
     assert check(built, graph_from=13).findings == ()
 
 
-def test_a_graph_that_finds_little(built: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_that_finds_little(built: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Graph, "query", lambda self, vector, k: (self.ids[:1], np.ones(1, np.float32)))
     seen = check(built, graph_from=1)
     # Of 12 rows all ten nearest count, and one row is always answered: 1 of 10 where it is among them.
@@ -154,17 +157,17 @@ def test_a_graph_that_finds_little(built: Library, monkeypatch: pytest.MonkeyPat
     assert "of the ten nearest" in told(seen) and "--exact" in told(seen)
 
 
-def test_recall_is_what_a_naive_count_gives(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_is_what_a_naive_count_gives(library: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ROWS", 130)
     rows = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
     library.adopt("model", 6)
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for n, row in enumerate(rows):
-            library.put(NewPicture(f"/p/{n:03d}", 1, 1, n.to_bytes(16, "big"), row, None))
+            library.write.put(NewPicture(f"/p/{n:03d}", 1, 1, n.to_bytes(16, "big"), row, None))
     arrays = make_arrays(library)
     graph = Graph.build(arrays.vectors, arrays.ids, {"token": arrays.token, "last_id": arrays.last_id})
-    library.remove([f"/p/{n:03d}" for n in range(0, 400, 5)])
+    library.write.remove([f"/p/{n:03d}" for n in range(0, 400, 5)])
     assert graph_recall(library, graph) > 0.99
     honest = graph.query
     kept = set(arrays.ids[::2].tolist())  # half of the rows are never answered
@@ -181,7 +184,9 @@ def test_recall_is_what_a_naive_count_gives(library: Library, monkeypatch: pytes
 # ---- files
 
 
-def test_missing_files_are_those_that_a_build_removes(built: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_missing_files_are_those_that_a_build_removes(
+    built: Database, describer: FakeDescriber, tmp_path: Path
+) -> None:
     for n in range(5):
         (tmp_path / "one" / f"{n:03d}.png").unlink()
     (tmp_path / "two" / "009.png").unlink()
@@ -194,15 +199,15 @@ def test_missing_files_are_those_that_a_build_removes(built: Library, describer:
     assert check(built).findings == ()
 
 
-def test_folders_that_cannot_be_read_miss_nothing(built: Library, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_read_miss_nothing(built: Database, tmp_path: Path) -> None:
     (tmp_path / "one").rename(tmp_path / "away")
     seen = check(built)
     assert seen.findings == ()
     assert seen.unseen == ((str(tmp_path / "one"), "no such folder"),)
 
 
-def test_an_unmounted_disk_misses_nothing(built: Library, tmp_path: Path) -> None:
-    built.set_folders([], [str(tmp_path / "two")])  # as if it had been a mount point
+def test_an_unmounted_disk_misses_nothing(built: Database, tmp_path: Path) -> None:
+    built.write.set_folders([], [str(tmp_path / "two")])  # as if it had been a mount point
     shutil.rmtree(tmp_path / "two")
     (tmp_path / "two").mkdir()
     seen = check(built)
@@ -210,7 +215,7 @@ def test_an_unmounted_disk_misses_nothing(built: Library, tmp_path: Path) -> Non
     assert seen.unseen == ((str(tmp_path / "two"), "empty: its disk is not mounted"),)
 
 
-def test_nothing_else_is_changed(built: Library) -> None:
+def test_nothing_else_is_changed(built: Database) -> None:
     before = {path: path.read_bytes() for path in built.path.parent.glob("library*") if path.suffix != ".lock"}
     check(built, graph_from=1)
     after = {path: path.read_bytes() for path in built.path.parent.glob("library*") if path.suffix != ".lock"}
@@ -222,26 +227,26 @@ def test_nothing_else_is_changed(built: Library) -> None:
 # ---- forget
 
 
-def test_forget_takes_out_a_folder(built: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_forget_takes_out_a_folder(built: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     (tmp_path / "two" / "bad.jpg").write_bytes(b"no picture")
     build_index(built, [tmp_path / "two"], describer)
     done = forget(built, [tmp_path / "two"])
     assert (done.folders, done.pictures, done.covered, done.total) == (1, 4, (), 8)
-    assert built.folders() == [str(tmp_path / "one")]
-    assert built.skipped() == [] and len(built.dates_under(str(tmp_path / "two"))) == 0
+    assert built.read.folders() == [str(tmp_path / "one")]
+    assert built.read.skipped() == [] and len(built.read.dates_under(str(tmp_path / "two"))) == 0
     assert len(load_arrays(built).ids) <= 12 and check(built).findings == ()
     assert len(list((tmp_path / "two").iterdir())) == 5
     assert build_index(built, [], describer, reindex=True).total == 8
 
 
-def test_forget_takes_folders_below_along(built: Library, tmp_path: Path) -> None:
-    built.set_folders([], [str(tmp_path / "one" / "disk"), "/elsewhere"])
+def test_forget_takes_folders_below_along(built: Database, tmp_path: Path) -> None:
+    built.write.set_folders([], [str(tmp_path / "one" / "disk"), "/elsewhere"])
     done = forget(built, [tmp_path])
     assert (done.folders, done.pictures, done.total) == (2, 12, 0)
-    assert (built.folders(), built.mounts()) == ([], ["/elsewhere"])
+    assert (built.read.folders(), built.read.mounts()) == ([], ["/elsewhere"])
 
 
-def test_forget_tells_what_comes_back(built: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_forget_tells_what_comes_back(built: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     build_index(built, [tmp_path], describer)
     done = forget(built, [tmp_path / "two"])
     assert (done.folders, done.pictures) == (1, 4)
@@ -249,16 +254,16 @@ def test_forget_tells_what_comes_back(built: Library, describer: FakeDescriber, 
     assert len(list(scan([tmp_path]))) == 12
 
 
-def test_forget_of_an_unknown_folder_changes_nothing(built: Library, tmp_path: Path) -> None:
+def test_forget_of_an_unknown_folder_changes_nothing(built: Database, tmp_path: Path) -> None:
     (tmp_path / "one" / "sub").mkdir()
     for folder in (tmp_path / "three", tmp_path / "one" / "sub", Path(str(tmp_path / "on"))):
         with pytest.raises(LibraryError, match="is no folder of the library") as caught:
             forget(built, [tmp_path / "two", folder])
         assert "vsearch info" in caught.value.hint
-    assert built.count() == 12 and len(built.folders()) == 2
+    assert built.read.count() == 12 and len(built.read.folders()) == 2
 
 
-def test_forget_waits_for_no_build(built: Library, tmp_path: Path) -> None:
-    with Library.open(built.path) as other, other.building(), pytest.raises(LibraryError, match="another build"):
+def test_forget_waits_for_no_build(built: Database, tmp_path: Path) -> None:
+    with Database.open(built.path) as other, other.building(), pytest.raises(LibraryError, match="another build"):
         forget(built, [tmp_path / "one"])
     assert load_graph(built).ids.shape == (12,)

@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 from index import duplicates as module
 from index.caches.refresh import refresh
+from index.database.database import Database
+from index.database.write import NewPicture
 from index.duplicates import Group, duplicates
-from index.library import Library, NewPicture
 
 
-def fill(library: Library, vectors: NDArray[np.float64], *, contents: list[int] | None = None, first: int = 0) -> None:
+def fill(library: Database, vectors: NDArray[np.float64], *, contents: list[int] | None = None, first: int = 0) -> None:
     """A picture /p/0000, /p/0001, ... for each vector (n, D); equal numbers in `contents` are equal files."""
     library.adopt("model", vectors.shape[1])
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for n, vector in enumerate(vectors):
             content = n + first if contents is None else contents[n]
             size = 1000 + content % 7
             row = NewPicture(
                 f"/p/{n + first:04d}", size, 5, content.to_bytes(16, "big"), vector.astype(np.float32), None
             )
-            library.put(row)
+            library.write.put(row)
 
 
 def crowd(n: int, dim: int = 8, spread: float = 0.25, seed: int = 0) -> NDArray[np.float64]:
@@ -37,10 +38,10 @@ def crowd(n: int, dim: int = 8, spread: float = 0.25, seed: int = 0) -> NDArray[
     return unit
 
 
-def naive(library: Library, threshold: float, within: str = "/") -> set[frozenset[str]]:
+def naive(library: Database, threshold: float, within: str = "/") -> set[frozenset[str]]:
     """Every pair compared in a double loop, groups merged as sets."""
-    ids, vectors = library.vectors(library.ids_under(within).tolist())
-    rows = [library.pictures([id_])[id_] for id_ in ids.tolist()]
+    ids, vectors = library.read.vectors(library.read.ids_under(within).tolist())
+    rows = [library.read.pictures([id_])[id_] for id_ in ids.tolist()]
     groups = [{row.path} for row in rows]
     for a in range(len(rows)):
         for b in range(a):
@@ -60,7 +61,7 @@ def sets(groups: list[Group]) -> set[frozenset[str]]:
 @pytest.mark.parametrize("threshold", [0.8, 0.95, 0.99, 2.0])
 @pytest.mark.parametrize(("outer", "inner"), [(32_768, 2_048), (50, 7), (5, 3)])
 def test_blocks_find_what_a_double_loop_finds(
-    library: Library, monkeypatch: pytest.MonkeyPatch, threshold: float, outer: int, inner: int
+    library: Database, monkeypatch: pytest.MonkeyPatch, threshold: float, outer: int, inner: int
 ) -> None:
     monkeypatch.setattr(module, "_OUTER", outer)
     monkeypatch.setattr(module, "_INNER", inner)
@@ -71,12 +72,12 @@ def test_blocks_find_what_a_double_loop_finds(
 
 
 @pytest.mark.parametrize("threshold", [0.9, 0.99])
-def test_the_graph_with_newer_and_removed_pictures_finds_the_same(library: Library, threshold: float) -> None:
+def test_the_graph_with_newer_and_removed_pictures_finds_the_same(library: Database, threshold: float) -> None:
     fill(library, crowd(300))
     refresh(library, graph_from=1)
     with library.writing():
-        library.start_run()
-        library.remove([f"/p/{n:04d}" for n in range(0, 300, 9)])
+        library.write.start_run()
+        library.write.remove([f"/p/{n:04d}" for n in range(0, 300, 9)])
     newer = crowd(300)[100:160] + 0.02 * np.random.default_rng(2).standard_normal((60, 8))  # cosines of about 0.998
     fill(library, newer, first=300)
     found = duplicates(library, threshold, graph_from=1)
@@ -85,7 +86,7 @@ def test_the_graph_with_newer_and_removed_pictures_finds_the_same(library: Libra
     assert sum(len({picture.path >= "/p/0300" for picture in group.pictures}) == 2 for group in found) > 30
 
 
-def test_the_graph_is_asked_until_it_has_no_more(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_graph_is_asked_until_it_has_no_more(library: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_NEIGHBOURS", 2)
     rng = np.random.default_rng(1)
     centre = np.eye(8)[0]
@@ -94,14 +95,14 @@ def test_the_graph_is_asked_until_it_has_no_more(library: Library, monkeypatch: 
     assert sets(duplicates(library, 0.99, graph_from=1)) == naive(library, 0.99)
 
 
-def test_pictures_in_a_folder_alone(library: Library) -> None:
+def test_pictures_in_a_folder_alone(library: Database) -> None:
     fill(library, np.eye(4)[[0, 0, 0, 1]])
-    library.touch(1, "/q/0000", 1000, 5)
+    library.write.touch(1, "/q/0000", 1000, 5)
     assert sets(duplicates(library, 0.9, within="/p")) == {frozenset({"/p/0001", "/p/0002"})}
     assert duplicates(library, 0.9, within="/q") == []
 
 
-def test_chains_are_one_group(library: Library) -> None:
+def test_chains_are_one_group(library: Database) -> None:
     # Unit vectors at 0, 10, 20 and 60 degrees: neighbours 10 degrees apart have the cosine 0.985, those 20 apart 0.940.
     angles = np.radians([0, 10, 20, 60])
     fill(library, np.stack([np.cos(angles), np.sin(angles)], axis=1))
@@ -109,7 +110,7 @@ def test_chains_are_one_group(library: Library) -> None:
     assert sets(duplicates(library, 0.99)) == set()
 
 
-def test_the_largest_file_is_first_and_the_others_are_counted(library: Library) -> None:
+def test_the_largest_file_is_first_and_the_others_are_counted(library: Database) -> None:
     fill(library, np.eye(4)[[0, 0, 0, 1, 1]], contents=[3, 6, 6, 1, 1])  # sizes 1003, 1006, 1006; 1001, 1001
     near, exact = duplicates(library, 0.99)
     assert [picture.path for picture in near.pictures] == ["/p/0001", "/p/0002", "/p/0000"]
@@ -118,5 +119,5 @@ def test_the_largest_file_is_first_and_the_others_are_counted(library: Library) 
     assert (exact.freed, exact.exact) == (1001, True)
 
 
-def test_an_empty_library(library: Library, tmp_path: Path) -> None:
+def test_an_empty_library(library: Database, tmp_path: Path) -> None:
     assert duplicates(library, within=tmp_path) == []

@@ -30,9 +30,10 @@ from index.caches.refresh import graph_path
 from index.caches.vectors import arrays_path
 from index.check import check
 from index.database.connection import beside
-from index.library import Library
+from index.database.database import Database
 from index.page.page import write_page
 from index.search.searcher import Hit, Searcher
+from tests.support import searching
 from tests.support.pictures import FakeDescriber, draw, draw_folder
 from vsearch.errors import LibraryError
 
@@ -56,14 +57,14 @@ def place(tmp_path: Path, photos: Path) -> Path:
 
 
 def build(path: Path, *folders: Path, batch: int = 32) -> Report:
-    with Library.open(path, create=True) as library:
+    with Database.open(path, create=True) as library:
         return build_index(library, folders, FakeDescriber(), batch=batch, graph_from=5)
 
 
 def ask(path: Path, graph_from: int = 10**6) -> Answer:
     """All pictures of a library as a search sees them: path, score, caption."""
-    with Library.open(path, read_only=True) as library:
-        return told(Searcher(library, graph_from=graph_from, graph_after=0).search(QUERY, 100))
+    with Database.open(path, read_only=True) as library:
+        return told(searching.ask(Searcher(library, graph_from=graph_from, graph_after=0), QUERY, 100))
 
 
 def told(hits: list[Hit]) -> Answer:
@@ -121,12 +122,12 @@ def test_disk_full_while_building(tmp_path: Path, small_disk: Callable[[str], No
 def test_disk_full_in_the_database(tmp_path: Path, photos: Path) -> None:
     """The same without a disk: SQLite is not given more pages, and says what it says on a full disk."""
     path = tmp_path / "library.sqlite3"
-    with Library.open(path, create=True) as library:
-        library.execute(f"PRAGMA max_page_count = {int(library.value('PRAGMA page_count')) + 1}")
+    with Database.open(path, create=True) as library:
+        library.connection.execute(f"PRAGMA max_page_count = {int(library.connection.value('PRAGMA page_count')) + 1}")
         draw_folder(photos, 60, first=100)
         with pytest.raises(LibraryError, match="is full"):
             build_index(library, [photos], FakeDescriber(), batch=1)
-        assert library.value("PRAGMA integrity_check") == "ok"
+        assert library.connection.value("PRAGMA integrity_check") == "ok"
     half = ask(path)
     report = build(path, photos)
     assert 0 < len(half) and (report.added, report.unchanged) == (72 - len(half), len(half))
@@ -167,7 +168,7 @@ def test_disk_full_in_the_caches(tmp_path: Path, photos: Path, monkeypatch: pyte
     build(tmp_path / "whole", photos)
     assert answer == ask(tmp_path / "whole")
     build(path, photos)
-    with Library.open(path) as library:
+    with Database.open(path) as library:
         assert arrays_path(library).exists() and graph_path(library).exists()
 
 
@@ -237,7 +238,7 @@ def replace_by_folder(path: Path) -> None:
 @pytest.mark.parametrize("cache", ["array", "graph"])
 def test_damaged_caches(place: Path, photos: Path, cache: str, harm: Callable[[Path], None]) -> None:
     before = ask(place)
-    with Library.open(place) as library:
+    with Database.open(place) as library:
         victim = arrays_path(library) if cache == "array" else graph_path(library)
     assert ask(place, 5) == before and victim.exists()
     harm(victim)
@@ -246,7 +247,7 @@ def test_damaged_caches(place: Path, photos: Path, cache: str, harm: Callable[[P
         victim.rmdir()
     build(place, photos)
     assert ask(place, 5) == before
-    with Library.open(place) as library:
+    with Database.open(place) as library:
         assert check(library, graph_from=5).findings == ()
 
 
@@ -313,7 +314,7 @@ def test_rows_that_cannot_be(place: Path, sql: str) -> None:
     with sqlite3.connect(place) as other:
         other.executescript(sql)
     other.close()
-    with Library.open(place) as library:
+    with Database.open(place) as library:
         arrays_path(library).unlink()
     with pytest.raises(LibraryError, match="is damaged") as caught:
         ask(place)
@@ -374,7 +375,7 @@ def test_a_file_that_changes_is_never_read_as_it_lies(place: Path, hold: Callabl
 
 
 def test_a_build_that_runs_is_named(place: Path, photos: Path) -> None:
-    with Library.open(place) as other, other.building(), pytest.raises(LibraryError, match="another build is writing"):
+    with Database.open(place) as other, other.building(), pytest.raises(LibraryError, match="another build is writing"):
         build(place, photos)
 
 
@@ -411,7 +412,7 @@ def test_a_clock_that_runs_backwards(tmp_path: Path, photos: Path, monkeypatch: 
         assert report.seconds >= 0
         build(tmp_path / f"fresh{step}", photos)
         assert ask(path) == ask(path, 5) == ask(tmp_path / f"fresh{step}")
-    with Library.open(path) as library:
+    with Database.open(path) as library:
         zero_payload(arrays_path(library))
     assert ask(path) == ask(tmp_path / "fresh2")
 
@@ -440,10 +441,10 @@ def test_names_of_every_kind_reach_the_reader(tmp_path: Path) -> None:
     report = build(path, folder)
     assert report.added == len(odd) and [name for name, _ in report.skipped] == [str(folder / "broken\n\udcff.png")]
     expected = {str(folder / f"{name}.png") for name in odd}
-    with Library.open(path, read_only=True) as library:
+    with Database.open(path, read_only=True) as library:
         for graph_from in (5, 10**6):
             searcher = Searcher(library, graph_from=graph_from, graph_after=0)
-            hits = searcher.search(QUERY, 50, within=folder)
+            hits = searching.ask(searcher, QUERY, 50, within=folder)
             assert {hit.path for hit in hits} == expected
     text = json.dumps([cli.hit_row(hit, {}) for hit in hits], indent=2)
     text.encode("ascii")
@@ -556,17 +557,17 @@ def test_twenty_searches_during_a_build(tmp_path: Path, photos: Path, monkeypatc
 
     def keep_asking(number: int) -> None:
         try:
-            with Library.open(path, read_only=True) as library:
+            with Database.open(path, read_only=True) as library:
                 searcher = Searcher(library, graph_from=5 if number % 4 < 2 else 10**6, graph_after=0)
                 while not done.is_set():
-                    answers.append(told(searcher.search(QUERY, 100)) if number % 2 else ask(path, 5))
+                    answers.append(told(searching.ask(searcher, QUERY, 100)) if number % 2 else ask(path, 5))
         except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=keep_asking, args=(number,)) for number in range(20)]
     for thread in threads:
         thread.start()
-    with Library.open(path) as library:
+    with Database.open(path) as library:
         build_index(library, [photos], Slow(answers), batch=5, graph_from=5)
     done.set()
     for thread in threads:

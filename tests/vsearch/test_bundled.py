@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from index.build.build import build_index
-from index.library import Library
-from index.search.searcher import search
+from index.database.database import Database
 from tests.support.pictures import draw_folder
+from tests.support.searching import search
 from vsearch.image.pixels import read_pixels
 from vsearch.model import Model
 from vsearch.storage import modelfolder
@@ -55,7 +55,7 @@ def test_words_of_a_query_stand_near_their_kin(word: str, kin: str, other: str) 
 def test_it_indexes_captions_and_finds_a_picture_by_itself(tmp_path: Path) -> None:
     paths = draw_folder(tmp_path / "pictures", 6)
     model = Model(FOLDER, "cpu")
-    with Library.open(tmp_path / "library", create=True) as library:
+    with Database.open(tmp_path / "library", create=True) as library:
         report = build_index(library, [tmp_path / "pictures"], model)
         assert (report.added, report.skipped) == (6, [])
         pixels = np.stack([read_pixels(paths[3], model.side)])

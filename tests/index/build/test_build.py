@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from index.build.build import Report, build_index
 from index.build.scan import Scan
 from index.caches.vectors import arrays_path
-from index.library import Library
-from index.search.searcher import search
+from index.database.database import Database
 from tests.support.pictures import FakeDescriber, draw, draw_folder
+from tests.support.searching import search
 from vsearch.errors import LibraryError, VsearchError
 from vsearch.image.decode import decode
 from vsearch.image.pixels import read_pixels, to_pixels
@@ -37,34 +37,34 @@ def counts(report: Report) -> dict[str, int]:
     return {name: getattr(report, name) for name in fields if getattr(report, name)}
 
 
-def check(library: Library, paths: Sequence[Path]) -> None:
+def check(library: Database, paths: Sequence[Path]) -> None:
     """The library holds exactly these pictures, each with its own vector and caption."""
     model = FakeDescriber()
-    assert {dates.path for dates in library.dates_under("/")} == {str(path) for path in paths}
+    assert {dates.path for dates in library.read.dates_under("/")} == {str(path) for path in paths}
     for path in paths:
-        row = library.picture(str(path))
+        row = library.read.picture(str(path))
         assert row is not None
         pixels = to_pixels(decode(path), model.side)
         vectors, _ = model.describe(pixels[None], captions=False)
         assert row.caption == model.caption_of(pixels), path
-        assert np.allclose(library.vectors([row.id])[1], vectors, atol=2e-3), path
+        assert np.allclose(library.read.vectors([row.id])[1], vectors, atol=2e-3), path
         assert (row.size, row.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
 
 
-def test_first_build(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_first_build(library: Database, describer: FakeDescriber, photos: Path) -> None:
     report = build_index(library, [photos], describer)
     assert counts(report) == {"added": 10, "encoded": 10, "total": 10}
     assert report.skipped == report.unreadable == []
     assert report.seconds > 0
-    assert (library.identity, library.dim, library.folders()) == ("fake-model-1", 13, [str(photos)])
+    assert (library.read.identity, library.read.dim, library.read.folders()) == ("fake-model-1", 13, [str(photos)])
     check(library, sorted(photos.iterdir()))
-    assert library.captioned() == 10
+    assert library.read.captioned() == 10
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 10, 64])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_batches_and_threads_change_nothing(
-    library: Library, describer: FakeDescriber, photos: Path, batch: int, threads: int
+    library: Database, describer: FakeDescriber, photos: Path, batch: int, threads: int
 ) -> None:
     (photos / "003.png").write_bytes(b"broken")
     (photos / "000.png").write_bytes(b"")
@@ -72,12 +72,12 @@ def test_batches_and_threads_change_nothing(
     assert counts(report) == {"added": 8, "encoded": 8, "total": 8}
     good = [path for path in sorted(photos.iterdir()) if path.name not in ("000.png", "003.png")]
     check(library, good)
-    ids = [row.id for path in good if (row := library.picture(str(path)))]
+    ids = [row.id for path in good if (row := library.read.picture(str(path)))]
     assert ids == sorted(ids)  # in the order of the walk, whatever thread was first
 
 
 def test_second_build_opens_nothing(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     first = build_index(library, [photos], describer)
@@ -94,18 +94,18 @@ def test_second_build_opens_nothing(
     assert arrays_path(library).stat().st_mtime_ns == caches
 
 
-def test_touched_is_not_encoded(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_touched_is_not_encoded(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
-    before = library.picture(str(photos / "004.png"))
+    before = library.read.picture(str(photos / "004.png"))
     os.utime(photos / "004.png", ns=(5, 5))
     report = build_index(library, [photos], describer)
     assert counts(report) == {"unchanged": 10, "total": 10}
-    after = library.picture(str(photos / "004.png"))
+    after = library.read.picture(str(photos / "004.png"))
     assert before and after and (after.id, after.mtime_ns) == (before.id, 5)
     check(library, sorted(photos.iterdir()))
 
 
-def test_changed_is_encoded_again(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_changed_is_encoded_again(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
     draw(99).save(photos / "004.png")
     report = build_index(library, [photos], describer)
@@ -113,7 +113,7 @@ def test_changed_is_encoded_again(library: Library, describer: FakeDescriber, ph
     check(library, sorted(photos.iterdir()))
 
 
-def test_same_size_other_date(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_same_size_other_date(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     folder = tmp_path / "bmp"
     folder.mkdir()
     draw(1).save(folder / "a.bmp")
@@ -126,20 +126,20 @@ def test_same_size_other_date(library: Library, describer: FakeDescriber, tmp_pa
     check(library, [folder / "a.bmp"])
 
 
-def test_moved_and_renamed_are_not_encoded(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_moved_and_renamed_are_not_encoded(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
-    before = library.picture(str(photos / "002.png"))
+    before = library.read.picture(str(photos / "002.png"))
     (photos / "sub").mkdir()
     (photos / "002.png").rename(photos / "sub" / "two.png")
     (photos / "003.png").rename(photos / "three.png")
     report = build_index(library, [photos], describer)
     assert counts(report) == {"moved": 2, "unchanged": 8, "total": 10}
-    after = library.picture(str(photos / "sub" / "two.png"))
+    after = library.read.picture(str(photos / "sub" / "two.png"))
     assert before and after and after.id == before.id
     check(library, sorted(photos.rglob("*.png")))
 
 
-def test_renamed_in_a_ring(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_renamed_in_a_ring(library: Database, describer: FakeDescriber, photos: Path) -> None:
     """0 -> 1 -> 2 -> 0: every path still exists, with another's content."""
     for number in range(3, 10):
         (photos / f"{number:03d}.png").unlink()
@@ -154,7 +154,7 @@ def test_renamed_in_a_ring(library: Library, describer: FakeDescriber, photos: P
     check(library, sorted(photos.iterdir()))
 
 
-def test_copied_is_not_encoded(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_copied_is_not_encoded(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
     shutil.copy(photos / "002.png", photos / "copy.png")
     report = build_index(library, [photos], describer)
@@ -162,18 +162,18 @@ def test_copied_is_not_encoded(library: Library, describer: FakeDescriber, photo
     check(library, sorted(photos.iterdir()))
 
 
-def test_removed(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_removed(library: Database, describer: FakeDescriber, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     build_index(library, [photos], describer)
     (photos / "002.png").unlink()
     (photos / "bad.jpg").unlink()
     report = build_index(library, [photos], describer)
     assert counts(report) == {"removed": 1, "unchanged": 9, "total": 9}
-    assert report.skipped == library.skipped() == []
+    assert report.skipped == library.read.skipped() == []
     check(library, sorted(photos.iterdir()))
 
 
-def test_only_scanned_folders_lose_pictures(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_only_scanned_folders_lose_pictures(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     draw_folder(one, 2)
     draw_folder(two, 2, first=2)
@@ -181,10 +181,10 @@ def test_only_scanned_folders_lose_pictures(library: Library, describer: FakeDes
     (one / "000.png").unlink()
     (two / "002.png").unlink()
     assert counts(build_index(library, [one], describer)) == {"removed": 1, "unchanged": 1, "total": 3}
-    assert library.folders() == [str(one), str(two)]
+    assert library.read.folders() == [str(one), str(two)]
 
 
-def test_a_missing_folder_deletes_nothing(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_a_missing_folder_deletes_nothing(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     draw_folder(one, 2)
     draw_folder(two, 2, first=2)
@@ -195,7 +195,7 @@ def test_a_missing_folder_deletes_nothing(library: Library, describer: FakeDescr
     assert report.unreadable == [(str(two), "no such folder")]
 
 
-def test_no_folder_that_can_be_read(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_no_folder_that_can_be_read(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     with pytest.raises(VsearchError, match="no such folder"):
         build_index(library, [tmp_path / "none"], describer)
     with pytest.raises(VsearchError, match="no folder"):
@@ -203,7 +203,7 @@ def test_no_folder_that_can_be_read(library: Library, describer: FakeDescriber, 
 
 
 def test_an_unreadable_folder_deletes_nothing(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_folder(photos / "locked", 2, first=20)
     build_index(library, [photos], describer)
@@ -221,7 +221,7 @@ def test_an_unreadable_folder_deletes_nothing(
 
 
 def test_an_unmounted_disk_deletes_nothing(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its mount point is still there, readable and empty. That it was a mount point was written down."""
     disk = photos / "disk"
@@ -235,7 +235,7 @@ def test_an_unmounted_disk_deletes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Scan, "__iter__", mounted)
         build_index(library, [photos], describer)
-    assert library.mounts() == [str(disk)]
+    assert library.read.mounts() == [str(disk)]
     hidden = photos.parent / "hidden"
     hidden.mkdir()
     for path in disk.iterdir():
@@ -249,14 +249,14 @@ def test_an_unmounted_disk_deletes_nothing(
     assert counts(build_index(library, [photos], describer)) == {"unchanged": 12, "total": 12}
 
 
-def test_an_emptied_folder_does_lose_its_pictures(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_an_emptied_folder_does_lose_its_pictures(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
     for path in photos.iterdir():
         path.unlink()
     assert counts(build_index(library, [photos], describer)) == {"removed": 10}
 
 
-def test_a_picture_that_breaks_and_mends(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_a_picture_that_breaks_and_mends(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
     good = (photos / "004.png").read_bytes()
     (photos / "004.png").write_bytes(good[:60])
@@ -266,11 +266,11 @@ def test_a_picture_that_breaks_and_mends(library: Library, describer: FakeDescri
     (photos / "004.png").write_bytes(good)
     report = build_index(library, [photos], describer)
     assert counts(report) == {"added": 1, "unchanged": 9, "encoded": 1, "total": 10}
-    assert report.skipped == library.skipped() == []
+    assert report.skipped == library.read.skipped() == []
 
 
 def test_a_file_that_may_not_be_read_now_is_tried_again(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rights change without changing size or date: such a file is listed, but not remembered as broken."""
     real = Path.read_bytes
@@ -288,7 +288,7 @@ def test_a_file_that_may_not_be_read_now_is_tried_again(
 
 
 def test_a_file_that_vanishes_meanwhile(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Path.read_bytes
 
@@ -304,7 +304,7 @@ def test_a_file_that_vanishes_meanwhile(
 
 
 def test_skipped_files_are_tried_with_a_newer_decoder(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     build_index(library, [photos], describer)
@@ -325,20 +325,20 @@ def test_skipped_files_are_tried_with_a_newer_decoder(
 # ---- captions
 
 
-def test_captions_can_follow(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_captions_can_follow(library: Database, describer: FakeDescriber, photos: Path) -> None:
     report = build_index(library, [photos], describer, captions=False)
-    assert counts(report) == {"added": 10, "encoded": 10, "total": 10} and library.captioned() == 0
-    before = library.picture(str(photos / "000.png"))
+    assert counts(report) == {"added": 10, "encoded": 10, "total": 10} and library.read.captioned() == 0
+    before = library.read.picture(str(photos / "000.png"))
     assert counts(build_index(library, [photos], describer, captions=False)) == {"unchanged": 10, "total": 10}
     report = build_index(library, [photos], describer)
     assert counts(report) == {"captioned": 10, "encoded": 10, "total": 10}
-    after = library.picture(str(photos / "000.png"))
+    after = library.read.picture(str(photos / "000.png"))
     assert before and after and before.id != after.id  # an id stands for one vector of the caption, too
     check(library, sorted(photos.iterdir()))
     assert counts(build_index(library, [photos], describer)) == {"unchanged": 10, "total": 10}
 
 
-def test_a_model_without_captions_is_not_asked_for_ever(library: Library, photos: Path) -> None:
+def test_a_model_without_captions_is_not_asked_for_ever(library: Database, photos: Path) -> None:
     model = FakeDescriber(captions=False)
     build_index(library, [photos], model)
     assert counts(build_index(library, [photos], model)) == {"unchanged": 10, "total": 10}
@@ -348,7 +348,7 @@ def test_a_model_without_captions_is_not_asked_for_ever(library: Library, photos
 # ---- models
 
 
-def test_another_model_is_refused_then_reindexed(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_another_model_is_refused_then_reindexed(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     draw_folder(one, 3)
     draw_folder(two, 3, first=3)
@@ -357,29 +357,29 @@ def test_another_model_is_refused_then_reindexed(library: Library, describer: Fa
     with pytest.raises(LibraryError, match="another model") as caught:
         build_index(library, [one], other)
     assert f"vsearch reindex --library {library.path}" in caught.value.hint
-    assert library.count() == 6 and other.seen == 0
+    assert library.read.count() == 6 and other.seen == 0
     report = build_index(library, [one], other, reindex=True)  # and `two`, which the library knows
     assert counts(report) == {"added": 6, "encoded": 6, "total": 6}
-    assert library.identity == "fake-model-2"
+    assert library.read.identity == "fake-model-2"
     assert counts(build_index(library, [one, two], other)) == {"unchanged": 6, "total": 6}
     pixels = to_pixels(decode(one / "001.png"), 8)
     vector = other.describe(pixels[None], captions=False)[0][0]
     assert search(library, vector, 1)[0].path == str(one / "001.png")
 
 
-def test_reindex_without_folders(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_reindex_without_folders(library: Database, describer: FakeDescriber, photos: Path) -> None:
     build_index(library, [photos], describer)
     assert counts(build_index(library, [], describer, reindex=True)) == {"added": 10, "encoded": 10, "total": 10}
 
 
 def test_reindex_that_finds_no_folder_keeps_everything(
-    library: Library, describer: FakeDescriber, photos: Path
+    library: Database, describer: FakeDescriber, photos: Path
 ) -> None:
     build_index(library, [photos], describer)
     photos.rename(photos.parent / "away")
     with pytest.raises(VsearchError, match="no such folder"):
         build_index(library, [photos], FakeDescriber("fake-model-2"), reindex=True)
-    assert (library.count(), library.identity) == (10, "fake-model-1")
+    assert (library.read.count(), library.read.identity) == (10, "fake-model-1")
 
 
 class Broken(FakeDescriber):
@@ -393,7 +393,7 @@ class Broken(FakeDescriber):
         return vectors, texts
 
 
-def test_a_vector_that_is_not_finite_never_gets_in(library: Library, photos: Path) -> None:
+def test_a_vector_that_is_not_finite_never_gets_in(library: Database, photos: Path) -> None:
     report = build_index(library, [photos], Broken())
     assert report.skipped == [(str(photos / "003.png"), "the model makes no vector of it")]
     check(library, [path for path in sorted(photos.iterdir()) if path.name != "003.png"])
@@ -407,16 +407,16 @@ class Short(FakeDescriber):
         return vectors[:-1], texts
 
 
-def test_a_model_that_loses_a_row_stops_the_build(library: Library, photos: Path) -> None:
+def test_a_model_that_loses_a_row_stops_the_build(library: Database, photos: Path) -> None:
     with pytest.raises(ValueError, match="of 10 pictures"):
         build_index(library, [photos], Short())
-    assert library.count() == 0
+    assert library.read.count() == 0
 
 
 # ---- running
 
 
-def test_progress(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_progress(library: Database, describer: FakeDescriber, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     calls: list[tuple[int, int]] = []
     build_index(library, [photos], describer, batch=4, progress=lambda done, total: calls.append((done, total)))
@@ -448,7 +448,7 @@ class Waiting(FakeDescriber):
 
 
 def test_decoding_goes_on_while_the_network_runs(
-    library: Library, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the end of the first batch the next is ready; but no more than a few batches lie in memory."""
     draw_folder(photos, 40, first=100)
@@ -468,7 +468,7 @@ def test_decoding_goes_on_while_the_network_runs(
     assert all(done <= (number + 5) * 5 for number, done in enumerate(model.noted))
 
 
-def test_an_error_in_the_network_keeps_what_is_done(library: Library, photos: Path) -> None:
+def test_an_error_in_the_network_keeps_what_is_done(library: Database, photos: Path) -> None:
     class Failing(FakeDescriber):
         def describe(
             self, pixels: NDArray[np.uint8], captions: bool, beam: int | None = None
@@ -479,7 +479,7 @@ def test_an_error_in_the_network_keeps_what_is_done(library: Library, photos: Pa
 
     with pytest.raises(KeyboardInterrupt):
         build_index(library, [photos], Failing(), batch=2)
-    assert library.count() == 4
+    assert library.read.count() == 4
     assert counts(build_index(library, [photos], FakeDescriber())) == {
         "added": 6,
         "unchanged": 4,
@@ -489,16 +489,16 @@ def test_an_error_in_the_network_keeps_what_is_done(library: Library, photos: Pa
     check(library, sorted(photos.iterdir()))
 
 
-def test_two_builds_at_once(library: Library, describer: FakeDescriber, photos: Path) -> None:
+def test_two_builds_at_once(library: Database, describer: FakeDescriber, photos: Path) -> None:
     with (
-        Library.open(library.path) as other,
+        Database.open(library.path) as other,
         other.building(),
         pytest.raises(LibraryError, match="another build is writing"),
     ):
         build_index(library, [photos], describer)
 
 
-def test_odd_names(library: Library, describer: FakeDescriber, tmp_path: Path) -> None:
+def test_odd_names(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"f\xff\n")
     folder.mkdir()
     paths = [folder / name for name in ("new\nline.png", os.fsdecode(b"inv\xff.png"), "📷.png", " .png")]
@@ -509,17 +509,17 @@ def test_odd_names(library: Library, describer: FakeDescriber, tmp_path: Path) -
     assert counts(report) == {"added": 4, "encoded": 4, "total": 4}
     check(library, paths)
     assert counts(build_index(library, [folder], describer)) == {"unchanged": 4, "total": 4}
-    vector = library.vectors([1])[1][0]
+    vector = library.read.vectors([1])[1][0]
     assert {hit.path for hit in search(library, vector, 10, within=folder)} == {str(path) for path in paths}
 
 
 def test_large_files_are_not_held_in_memory(
-    library: Library, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
+    library: Database, describer: FakeDescriber, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_index(library, [photos], describer)
-    by_bytes = library.picture(str(photos / "000.png"))
+    by_bytes = library.read.picture(str(photos / "000.png"))
     monkeypatch.setattr("index.build.read._WHOLE_FILE", 10)
     build_index(library, [photos], describer, reindex=True)
-    by_stream = library.picture(str(photos / "000.png"))
+    by_stream = library.read.picture(str(photos / "000.png"))
     assert by_bytes and by_stream and by_bytes.hash == by_stream.hash
     check(library, sorted(photos.iterdir()))

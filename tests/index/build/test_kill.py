@@ -19,10 +19,11 @@ import pytest
 
 from index.build.build import build_index
 from index.caches.refresh import load_graph
+from index.database.database import Database
 from index.database.schema import pack, unpack
-from index.library import Library
-from index.search.searcher import Searcher, search
+from index.search.searcher import Searcher
 from tests.support.pictures import FakeDescriber, draw, draw_folder
+from tests.support.searching import ask, search
 from vsearch.errors import LibraryError
 from vsearch.image.decode import decode
 from vsearch.image.pixels import to_pixels
@@ -34,8 +35,9 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.support.pictures import FakeDescriber
 import index.build.build, index.caches.graph, index.caches.refresh, index.caches.sealed_file
-import index.database.connection, index.library
-from index.library import Library
+import index.database.connection
+from index.database.database import Database
+from index.database.write import Writing
 
 def stop(*_, **__):
     print("stopped", flush=True)
@@ -54,7 +56,7 @@ def stop_at(owner, name, count, after=False):
     setattr(owner, name, stopping)
 
 {stop}
-with Library.open(Path({library!r}), create=True) as library:
+with Database.open(Path({library!r}), create=True) as library:
     print("built", flush=True)
     model = FakeDescriber({identity!r})
     index.build.build.build_index(library, [{photos!r}], model, batch=3, reindex={reindex}, graph_from=5)
@@ -62,12 +64,12 @@ print("finished", flush=True)
 """
 
 MOMENTS = {
-    "while the tables are made": 'stop_at(index.library.Library, "note", 1)',
+    "while the tables are made": 'stop_at(Writing, "note", 1)',
     "before the first batch": 'stop_at(FakeDescriber, "describe", 1)',
     "in the second batch": 'stop_at(FakeDescriber, "describe", 2, after=True)',
-    "in the first transaction": 'stop_at(Library, "put", 2, after=True)',
-    "in a later transaction": 'stop_at(Library, "put", 8)',
-    "while a bad file is noted": 'stop_at(Library, "skip", 1, after=True)',
+    "in the first transaction": 'stop_at(Writing, "put", 2, after=True)',
+    "in a later transaction": 'stop_at(Writing, "put", 8)',
+    "while a bad file is noted": 'stop_at(Writing, "skip", 1, after=True)',
     "before the removals": 'stop_at(index.build.build._Build, "finish", 1)',
     "before the caches": 'stop_at(index.build.build, "refresh", 1)',
     "in the array": 'import index.caches.vectors; stop_at(index.caches.vectors, "seal", 1)',
@@ -102,12 +104,12 @@ def kill_at(stop: str, library: Path, photos: Path, *, identity: str = "fake-mod
     assert last == "stopped\n", "the moment never came"
 
 
-def rows(library: Library) -> dict[str, tuple[str | None, bytes]]:
+def rows(library: Database) -> dict[str, tuple[str | None, bytes]]:
     """Path -> caption and vector: all that a user could see."""
     found = {}
-    for dates in library.dates_under("/"):
-        vectors = library.vectors([dates.id])[1]
-        found[dates.path] = (library.pictures([dates.id])[dates.id].caption, vectors.tobytes())
+    for dates in library.read.dates_under("/"):
+        vectors = library.read.vectors([dates.id])[1]
+        found[dates.path] = (library.read.pictures([dates.id])[dates.id].caption, vectors.tobytes())
     return found
 
 
@@ -121,7 +123,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def whole(tmp_path: Path, photos: Path) -> dict[str, tuple[str | None, bytes]]:
     """What an undisturbed build makes."""
-    with Library.open(tmp_path / "whole.sqlite3", create=True) as library:
+    with Database.open(tmp_path / "whole.sqlite3", create=True) as library:
         build_index(library, [photos], FakeDescriber())
         return rows(library)
 
@@ -131,15 +133,15 @@ def test_first_build(tmp_path: Path, photos: Path, whole: dict[str, tuple[str | 
     path = tmp_path / "library.sqlite3"
     kill_at(MOMENTS[moment], path, photos)
     if moment != "while the tables are made":
-        with Library.open(path, read_only=True) as library:
+        with Database.open(path, read_only=True) as library:
             half = rows(library)
             assert half.items() <= whole.items()  # nothing wrong, only less
-            assert library.value("PRAGMA integrity_check") == "ok"
+            assert library.connection.value("PRAGMA integrity_check") == "ok"
             query = np.linspace(-1, 1, 13, dtype=np.float32)
             for graph_from in (5, 10**6):
-                hits = Searcher(library, graph_from=graph_from).search(query, 50)
+                hits = ask(Searcher(library, graph_from=graph_from), query, 50)
                 assert {hit.path for hit in hits} == set(half)
-    with Library.open(path, create=True) as library:
+    with Database.open(path, create=True) as library:
         model = FakeDescriber()
         report = build_index(library, [photos], model, batch=3, graph_from=5)
         assert rows(library) == whole
@@ -152,7 +154,7 @@ def test_first_build(tmp_path: Path, photos: Path, whole: dict[str, tuple[str | 
 def test_nothing_done_is_done_again(tmp_path: Path, photos: Path) -> None:
     path = tmp_path / "library.sqlite3"
     kill_at(MOMENTS["in the second batch"], path, photos)
-    with Library.open(path) as library:
+    with Database.open(path) as library:
         model = FakeDescriber()
         build_index(library, [photos], model)
         assert model.seen == 12 - 3  # the first batch of three stayed
@@ -161,12 +163,12 @@ def test_nothing_done_is_done_again(tmp_path: Path, photos: Path) -> None:
 @pytest.mark.parametrize("moment", ["in the first transaction", "in a later transaction", "in the graph"])
 def test_reindex(tmp_path: Path, photos: Path, moment: str) -> None:
     path = tmp_path / "library.sqlite3"
-    with Library.open(path, create=True) as library:
+    with Database.open(path, create=True) as library:
         build_index(library, [photos], FakeDescriber(), graph_from=5)
         before = rows(library)
     kill_at(MOMENTS[moment], path, photos, identity="fake-model-2", reindex=True)
-    with Library.open(path) as library:
-        assert library.identity == "fake-model-2"
+    with Database.open(path) as library:
+        assert library.read.identity == "fake-model-2"
         with pytest.raises(LibraryError, match="another model"):
             build_index(library, [photos], FakeDescriber())
         build_index(library, [photos], FakeDescriber("fake-model-2"))
@@ -175,15 +177,15 @@ def test_reindex(tmp_path: Path, photos: Path, moment: str) -> None:
 
 def test_removals(tmp_path: Path, photos: Path) -> None:
     path = tmp_path / "library.sqlite3"
-    with Library.open(path, create=True) as library:
+    with Database.open(path, create=True) as library:
         build_index(library, [photos], FakeDescriber())
     for number in (1, 2, 3):
         (photos / f"{number:03d}.png").unlink()
-    kill_at('stop_at(Library, "remove", 1, after=True)', path, photos)
-    with Library.open(path) as library:
-        assert library.count() == 12
+    kill_at('stop_at(Writing, "remove", 1, after=True)', path, photos)
+    with Database.open(path) as library:
+        assert library.read.count() == 12
         report = build_index(library, [photos], FakeDescriber())
-        assert (report.removed, library.count()) == (3, 9)
+        assert (report.removed, library.read.count()) == (3, 9)
 
 
 def test_two_search_while_one_builds(tmp_path: Path, photos: Path) -> None:
@@ -201,7 +203,7 @@ def test_two_search_while_one_builds(tmp_path: Path, photos: Path) -> None:
         try:
             assert wait_for_stop(child) == "stopped\n"
             query = np.linspace(-1, 1, 13, dtype=np.float32)
-            with Library.open(path, read_only=True) as one, Library.open(path) as two:
+            with Database.open(path, read_only=True) as one, Database.open(path) as two:
                 assert len(search(one, query, 50)) == len(search(two, query, 50)) == 6
                 with pytest.raises(LibraryError, match="another build is writing"):
                     build_index(two, [photos], FakeDescriber())
@@ -217,7 +219,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from tests.support.pictures import FakeDescriber
 import index.build.build, index.caches.refresh, index.caches.graph
-from index.library import Library
+from index.database.database import Database
 from vsearch.scores import Scores
 
 index.caches.refresh.STALE_ROWS = index.caches.refresh.STALE_SHARE = 0  # every build makes every cache anew
@@ -245,7 +247,7 @@ def build(wanted, moment):
         setattr(owner, name, counted(phase, getattr(owner, name), wanted, moment))
     model = FakeDescriber()
     model.scores = Scores(0.3)
-    with Library.open(Path({library!r}), create=True) as library:
+    with Database.open(Path({library!r}), create=True) as library:
         index.build.build.build_index(library, [{photos!r}], model, batch=2, threads=1, graph_from=5)
 
 for line in sys.stdin:
@@ -316,8 +318,8 @@ def change(photos: Path, number: int, right: dict[str, list[Row]]) -> None:
 
 def verify(path: Path, right: dict[str, list[Row]], before: dict[str, Row]) -> dict[str, Row]:
     """After a kill: every row is right, none is lost whose file is there, and searches find exactly the rows."""
-    with Library.open(path, read_only=True) as library:
-        assert library.value("PRAGMA integrity_check") == "ok"
+    with Database.open(path, read_only=True) as library:
+        assert library.connection.value("PRAGMA integrity_check") == "ok"
         found = rows(library)
         for name, row in found.items():
             assert row in right[name]
@@ -327,7 +329,7 @@ def verify(path: Path, right: dict[str, list[Row]], before: dict[str, Row]) -> d
         query = np.linspace(-1, 1, 13, dtype=np.float32)
         for graph_from in (5, 10**6):
             searcher = Searcher(library, graph_from=graph_from, graph_after=0)
-            hits = searcher.search(query, 50)
+            hits = ask(searcher, query, 50)
             assert {hit.path: hit.caption for hit in hits} == {name: caption for name, (caption, _) in found.items()}
             cosines = [float(np.frombuffer(found[hit.path][1], np.float32) @ query) for hit in hits]
             assert np.allclose(cosines, np.array([hit.cosine for hit in hits]) * np.linalg.norm(query), atol=1e-5)

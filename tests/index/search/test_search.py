@@ -16,33 +16,35 @@ from index.caches import refresh as caches
 from index.caches.refresh import graph_path, load_graph, refresh
 from index.caches.sealed_file import CacheError, clean
 from index.caches.vectors import arrays_path, load_arrays, make_arrays
-from index.library import Library, NewPicture
+from index.database.database import Database
+from index.database.write import NewPicture
 from index.search.candidates import View, best
-from index.search.searcher import Hit, Searcher, search
+from index.search.searcher import Hit, Searcher
+from tests.support.searching import ask, search
 from vsearch.errors import QueryError
 
 D = 8
 
 
-def fill(library: Library, count: int, *, seed: int = 0, folder: str = "/photos") -> None:
+def fill(library: Database, count: int, *, seed: int = 0, folder: str = "/photos") -> None:
     """`count` pictures in a new run."""
     library.adopt("model", D)
     rng = np.random.default_rng(seed)
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for number in range(count):
             vector = rng.normal(size=D).astype(np.float32)
             path = f"{folder}/{number % 7}/{number:05d}.jpg"
-            library.put(NewPicture(path, 1, 1, path.encode(), vector, f"caption {number}"))
+            library.write.put(NewPicture(path, 1, 1, path.encode(), vector, f"caption {number}"))
 
 
-def oracle(library: Library, query: NDArray[np.float32], k: int, within: str = "/") -> list[Hit]:
+def oracle(library: Database, query: NDArray[np.float32], k: int, within: str = "/") -> list[Hit]:
     """The same answers by a loop over the database."""
     unit = query.astype(np.float64) / np.linalg.norm(query.astype(np.float64))
     hits = []
-    for dates in library.dates_under(within):
-        vector = library.vectors([dates.id])[1][0].astype(np.float64)
-        picture = library.pictures([dates.id])[dates.id]
+    for dates in library.read.dates_under(within):
+        vector = library.read.vectors([dates.id])[1][0].astype(np.float64)
+        picture = library.read.pictures([dates.id])[dates.id]
         cosine = float(vector @ unit)
         hits.append(Hit(dates.path, cosine, picture.caption, dates.id, cosine))
     return sorted(hits, key=lambda hit: (-hit.score, os.fsencode(hit.path)))[:k]
@@ -58,55 +60,55 @@ def queries(count: int = 5) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def filled(library: Library) -> Library:
+def filled(library: Database) -> Database:
     fill(library, 300)
     return library
 
 
-def change(library: Library) -> None:
+def change(library: Database) -> None:
     """Add some, remove some, replace some."""
     fill(library, 20, seed=5, folder="/later")
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for hit in oracle(library, queries()[0], 5):
-            library.remove([hit.path])
-        library.put(NewPicture("/photos/0/00007.jpg", 2, 2, b"new", queries()[1], "changed"))
+            library.write.remove([hit.path])
+        library.write.put(NewPicture("/photos/0/00007.jpg", 2, 2, b"new", queries()[1], "changed"))
 
 
 # ---- answers
 
 
 @pytest.mark.parametrize("k", [1, 10, 300, 1000])
-def test_exact(filled: Library, k: int) -> None:
+def test_exact(filled: Database, k: int) -> None:
     for query in queries():
         same(search(filled, query, k), oracle(filled, query, k))
 
 
-def test_after_changes_and_before_a_new_cache(filled: Library) -> None:
+def test_after_changes_and_before_a_new_cache(filled: Database) -> None:
     searcher = Searcher(filled)
-    searcher.search(queries()[0], 3)
+    ask(searcher, queries()[0], 3)
     before = arrays_path(filled).read_bytes()
     change(filled)
     for query in queries():
-        same(searcher.search(query, 15), oracle(filled, query, 15))  # caches in memory
+        same(ask(searcher, query, 15), oracle(filled, query, 15))  # caches in memory
         same(search(filled, query, 15), oracle(filled, query, 15))  # caches from disk
     assert arrays_path(filled).read_bytes() == before
 
 
-def test_through_the_graph(filled: Library) -> None:
+def test_through_the_graph(filled: Database) -> None:
     refresh(filled, graph_from=100)
     assert graph_path(filled).exists()
     searcher = Searcher(filled, graph_from=100, graph_after=0)
     for query in queries():
-        same(searcher.search(query, 10), oracle(filled, query, 10))
+        same(ask(searcher, query, 10), oracle(filled, query, 10))
     change(filled)
     for query in queries():
-        same(searcher.search(query, 10), oracle(filled, query, 10))
-        same(Searcher(filled, graph_from=100, graph_after=0).search(query, 10), oracle(filled, query, 10))
-        same(searcher.search(query, 10, exact=True), oracle(filled, query, 10))
+        same(ask(searcher, query, 10), oracle(filled, query, 10))
+        same(ask(Searcher(filled, graph_from=100, graph_after=0), query, 10), oracle(filled, query, 10))
+        same(ask(searcher, query, 10, exact=True), oracle(filled, query, 10))
 
 
-def test_the_graph_is_really_asked(filled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_graph_is_really_asked(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(filled, graph_from=100)
     asked = []
     real = View._through
@@ -116,41 +118,41 @@ def test_the_graph_is_really_asked(filled: Library, monkeypatch: pytest.MonkeyPa
         return real(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(View, "_through", spy)
-    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10)
+    ask(Searcher(filled, graph_from=100, graph_after=0), queries()[0], 10)
     assert len(asked) == 1
-    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10, exact=True)
-    Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10, within="/photos/1")
-    Searcher(filled, graph_from=301, graph_after=0).search(queries()[0], 10)
+    ask(Searcher(filled, graph_from=100, graph_after=0), queries()[0], 10, exact=True)
+    ask(Searcher(filled, graph_from=100, graph_after=0), queries()[0], 10, within="/photos/1")
+    ask(Searcher(filled, graph_from=301, graph_after=0), queries()[0], 10)
     assert len(asked) == 1
 
 
-def test_when_most_of_what_the_graph_knows_is_gone(filled: Library) -> None:
+def test_when_most_of_what_the_graph_knows_is_gone(filled: Database) -> None:
     refresh(filled, graph_from=100)
     with filled.writing():
-        filled.start_run()
-        filled.remove([hit.path for hit in oracle(filled, queries()[0], 150)])
-    same(Searcher(filled, graph_from=100, graph_after=0).search(queries()[0], 10), oracle(filled, queries()[0], 10))
+        filled.write.start_run()
+        filled.write.remove([hit.path for hit in oracle(filled, queries()[0], 150)])
+    same(ask(Searcher(filled, graph_from=100, graph_after=0), queries()[0], 10), oracle(filled, queries()[0], 10))
 
 
-def test_rows_that_are_gone_never_push_others_out(filled: Library) -> None:
+def test_rows_that_are_gone_never_push_others_out(filled: Database) -> None:
     """Newer than the graph, in the array, and then removed: they take no place among the answers."""
     refresh(filled, graph_from=100)
     query = queries()[2]
     with filled.writing():
-        filled.start_run()
+        filled.write.start_run()
         for number, noise in enumerate(np.random.default_rng(9).normal(size=(60, D)).astype(np.float32)):
             near = query + 0.02 * (number + 1) * noise
-            filled.put(NewPicture(f"/later/{number}.jpg", 1, 1, b"%d" % number, near, None))
+            filled.write.put(NewPicture(f"/later/{number}.jpg", 1, 1, b"%d" % number, near, None))
     make_arrays(filled)
     with filled.writing():
-        filled.start_run()
-        filled.remove([hit.path for hit in oracle(filled, query, 30, within="/later")])
-    hits = Searcher(filled, graph_from=100, graph_after=0).search(query, 10)
+        filled.write.start_run()
+        filled.write.remove([hit.path for hit in oracle(filled, query, 30, within="/later")])
+    hits = ask(Searcher(filled, graph_from=100, graph_after=0), query, 10)
     same(hits, oracle(filled, query, 10))
     assert any(hit.path.startswith("/later") for hit in hits)
 
 
-def test_within_a_folder(filled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_within_a_folder(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for query in queries():
         same(search(filled, query, 10, within="/photos/3"), oracle(filled, query, 10, "/photos/3"))
         assert len(search(filled, query, 100, within="/photos/3/")) == 43
@@ -161,7 +163,7 @@ def test_within_a_folder(filled: Library, monkeypatch: pytest.MonkeyPatch) -> No
     assert search(filled, query, 10, within="photos/3") == search(filled, query, 10, within="/photos/3")
 
 
-def test_min_score(filled: Library) -> None:
+def test_min_score(filled: Database) -> None:
     hits = search(filled, queries()[0], 300)
     bound = hits[20].score
     assert search(filled, queries()[0], 300, min_score=bound) == hits[:21]
@@ -169,15 +171,15 @@ def test_min_score(filled: Library) -> None:
     assert search(filled, queries()[0], 5, min_score=1.1) == []
 
 
-def test_equal_scores_come_by_path(library: Library) -> None:
+def test_equal_scores_come_by_path(library: Database) -> None:
     """Copies of one picture: the order, and who falls off the end, never depend on where they lie."""
     library.adopt("model", D)
     vector = queries()[0]
     names = np.random.default_rng(0).permutation(200)
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for number in names:
-            library.put(NewPicture(f"/p/{number:03d}.jpg", 1, 1, b"h", vector, None))
+            library.write.put(NewPicture(f"/p/{number:03d}.jpg", 1, 1, b"h", vector, None))
     for count in (1, 7, 63, 200):
         hits = search(library, vector, count)
         assert [hit.path for hit in hits] == [f"/p/{number:03d}.jpg" for number in range(count)]
@@ -193,7 +195,7 @@ def test_what_is_equal_within_rounding_is_a_candidate() -> None:
     assert best(scores, ids, 4).tolist() == [5, 6, 7]
 
 
-def test_length_of_the_query_does_not_matter(filled: Library) -> None:
+def test_length_of_the_query_does_not_matter(filled: Database) -> None:
     query = queries()[0]
     same(search(filled, query * 1000, 10), search(filled, query, 10))
     same(search(filled, query * 1e-20, 10), search(filled, query, 10))
@@ -205,17 +207,17 @@ def test_length_of_the_query_does_not_matter(filled: Library) -> None:
 @pytest.mark.parametrize(
     "query", [np.zeros(D), np.full(D, np.nan), np.full(D, np.inf), np.ones(D + 1), np.ones((1, D))]
 )
-def test_bad_queries(filled: Library, query: NDArray[np.float32]) -> None:
+def test_bad_queries(filled: Database, query: NDArray[np.float32]) -> None:
     with pytest.raises(QueryError):
         search(filled, query.astype(np.float32), 3)
 
 
-def test_bad_k(filled: Library) -> None:
+def test_bad_k(filled: Database) -> None:
     with pytest.raises(QueryError, match="at least 1"):
         search(filled, queries()[0], 0)
 
 
-def test_empty_library(library: Library) -> None:
+def test_empty_library(library: Database) -> None:
     assert search(library, queries()[0], 3) == []
     library.adopt("model", D)
     assert search(library, queries()[0], 3) == []
@@ -225,15 +227,15 @@ def test_empty_library(library: Library) -> None:
 # ---- caches
 
 
-def test_cache_is_made_by_the_first_search(filled: Library) -> None:
+def test_cache_is_made_by_the_first_search(filled: Database) -> None:
     assert not arrays_path(filled).exists()
     search(filled, queries()[0], 3)
     arrays = load_arrays(filled)
-    assert arrays.vectors.shape == (300, D) and np.array_equal(arrays.vectors, filled.vectors_after(0)[1])
+    assert arrays.vectors.shape == (300, D) and np.array_equal(arrays.vectors, filled.read.vectors_after(0)[1])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "zeroed", "row", "id", "empty", "gone", "folder", "other"])
-def test_a_damaged_cache_changes_no_answer(filled: Library, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_cache_changes_no_answer(filled: Database, tmp_path: Path, damage: str) -> None:
     expected = [search(filled, query, 10) for query in queries()]
     path = arrays_path(filled)
     data = bytearray(path.read_bytes())
@@ -252,7 +254,7 @@ def test_a_damaged_cache_changes_no_answer(filled: Library, tmp_path: Path, dama
     if damage == "folder":
         path.mkdir()
     elif damage == "other":  # of another library with the same model
-        with Library.open(tmp_path / "other.sqlite3", create=True) as other:
+        with Database.open(tmp_path / "other.sqlite3", create=True) as other:
             fill(other, 300, seed=8)
             make_arrays(other)
             arrays_path(other).rename(path)
@@ -264,9 +266,9 @@ def test_a_damaged_cache_changes_no_answer(filled: Library, tmp_path: Path, dama
 
 
 @pytest.mark.parametrize("damage", ["truncated", "zeroed", "byte", "gone", "other"])
-def test_a_damaged_graph_changes_no_answer(filled: Library, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_graph_changes_no_answer(filled: Database, tmp_path: Path, damage: str) -> None:
     refresh(filled, graph_from=100)
-    expected = [Searcher(filled, graph_from=100, graph_after=0).search(query, 10) for query in queries()]
+    expected = [ask(Searcher(filled, graph_from=100, graph_after=0), query, 10) for query in queries()]
     path = graph_path(filled)
     data = bytearray(path.read_bytes())
     path.unlink()
@@ -277,53 +279,53 @@ def test_a_damaged_graph_changes_no_answer(filled: Library, tmp_path: Path, dama
     elif damage == "zeroed":
         data[:] = bytes(len(data))
     if damage == "other":
-        with Library.open(tmp_path / "other.sqlite3", create=True) as other:
+        with Database.open(tmp_path / "other.sqlite3", create=True) as other:
             fill(other, 300, seed=8)
             refresh(other, graph_from=100)
             graph_path(other).rename(path)
     elif damage != "gone":
         path.write_bytes(data)
-    assert [Searcher(filled, graph_from=100, graph_after=0).search(query, 10) for query in queries()] == expected
+    assert [ask(Searcher(filled, graph_from=100, graph_after=0), query, 10) for query in queries()] == expected
     refresh(filled, graph_from=100)
     assert len(load_graph(filled)) == 300
 
 
-def test_a_library_restored_from_a_copy(filled: Library, tmp_path: Path) -> None:
+def test_a_library_restored_from_a_copy(filled: Database, tmp_path: Path) -> None:
     """Its ids begin again where the copy ended: caches of the lost future must not serve."""
     filled.close()
     copy = filled.path.read_bytes()
-    with Library.open(filled.path) as library:
+    with Database.open(filled.path) as library:
         fill(library, 50, seed=1, folder="/lost")
         refresh(library, graph_from=100)
     filled.path.write_bytes(copy)
-    with Library.open(filled.path) as library:
+    with Database.open(filled.path) as library:
         fill(library, 60, seed=2, folder="/again")
         with pytest.raises(CacheError):
             load_arrays(library)
         with pytest.raises(CacheError):
             load_graph(library)
         for query in queries():
-            same(Searcher(library, graph_from=100, graph_after=0).search(query, 20), oracle(library, query, 20))
+            same(ask(Searcher(library, graph_from=100, graph_after=0), query, 20), oracle(library, query, 20))
 
 
-def test_a_searcher_survives_a_new_model(filled: Library) -> None:
+def test_a_searcher_survives_a_new_model(filled: Database) -> None:
     """Of other dimensions, too: nothing of the old caches may be looked at."""
     refresh(filled, graph_from=100)
     searcher = Searcher(filled, graph_from=100, graph_after=0)
-    searcher.search(queries()[0], 3)
-    filled.clear("other model", 2)
+    ask(searcher, queries()[0], 3)
+    filled.write.clear("other model", 2)
     query = np.array([1.0, 2.0], np.float32)
-    assert searcher.search(query, 3) == []
+    assert ask(searcher, query, 3) == []
     with filled.writing():
         for number in range(150):
             vector = np.array([1.0, number], np.float32)
-            filled.put(NewPicture(f"/n/{number}", 1, 1, b"h", vector, None))
-    same(searcher.search(query, 10), oracle(filled, query, 10))
+            filled.write.put(NewPicture(f"/n/{number}", 1, 1, b"h", vector, None))
+    same(ask(searcher, query, 10), oracle(filled, query, 10))
     with pytest.raises(CacheError):
         load_graph(filled)
 
 
-def test_a_stale_cache_is_made_anew(filled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_cache_is_made_anew(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "STALE_ROWS", 10)
     search(filled, queries()[0], 3)
     fill(filled, 29, seed=3, folder="/later")
@@ -334,7 +336,7 @@ def test_a_stale_cache_is_made_anew(filled: Library, monkeypatch: pytest.MonkeyP
     assert len(load_arrays(filled).ids) == 331
 
 
-def test_refresh_leaves_good_caches_alone(filled: Library) -> None:
+def test_refresh_leaves_good_caches_alone(filled: Database) -> None:
     refresh(filled, graph_from=100)
     before = (arrays_path(filled).stat().st_ino, graph_path(filled).stat().st_ino)
     refresh(filled, graph_from=100)
@@ -345,7 +347,7 @@ def test_refresh_leaves_good_caches_alone(filled: Library) -> None:
     assert not graph_path(filled).exists()
 
 
-def test_where_nothing_can_be_written(filled: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_written(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> object:
         raise OSError(30, "Read-only file system")
 
@@ -356,7 +358,7 @@ def test_where_nothing_can_be_written(filled: Library, monkeypatch: pytest.Monke
     assert not arrays_path(filled).exists()
 
 
-def test_leftovers_are_cleaned(filled: Library) -> None:
+def test_leftovers_are_cleaned(filled: Database) -> None:
     for ending in (".vectors.0a1b.tmp", ".graph.ff.tmp"):
         filled.path.with_name(filled.path.name + ending).touch()
     other = filled.path.with_name("mine.tmp")
@@ -365,8 +367,8 @@ def test_leftovers_are_cleaned(filled: Library) -> None:
     assert not list(filled.path.parent.glob("library.sqlite3.*.tmp")) and other.exists()
 
 
-def test_read_only_library(filled: Library) -> None:
-    with Library.open(filled.path, read_only=True) as reader:
+def test_read_only_library(filled: Database) -> None:
+    with Database.open(filled.path, read_only=True) as reader:
         same(search(reader, queries()[0], 10), oracle(filled, queries()[0], 10))
 
 
@@ -377,23 +379,25 @@ COLD = """
 import sys
 from pathlib import Path
 import numpy as np
-from index.library import Library
-from index.search.searcher import search
-with Library.open(Path(sys.argv[1]), read_only=True) as library:
-    hits = search(library, np.arange(1.0, library.dim + 1, dtype=np.float32), 20)
+from index.database.database import Database
+from index.search.query import Query
+from index.search.searcher import Searcher
+with Database.open(Path(sys.argv[1]), read_only=True) as library:
+    vector = np.arange(1.0, library.read.dim + 1, dtype=np.float32)
+    hits = Searcher(library).search(Query(vector, "words", (), library.read.identity), 20)
 print(len(hits), "torch" in sys.modules, "nmslib" in sys.modules, "PIL" in sys.modules)
 """
 
 
-def test_cold_search_of_ten_thousand(library: Library, tmp_path: Path) -> None:
+def test_cold_search_of_ten_thousand(library: Database, tmp_path: Path) -> None:
     """A new process: well below the second that a whole search by words may take, and without torch."""
     dim = 200
     library.adopt("model", dim)
     rows = np.random.default_rng(0).normal(size=(10_000, dim)).astype(np.float32)
     with library.writing():
-        library.start_run()
+        library.write.start_run()
         for number, vector in enumerate(rows):
-            library.put(NewPicture(f"/p/{number}.jpg", 1, 1, b"%d" % number, vector, "a caption"))
+            library.write.put(NewPicture(f"/p/{number}.jpg", 1, 1, b"%d" % number, vector, "a caption"))
     refresh(library)
     best = 1e9
     for _ in range(3):

@@ -58,13 +58,13 @@ for path in sorted(folder.iterdir()):
 BUILD = """
 from tests.support.pictures import FakeDescriber
 from index.build.build import build_index
-from index.library import Library
+from index.database.database import Database
 for attempt in range(2):
     model = FakeDescriber()
-    with Library.open(folder.parent / "library.sqlite3", create=True) as library:
+    with Database.open(folder.parent / "library.sqlite3", create=True) as library:
         report = build_index(library, [folder], model, threads=2)
-        paths = [dates.path for dates in library.dates_under("/")]
-        assert library.skipped() == report.skipped
+        paths = [dates.path for dates in library.read.dates_under("/")]
+        assert library.read.skipped() == report.skipped
     print(json.dumps([paths, report.skipped, report.unreadable, model.seen]), file=out)
 """
 

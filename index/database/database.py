@@ -1,0 +1,134 @@
+"""Open the one file of a library: one SQLite file, the only truth about which pictures there are, and their vectors.
+
+Readers may read while one build writes (write-ahead log). Every method raises LibraryError if the file fails.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from index.database.connection import Connection, translated
+from index.database.read import Reading
+from index.database.schema import FORMAT, READABLE
+from index.database.write import Writing
+from index.paths import default_path, shell
+from vsearch.errors import LibraryError
+
+
+class NoLibraryError(LibraryError):
+    """There is no library at a path, or an empty file."""
+
+    def __init__(self, path: Path) -> None:
+        words = [] if path == default_path().absolute() else ["--library", str(path)]
+        remedy = "make one: " + " ".join(["vsearch build-index FOLDER", *(shell(word) for word in words)])
+        super().__init__(f"there is no library at {path}", remedy)
+
+
+class Database:
+    """An open library file: `read` asks it, `write` changes it. A context manager that closes it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.read = Reading(connection)
+        self.write = Writing(connection, self.read)
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Database:
+        """Open the library at `path`; `create` makes it, and its folder, if it is not there.
+
+        Raises LibraryError if it is missing, damaged, of another format, or cannot be written (unless `read_only`).
+        """
+        path = Path(path).absolute()
+        if not path.exists():
+            if not create or read_only:
+                raise NoLibraryError(path)
+            with translated(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+        database = cls(Connection(path, read_only=read_only))
+        try:
+            database._prepare(create)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, create: bool) -> None:
+        if not self.read_only:
+            self.connection.share()
+        if create and not self.read_only and not self.read.tables():
+            self.write.make_tables()
+        tables = self.read.tables()
+        if not tables:
+            raise NoLibraryError(self.path)
+        if "meta" not in tables or "pictures" not in tables:
+            raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
+        if self.read.noted("format") not in READABLE:
+            message = f"{self.path} has format {self.read.noted('format')}, this vsearch reads format {FORMAT}"
+            raise LibraryError(message, "use the vsearch that made it, or name another file with --library")
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was closed cannot be used again."""
+        self.connection.close()
+
+    # ---- the file and its transactions, see `Connection`
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, an absolute path."""
+        return self.connection.path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written."""
+        return self.connection.read_only
+
+    def building(self) -> AbstractContextManager[None]:
+        """Hold the right to build, see `Connection.building`."""
+        return self.connection.building()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Open a transaction that writes, see `Connection.writing`."""
+        return self.connection.writing()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Open a transaction that reads, see `Connection.snapshot`."""
+        return self.connection.snapshot()
+
+    def version(self) -> tuple[int, int]:
+        """Return two numbers that change with the file, see `Connection.version`."""
+        return self.connection.version()
+
+    # ---- whose vectors it holds
+
+    def check_identity(self, identity: str) -> None:
+        """Raise LibraryError if the vectors were made by another model than that of this identity."""
+        mine = self.read.identity
+        if mine is not None and mine != identity:
+            message = f"{self.path} was made by another model ({mine[:12]}; this one is {identity[:12]})"
+            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+
+    def adopt(self, identity: str, dim: int) -> None:
+        """Write down, before the first vector, whose they are; raises LibraryError if they are another's already."""
+        self.check_identity(identity)
+        if self.read.identity is None:
+            self.write.set_model(identity, dim)
+        elif self.read.dim != dim:
+            message = f"{self.path} holds vectors of {self.read.dim} numbers, the model makes {dim}"
+            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+
+    def reindex_command(self) -> str:
+        """The shell command that embeds every folder of this library again."""
+        if self.read.folders():
+            return " ".join(shell(word) for word in ["vsearch", "reindex", *self.place_options()])
+        return " ".join(["vsearch build-index FOLDER --reindex", *(shell(word) for word in self.place_options())])
+
+    def place_options(self) -> list[str]:
+        """The options that name this library on a command line; none where it is the default one."""
+        return [] if self.path == default_path().absolute() else ["--library", str(self.path)]
