@@ -114,7 +114,7 @@ def prepare_captions(
                 _write_chunk(chunk, writer, rows, space, captions_per_image, side if raw else None, report)
             rows.finish()
             report.pictures, report.captions = writer.picture_count, len(rows.texts)
-        spool.remove()
+    spool.remove()
     return report
 
 

@@ -341,7 +341,7 @@ def test_in_order_keeps_the_order_and_does_not_run_ahead() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from training.data import captions, pictures
+from training.data import spool
 from training.data.captions import prepare_captions, read_flickr8k
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
@@ -350,6 +350,7 @@ folder, words, output = map(Path, sys.argv[1:])
 def progress(done, total):
     if done == 7:
         os.kill(os.getpid(), signal.SIGKILL)
+spool.EVERY = 3
 space = PhraseSpace.fit(WordVectors.load(words), [["a", "dog"]])
 prepare_captions(read_flickr8k(folder), output, space, 1, progress=progress)
 """
@@ -385,7 +386,7 @@ def test_a_killed_run_continues(tmp_path: Path, space: PhraseSpace, monkeypatch:
     assert not output.exists()
     seen = count_calls(monkeypatch)
     report = prepare_captions(read_flickr8k(folder), output, space, 1)
-    assert 0 < report.resumed <= 7
+    assert report.resumed == 6
     assert len(seen) == 18 - report.resumed
     assert [Path(p).name for p, _ in report.skipped] == ["train1.jpg"]
     check_rows(read(output), space)
@@ -425,9 +426,9 @@ def test_a_stopped_run_decodes_nothing_twice_and_another_one_begins_anew(
     check_rows(read(output), space)
 
 
-def test_a_record_cut_short_or_damaged_ends_what_is_there(tmp_path: Path) -> None:
+def test_a_spool_keeps_what_was_committed_and_begins_again_where_it_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    three: list[bytes | PictureError] = [b"abc", PictureError("no"), b"defg"]
+    three: list[bytes | PictureError] = [b"abc", PictureError("no"), b"defg" * 5_000]
 
     def kept(work: bytes = b"work", more: Sequence[bytes | PictureError] = ()) -> list[str]:
         with closing(Spool(path, work)) as spool:
@@ -440,13 +441,31 @@ def test_a_record_cut_short_or_damaged_ends_what_is_there(tmp_path: Path) -> Non
 
     expected = [str(c) for c in three]
     assert kept(more=three) == expected
+    assert kept() == expected
     whole = path.read_bytes()
-    for cut in (1, 4, 5, 16):  # into the last record, or all but one byte of it: 4 bytes of data, 13 of head
+    for cut in (1, 4, 5, 4096, len(whole) - 10):  # into the last picture, or all but the head of the file
         path.write_bytes(whole[:-cut])
-        assert kept() == expected[:2]
-    path.write_bytes(whole[:-1] + b"?")
-    assert kept() == expected[:2]
-    path.write_bytes(whole + bytes(100))  # zeros, as a crash of the machine may leave
+        assert kept() == []
+    path.write_bytes(whole[:4096] + bytes(4096) + whole[8192:])  # a page of zeros, as a crash of the machine may leave
+    assert kept() == []
+    path.write_bytes(whole[:-1] + b"?")  # in a picture: SQLite itself would not see it
+    assert kept() == []
+    path.write_bytes(b"work\x01\x03" + bytes(200))  # what an earlier version left
+    assert kept() == []
+    path.write_bytes(whole)
     assert kept(more=[b"more"]) == [*expected, str(b"more")]
     assert kept() == [*expected, str(b"more")]
     assert kept(b"none") == []
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_spool_has_one_run_at_a_time(tmp_path: Path) -> None:
+    with closing(Spool(tmp_path / "x", b"work")) as spool:
+        spool.add(b"abc")
+        with pytest.raises(DataError, match="another run writes"):
+            Spool(tmp_path / "x", b"work")
+        with pytest.raises(DataError, match="another run writes"):
+            Spool(tmp_path / "x", b"other")
+        assert list(spool) == [b"abc"]
+    with closing(Spool(tmp_path / "x", b"work")) as again:
+        assert again.count == 1
