@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from PIL import Image
 
+from index.page import page as page_module
 from index.page.page import THUMBNAIL, write_page
 from index.search.searcher import Hit
 from tests.support.pictures import draw, draw_folder
@@ -108,6 +109,19 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.tags].count("i") == 2  # the two bars
     assert "".join(page.text).count(EVIL) == 4  # title, heading, two captions
     assert page.all("img")[0]["alt"] == EVIL
+
+
+def test_what_looks_like_a_template_is_text(tmp_path: Path, hits: list[Hit]) -> None:
+    words = "{{ 6 * 7 }} {% for x in y %} {# no #} {{ title }}"
+    hit = Hit(hits[0].path, 0.5, words, 1, 0.5)
+    write_page(tmp_path / "page.html", words, [hit], why={1: [words]})
+    assert "".join(Page(tmp_path / "page.html").text).count(words) == 4  # title, heading, caption, reason
+
+
+def test_the_style_sheet_is_the_file(tmp_path: Path) -> None:
+    write_page(tmp_path / "page.html", "q", [])
+    sheet = Path(page_module.__file__).with_name("results.css").read_text("utf-8")
+    assert f"<style>\n{sheet}</style>" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_odd_names_lead_to_their_files(tmp_path: Path) -> None:
