@@ -44,6 +44,7 @@ from index.caches.vectors import load_arrays
 from index.database.database import Database
 from index.search.query import Query
 from index.search.searcher import Searcher
+from vsearch.files import write_json
 from vsearch.storage.modelfolder import bundled, read_config
 
 STEPS = ("fill", "exact", "graph", "hnswlib", "faiss", "cold")
@@ -89,9 +90,7 @@ class Bench:
     def write(self, step: str, **facts: Any) -> None:
         """Add to the results of a step."""
         self.found["steps"].setdefault(step, {}).update(facts)
-        fresh = self.output.with_name(self.output.name + ".partial")
-        fresh.write_text(json.dumps(self.found, indent=2) + "\n", "utf-8")
-        fresh.replace(self.output)
+        write_json(self.output, self.found)
 
     def built(self, step: str) -> bool:
         """Whether what this step builds is there: a run that was stopped goes on behind it."""

@@ -9,7 +9,6 @@ D is the length of a vector, n the pictures looked at.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -22,8 +21,7 @@ from index.caches.sealed_file import CacheError
 from index.database.database import Database
 from index.database.read import Picture
 from index.paths import absolute
-
-Progress = Callable[[int, int], None]
+from vsearch.progress import Progress
 
 # With the bundled model, of 2,000 photos of Flickr8k (224 x 224) none of 1,999,000 different pairs reach it. Of copies
 # of 300 others: JPEG quality 75 and more, all; three quarters of the size, 98 %; quality 40, 91 %; 4 % cropped, 96 %;

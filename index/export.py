@@ -17,12 +17,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from index.caches.sealed_file import replacing
 from index.database.database import Database
 from index.database.read import Picture
 from index.paths import readable
 from vsearch.distribution import install_hint
 from vsearch.errors import LibraryError, VsearchError
+from vsearch.files import replacing
 
 _ROWS = 10_000  # held in memory at a time
 
@@ -74,8 +74,8 @@ def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.floa
 def _npy(database: Database, file: Path) -> tuple[Path, ...]:
     beside = file.with_suffix(".rows.jsonl")
     with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
-        rows_path = stack.enter_context(replacing(beside))
-        vectors_path = stack.enter_context(replacing(file))
+        rows_path = stack.enter_context(replacing(beside, unique=True))
+        vectors_path = stack.enter_context(replacing(file, unique=True))
         with rows_path.open("xb") as rows, vectors_path.open("xb") as out:
             header = {"descr": "<f4", "fortran_order": False, "shape": (database.read.count(), database.read.dim)}
             np.lib.format.write_array_header_1_0(out, header)
@@ -90,7 +90,7 @@ def _npy(database: Database, file: Path) -> tuple[Path, ...]:
 
 
 def _jsonl(database: Database, file: Path) -> tuple[Path, ...]:
-    with replacing(file) as fresh:
+    with replacing(file, unique=True) as fresh:
         with fresh.open("xb") as out:
             written = _write_lines(database, out)
         _same_number(database, written)
@@ -128,7 +128,7 @@ def _parquet(database: Database, file: Path) -> tuple[Path, ...]:
     columns = [("id", pa.int64()), ("path", pa.string()), ("path_bytes", pa.binary()), ("caption", pa.string())]
     columns += [("hash", pa.string()), ("mtime_ns", pa.int64()), ("size", pa.int64())]
     schema = pa.schema([*columns, ("vector", pa.list_(pa.float32(), dim))])
-    with replacing(file) as fresh:
+    with replacing(file, unique=True) as fresh:
         written = 0
         with fresh.open("xb") as out, parquet.ParquetWriter(out, schema) as writer:
             for pictures, vectors in _blocks(database):

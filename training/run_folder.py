@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from training.data.features import key_in
 from training.recipe import Inputs, Recipe
 from vsearch.config import to_dict
 from vsearch.errors import ConfigError, DataError
+from vsearch.files import read_table, write_json
 
 RECIPE, INPUTS, FEATURES = "recipe.json", "inputs.json", "features.json"
 BLOCKS, BLOCK = 64, 2**16
@@ -41,7 +41,7 @@ def write_notes(run: Path, recipe: Recipe, inputs: Inputs, before: Recipe | None
     if inputs.features is not None:
         note_key(run, inputs.features)
     _note_files(run / INPUTS, inputs, begun(run))
-    (run / RECIPE).write_text(json.dumps(to_dict(recipe), indent=2) + "\n", "utf-8")
+    write_json(run / RECIPE, to_dict(recipe))
 
 
 def begun(run: Path) -> bool:
@@ -63,7 +63,7 @@ def _note_files(note: Path, inputs: Inputs, begun: bool) -> None:
             f"the training in {note.parent} was begun with another {option}",
             "name the same file, or another output folder",
         )
-    note.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
+    write_json(note, now)
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
@@ -100,7 +100,7 @@ def note_key(run: Path, features: Path) -> None:
             f"the training in {run} was begun on features of another encoder or preprocessing",
             "go on with those, or name another output folder",
         )
-    (run / FEATURES).write_text(json.dumps({"key": key}) + "\n", "utf-8")
+    write_json(run / FEATURES, {"key": key}, indent=None)
 
 
 def noted_key(run: Path) -> str | None:
@@ -111,10 +111,4 @@ def noted_key(run: Path) -> str | None:
 
 def read_note(path: Path) -> dict[str, Any]:
     """Read a JSON table that a training left in its folder. Raises DataError if it is missing or damaged."""
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}", "train into a new folder") from error
-    if not isinstance(table, dict):
-        raise DataError(f"{path} is damaged: it is no table", "train into a new folder")
-    return table
+    return read_table(path, DataError, "train into a new folder")

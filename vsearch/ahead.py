@@ -1,48 +1,39 @@
-"""The next batch is made while the last one is used."""
+"""Work done by threads a few items ahead of whoever consumes it, in order."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, repeat
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def prefetch(source: Iterator[T], ahead: int = 2) -> Iterator[T]:
-    """The items of `source`, in order, made by a thread that runs up to `ahead` items ahead.
+def ahead(function: Callable[[T], R], items: Iterable[T], threads: int, window: int) -> Iterator[R]:
+    """Yield `function` of every item, in order, from a pool of `threads`.
 
-    What `source` raises is raised here; leaving early stops the thread.
+    At most `window` items are taken and not yet consumed, so memory does not grow with their number. What `function`
+    raises is raised here, in its turn. Leaving early waits for the calls that run and drops the others.
     """
-    items: queue.Queue[T | BaseException | None] = queue.Queue(ahead)
-    left = threading.Event()
-
-    def put(item: T | BaseException | None) -> bool:
-        while not left.is_set():
-            try:
-                items.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def run() -> None:
-        try:
-            for item in source:
-                if not put(item):
-                    return
-            put(None)
-        except BaseException as error:  # handed over to the reader, whatever it is
-            put(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    rest = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
+    waiting: deque[Future[R]] = deque()
     try:
-        while (item := items.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        waiting.extend(pool.submit(function, item) for item in islice(rest, window))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
     finally:
-        left.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)
+
+
+def prefetch(source: Iterator[T], count: int = 2) -> Iterator[T]:
+    """Yield the items of `source`, in order; a thread makes up to `count` of them ahead of the one consumed."""
+    end = object()
+    for item in ahead(lambda _: next(source, end), repeat(None), 1, count + 1):
+        if item is end:
+            return
+        yield item  # type: ignore[misc]

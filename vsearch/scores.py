@@ -6,7 +6,6 @@ identity, as no vector depends on it. Shapes: n pictures, D word-vector size.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.config import from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
+from vsearch.files import load_json, write_json
 
 Kind = Literal["words", "picture"]  # what is searched by; words and a picture together rank as words do
 Curve = tuple[float, float]  # slope and offset
@@ -47,7 +47,7 @@ class Scores:
         """
         path = folder / FILE
         try:
-            return from_dict(cls, json.loads(path.read_text("utf-8")))
+            return from_dict(cls, load_json(path))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, ConfigError) as error:
@@ -56,9 +56,7 @@ class Scores:
 
     def save(self, folder: Path) -> None:
         """Write ranking.json into the model folder."""
-        part = folder / (FILE + ".partial")
-        part.write_text(json.dumps(to_dict(self), indent=2) + "\n", "utf-8")
-        part.replace(folder / FILE)
+        write_json(folder / FILE, to_dict(self))
 
     def weight(self, kind: Kind) -> float:
         """Return how much captions count for such a query: nothing if it is only a picture."""

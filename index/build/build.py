@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build.read import Job, Prepared, Reader, ahead
+from index.build.read import Job, Prepared, Reader
 from index.build.scan import Found, Scan, scan
 from index.caches.refresh import GRAPH_FROM, refresh
 from index.caches.sealed_file import clean
@@ -25,10 +25,10 @@ from index.database.database import Database
 from index.database.read import Dates, Picture
 from index.database.write import NewPicture
 from index.model import Describer
+from vsearch.ahead import ahead
 from vsearch.errors import VsearchError
 from vsearch.image.decode import VERSION
-
-Progress = Callable[[int, int], None]
+from vsearch.progress import Progress
 
 _AHEAD = 3  # batches prepared before the network asks for them
 _ROWS = 500  # removed in one transaction

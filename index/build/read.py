@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,18 +86,3 @@ class Reader:
     def _twins(self, digest: bytes) -> list[Picture]:
         with self._lock:
             return self._database.read.by_hash(digest)
-
-
-def ahead(work: Callable[[Job], Prepared], jobs: Sequence[Job], threads: int, window: int) -> Iterator[Prepared]:
-    """`map` over a pool of threads, in order, never more than `window` results ahead of the one asked for."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[Prepared]] = deque()
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) >= window:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

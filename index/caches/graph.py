@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.caches.sealed_file import CacheError, checksum, footer, prove, replacing, seal
+from index.caches.sealed_file import CacheError, checksum, footer, prove, seal
+from vsearch.files import replacing
 
 SPACE = "cosinesimil"  # ranks as angulardist does, 1.5 times as fast
 LINKS = 16  # neighbours of a point per layer (M)
@@ -101,7 +102,7 @@ class Graph:
         """Write the graph under this name, whole or not at all; only a graph that was just built can be saved."""
         if not self._fresh:
             raise ValueError("a graph that was loaded cannot be saved again")
-        with replacing(path) as fresh_path:
+        with replacing(path, unique=True) as fresh_path:
             with _quiet():
                 self._index.saveIndex(os.fsencode(fresh_path), save_data=False)
             with fresh_path.open("r+b") as file:

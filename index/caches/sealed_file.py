@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from vsearch.files import replacing
 
 MAGIC = b"vsearch1"
 _TAIL = struct.Struct("<Q8s")
@@ -27,17 +28,6 @@ _TICK = 0.1  # seconds; a file may change twice within one tick of its clock, an
 
 class CacheError(Exception):
     """A cache file is missing, damaged, or of something else. Never leaves `index`."""
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new name beside `path`; what was written there takes the place of `path` at the end, or vanishes on errors."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        yield fresh
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def clean(library: Path) -> None:
@@ -103,7 +93,7 @@ def prove(path: Path, file: BinaryIO, table: Mapping[str, Any], *, again: bool =
     if checksum(file, size) != table.get("crc"):
         raise CacheError("damaged")
     if settled and size >= PROOF_FROM and _mark(file, table) == mark:
-        with contextlib.suppress(OSError), replacing(note) as fresh:
+        with contextlib.suppress(OSError), replacing(note, unique=True) as fresh:
             fresh.write_text(json.dumps(mark), "utf-8")
 
 

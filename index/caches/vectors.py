@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from index.caches.sealed_file import CacheError, footer, prove, replacing, seal
+from index.caches.sealed_file import CacheError, footer, prove, seal
 from index.database.connection import beside
 from index.database.database import Database
+from vsearch.files import replacing
 
 _ROWS = 20_000  # read from the library at a time
 
@@ -69,7 +70,7 @@ def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
     """Make the array anew from the library and keep it beside it, or only in memory where nothing can be written."""
     with database.snapshot():
         try:
-            with replacing(arrays_path(database, weight)) as fresh, fresh.open("xb") as file:
+            with replacing(arrays_path(database, weight), unique=True) as fresh, fresh.open("xb") as file:
                 _write(database, file, weight)
             return load_arrays(database, weight)
         except (OSError, CacheError):

@@ -14,10 +14,10 @@ from urllib.parse import quote_from_bytes
 
 from PIL import Image
 
-from index.caches.sealed_file import replacing
 from index.paths import readable
 from index.search.searcher import Hit
 from vsearch.errors import PictureError, VsearchError
+from vsearch.files import replacing
 from vsearch.image.decode import decode
 
 THUMBNAIL = 480  # pixels on the longer side: sharp on dense screens, about 30 KB
@@ -119,5 +119,5 @@ def _write(file: Path, text: str) -> None:
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
         return
-    with replacing(target) as fresh:
+    with replacing(target, unique=True) as fresh:
         fresh.write_text(text, encoding="utf-8")

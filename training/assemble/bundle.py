@@ -34,13 +34,13 @@ from vsearch.device import resolve
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.build import build
 from vsearch.networks.encoder import Encoder
+from vsearch.progress import Progress
 from vsearch.scores import FILE as RANKING
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
 
 PARTS = ("encoder", "devise", "decoder")  # recipes of their own, which overrides such as "devise.loop.lr" reach
-Progress = Callable[[int, int], None]
 STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devise", "decoder", "join", "ranking")
 
 

@@ -17,6 +17,7 @@ from training.data.prepared import open_prepared
 from training.data.word_table import WordTable, read_words
 from training.data.words import InputRows, write_rows
 from vsearch.errors import DataError
+from vsearch.files import replacing
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 
@@ -41,9 +42,8 @@ def tuned_space(
     _check(table, space.vectors, data, source)
     state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in weights.items()}
     output.mkdir(parents=True, exist_ok=True)
-    partial = output / "words.bin.partial"
-    write_rows(binary, partial, _moved(table, state, InputRows(binary)), quantise=quantise)
-    partial.replace(output / "words.bin")
+    with replacing(output / "words.bin") as fresh:
+        write_rows(binary, fresh, _moved(table, state, InputRows(binary)), quantise=quantise)
     idf = space.idf | _weights(table, state["log_factor"])
     tuned = PhraseSpace(WordVectors.load(output / "words.bin"), idf, space.default_idf, state["mean"])
     tuned.save(output)

@@ -23,11 +23,11 @@ from training.data.prepared import SPLITS, PreparedWriter
 from training.data.spool import Spool
 from training.data.word_table import write_words
 from vsearch.errors import DataError, PictureError, QueryError
+from vsearch.progress import Progress
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
 from vsearch.text.vocab import Vocabulary
 
-Progress = Callable[[int, int], None]
 Target = tuple[list[str], NDArray[np.float32]]  # a tokenised caption and its phrase vector (D,)
 AT_ONCE = 64  # pictures written in one go
 

@@ -13,7 +13,7 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,11 @@ from training.data.pictures import in_order
 from training.data.prepared import PreparedWriter
 from vsearch.errors import DataError, PictureError
 from vsearch.image.decode import decode as decode_file
+from vsearch.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Progress = Callable[[int, int], None]
 TEACHER_SIDE = 224
 
 

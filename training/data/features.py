@@ -8,7 +8,6 @@ Files of any other network with `name`, `pool` and `grid` serve as well; they ha
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,13 +25,13 @@ from training.data.prepared import Stored, read_stored, to_picture
 from vsearch.config import PreprocessConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
+from vsearch.files import replacing
 from vsearch.image.pixels import to_pixels
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.memory import keep_memory
 from vsearch.networks.fast.openvino import compiled, quick_encoder, usable
+from vsearch.progress import Progress
 from vsearch.storage.modelfolder import stored
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,11 @@ def write_features(
     are crops of seven eighths of both sides at a corner, mirrored at every other view.
 
     Raises DataError where `prepared` is no prepared file."""
-    partial = output.with_name(output.name + ".partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     if device.type == "cpu":
         keep_memory()
-    with _opened(prepared, ("pictures/name",)) as pictures, h5py.File(partial, "w") as file:
+    opened = _opened(prepared, ("pictures/name",))
+    with opened as pictures, replacing(output) as fresh, h5py.File(fresh, "w") as file:
         file["name"] = pictures["pictures/name"][:]
         total = len(file["name"])
         file.attrs["key"] = network.key
@@ -117,7 +116,6 @@ def write_features(
             if progress:
                 progress(start, total)
         file.attrs["complete"] = True
-    os.replace(partial, output)
 
 
 @torch.inference_mode()

@@ -24,11 +24,11 @@ from training.data.sources.entries import Classes, Entry, Labelled
 from training.data.sources.json_file import read_json
 from training.data.word_table import write_words
 from vsearch.errors import DataError, PictureError
+from vsearch.progress import Progress
 from vsearch.text.nouns import noun_vectors
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
 
-Progress = Callable[[int, int], None]
 AT_ONCE = 256  # pictures written in one go
 MOST = 32_767  # classes; int16
 

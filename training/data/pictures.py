@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from vsearch.ahead import ahead
 from vsearch.errors import PictureError
 from vsearch.image.decode import decode
 from vsearch.image.pixels import to_pixels
@@ -43,16 +41,16 @@ def raw_picture(path: Path, side: int) -> bytes:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R | PictureError]]:
-    """Every item, in order, with what `function` makes of it in threads, or the PictureError that it raised.
+    """Yield every item, in order, with what `function` makes of it in threads, or the PictureError that it raised.
 
     Only a few results wait at any moment, so memory does not grow with the number of items.
     """
+
+    def attempt(item: T) -> tuple[T, R | PictureError]:
+        try:
+            return item, function(item)
+        except PictureError as error:
+            return item, error
+
     threads = os.cpu_count() or 1
-    rest, waiting = iter(items), deque[tuple[T, Future[R]]]()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting.extend((item, pool.submit(function, item)) for item in islice(rest, 4 * threads))
-        while waiting:
-            item, found = waiting.popleft()
-            waiting.extend((item, pool.submit(function, item)) for item in islice(rest, 1))
-            error = found.exception()
-            yield item, error if isinstance(error, PictureError) else found.result()
+    return ahead(attempt, items, threads, 4 * threads)

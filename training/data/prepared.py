@@ -23,8 +23,8 @@ Layout (I pictures, M captions, L caption length with start and end, D word-vect
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vsearch.errors import DataError
+from vsearch.files import replacing
 from vsearch.image.decode import decode_bytes
 from vsearch.image.pixels import to_pixels
 
@@ -56,9 +57,9 @@ class PreparedWriter:
 
         self.path = path
         self.picture_count = 0
-        self._partial = path.with_name(path.name + ".partial")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._h5 = h5py.File(self._partial, "w")
+        self._stack = ExitStack()
+        self._h5 = h5py.File(self._stack.enter_context(replacing(path)), "w")
         self._h5.attrs.update({"kind": kind, "version": VERSION, **attrs})
         group = self._h5.create_group("pictures")
         group.create_dataset("name", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(1 << 12,))
@@ -112,8 +113,7 @@ class PreparedWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._h5.close()
-        if kind is None:
-            os.replace(self._partial, self.path)
+        self._stack.__exit__(kind, error, tb)
 
 
 def open_prepared(path: Path, kind: str) -> h5py.File:

@@ -5,7 +5,7 @@ Shapes: I pictures, M captions, D word-vector size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +28,9 @@ from vsearch.errors import DataError
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.joint import JointModel
+from vsearch.progress import Progress
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shapes: I pictures, N cells, C channels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from vsearch.captions.rerank import Agreement
 from vsearch.config import DecoderConfig, from_dict
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
+from vsearch.files import load_json
 from vsearch.metrics.caption import bleu, cider, rouge_l
 from vsearch.networks.decoders import Decoder, build_decoder, quick
+from vsearch.progress import Progress
 from vsearch.text.vocab import Vocabulary
 
 Texts = list[list[str]]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def load_decoder(run: Path, channels: int, vocabulary: int) -> Decoder:
     Raises DataError where the folder holds none, or it is for other cells or another vocabulary.
     """
     try:
-        table = json.loads((run / RECIPE).read_text("utf-8"))
+        table = load_json(run / RECIPE)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the recipe in {run}: {error}", "name the output folder of a training") from error
     if table.get("decoder") is None:

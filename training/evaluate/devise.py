@@ -7,7 +7,7 @@ S seen classes, C channels, D word-vector size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -29,12 +29,12 @@ from vsearch.errors import ConfigError, DataError, QueryError
 from vsearch.metrics.hierarchy import distances, hierarchical_precision, read_hierarchy, wordnet_parents
 from vsearch.metrics.retrieval import hit_at
 from vsearch.networks.joint import JointModel
+from vsearch.progress import Progress
 from vsearch.text.phrase import PhraseSpace, parse
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Table = dict[str, float | None]  # None: the model cannot do that
-Progress = Callable[[int, int], None]
 HITS = (1, 2, 5, 10)
 PRECISIONS = (2, 5, 10)
 NEAREST = 10  # pictures of a search by a word

@@ -16,11 +16,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate.captions import Progress, Split, describe
+from training.evaluate.captions import Split, describe
 from vsearch.captions.rerank import in_space
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.networks.joint import JointModel
+from vsearch.progress import Progress
 from vsearch.scores import Curve, Kind, Scores, mix
 from vsearch.text.phrase import PhraseSpace, Term
 

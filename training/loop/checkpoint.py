@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vsearch.errors import DataError
+from vsearch.files import replacing
 
 T = TypeVar("T")
 BEST = "best.safetensors"
@@ -33,9 +33,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], **metadata: str) -> None:
     """Write a safetensors file; it takes its name only when complete."""
     from safetensors.torch import save_file
 
-    partial = path.with_name(path.name + ".partial")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial, metadata or None)
-    os.replace(partial, path)
+    with replacing(path) as fresh:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, fresh, metadata or None)
 
 
 def load(

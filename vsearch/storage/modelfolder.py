@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from vsearch.captions.rerank import in_folder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
+from vsearch.files import read_json, replacing, sha256, write_bytes, write_json
 from vsearch.scores import FILE as RANKING
 from vsearch.storage.codes import coded, decoded, is_coded
 from vsearch.text.vocab import Vocabulary
@@ -46,12 +46,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     check_folder(folder)
     path = folder / CONFIG
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}", "copy or download the model again") from None
+    missing = ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved")
+    table = read_json(path, ModelError, "copy or download the model again", missing=missing)
     if isinstance(table, dict) and table.get("format", PLAIN) not in (PLAIN, CODED):
         known = f"{PLAIN} and {CODED}"
         raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
@@ -89,8 +85,8 @@ def save(
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
     (folder / RANKING).unlink(missing_ok=True)
-    write(folder / WEIGHTS, to_bytes(state))
-    write(folder / CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+    write_bytes(folder / WEIGHTS, to_bytes(state))
+    write_json(folder / CONFIG, to_dict(config))
     return config
 
 
@@ -162,19 +158,9 @@ def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
         raise ModelError("a model without a DeViSE head has no use for word vectors", "save it without them")
     target = folder / f"words{words.suffix}"
     if words.resolve() != target.resolve():
-        partial = target.with_name(target.name + ".partial")
-        shutil.copyfile(words, partial)
-        os.replace(partial, target)
-    with target.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return WordsConfig(target.name, digest, config.devise.dim)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file that takes its name only when complete."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+        with replacing(target) as fresh:
+            shutil.copyfile(words, fresh)
+    return WordsConfig(target.name, sha256(target), config.devise.dim)
 
 
 def check_folder(folder: Path) -> None:

@@ -7,7 +7,6 @@ right for words taken away (w_i < 0).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ import numpy as np
 
 from vsearch.config import WordsConfig, from_dict
 from vsearch.errors import ModelError, QueryError
+from vsearch.files import read_table, write_json
 from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats, WordVectors
 
@@ -83,13 +83,13 @@ class PhraseSpace:
         ModelError, or WordsError for the vectors, when one is missing or damaged.
         """
         alone = (folder / WordsConfig.file).is_file() and not (folder / "config.json").exists()
-        config = {} if alone else _read_json(folder / "config.json").get("words")
+        config = {} if alone else _read_table(folder / "config.json").get("words")
         if config is None:
             raise ModelError(f"the model in {folder} has no words", "choose a model that was trained with word vectors")
         words = from_dict(WordsConfig, config, "words")
         if Path(words.file).name != words.file:
             raise ModelError(f"the words of the model in {folder} lie outside it: {words.file}")
-        table = _read_json(folder / "phrase.json")
+        table = _read_table(folder / "phrase.json")
         try:
             idf = {str(word): float(value) for word, value in table["idf"].items()}
             default, mean = float(table["default_idf"]), np.array(table["mean"], np.float32)
@@ -102,10 +102,8 @@ class PhraseSpace:
     def save(self, folder: Path) -> None:
         """Write phrase.json into `folder`: {"idf": {word: weight}, "default_idf": weight, "mean": [D values]}."""
         mean = [float(f"{value:.8g}") for value in self.mean]
-        text = json.dumps({"idf": self.idf, "default_idf": self.default_idf, "mean": mean}, ensure_ascii=False)
-        part = folder / "phrase.json.part"
-        part.write_text(text + "\n", encoding="utf-8")
-        part.replace(folder / "phrase.json")
+        table = {"idf": self.idf, "default_idf": self.default_idf, "mean": mean}
+        write_json(folder / "phrase.json", table, indent=None)
 
     def vector(self, tokens: Sequence[str]) -> Floats:
         """The unit vector (D,) float32 of one tokenised phrase; QueryError when none of its words has a vector."""
@@ -231,13 +229,6 @@ def _weight(part: re.Match[str]) -> float:
     return value
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} is not a model folder: {path.name} is missing") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from None
-    if not isinstance(table, dict):
-        raise ModelError(f"{path} is damaged: it is no table")
-    return table
+def _read_table(path: Path) -> dict[str, Any]:
+    missing = ModelError(f"{path.parent} is not a model folder: {path.name} is missing")
+    return read_table(path, ModelError, missing=missing)

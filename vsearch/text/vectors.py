@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch import files
 from vsearch.errors import WordsError
 from vsearch.text.fasttext_file import read_layout
 from vsearch.text.tokenise import tokenise
@@ -128,10 +128,9 @@ class WordVectors:
 
 
 def checksum(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal; WordsError when it cannot be read."""
+    """Return the sha256 of a file, in hexadecimal. Raises WordsError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.sha256(path)
     except OSError as error:
         raise WordsError(f"cannot read the word vectors {path}: {error.strerror}") from None
 

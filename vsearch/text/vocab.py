@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vsearch.errors import ConfigError, ModelError
+from vsearch.files import read_json, write_json
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNK = range(len(SPECIALS))
@@ -66,15 +66,12 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write the words, without the specials, as a JSON list."""
-        path.write_text(json.dumps(self.words, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        write_json(path, self.words, indent=0)
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote; ModelError when the file is missing or is no list of different words."""
-        try:
-            words = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the vocabulary {path}: {error}") from None
+        """Read what `save` wrote. Raises ModelError if the file is missing or is no list of different words."""
+        words = read_json(path, ModelError, what="the vocabulary ")
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ModelError(f"the vocabulary {path} is not a list of words")
         try:

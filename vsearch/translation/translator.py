@@ -13,13 +13,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.config import TranslatorConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
+from vsearch.files import read_json, write_bytes, write_json
 from vsearch.storage import modelfolder
 from vsearch.translation.language import Language
 
@@ -85,8 +86,8 @@ class Translator:
         config = dataclasses.replace(config, identity=modelfolder.digest(state, _settings(config)))
         self.source.save(folder, "source")
         self.target.save(folder, "target")
-        modelfolder.write(folder / modelfolder.WEIGHTS, to_bytes(state))
-        modelfolder.write(folder / modelfolder.CONFIG, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+        write_bytes(folder / modelfolder.WEIGHTS, to_bytes(state))
+        write_json(folder / modelfolder.CONFIG, to_dict(config))
         return config
 
     def translate(self, texts: Sequence[str], beam: int | None = None) -> list[Translation]:
@@ -153,12 +154,8 @@ def read_config(folder: Path) -> TranslatorConfig:
     """
     modelfolder.check_folder(folder)
     path = folder / modelfolder.CONFIG
-    try:
-        table: Any = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"no {path.name} in {folder}", "name the folder of a translator") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {error}", "copy or make the model again") from None
+    missing = ModelError(f"no {path.name} in {folder}", "name the folder of a translator")
+    table = read_json(path, ModelError, "copy or make the model again", missing=missing)
     if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
         raise ModelError(f"{folder} holds no translator", "name one that `vsearch assemble-translator` wrote")
     if table.get("format", FORMAT) != FORMAT:

@@ -19,7 +19,6 @@ from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
 from training.loop.task import Group, Loss, Progress, Stopped
-from vsearch.ahead import prefetch
 from vsearch.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -358,30 +357,3 @@ def test_damaged_and_foreign_checkpoints_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="not a readable checkpoint"):
         checkpoint.load(path, Line().module)
-
-
-def test_prefetch_keeps_order_and_hands_over_errors() -> None:
-    assert list(prefetch(iter(range(20)))) == list(range(20))
-
-    def broken() -> Iterator[int]:
-        yield 1
-        raise KeyError("lost")
-
-    items = prefetch(broken())
-    assert next(items) == 1
-    with pytest.raises(KeyError, match="lost"):
-        next(items)
-
-
-def test_prefetch_stops_its_source_when_left_early() -> None:
-    made = []
-
-    def source() -> Iterator[int]:
-        for i in range(1000):
-            made.append(i)
-            yield i
-
-    items = prefetch(source(), ahead=2)
-    next(items)
-    items.close()  # type: ignore[attr-defined]
-    assert len(made) <= 5

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vsearch.errors import DataError
+from vsearch.files import load_json
 
 T = TypeVar("T")
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises DataError where it is missing or no JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return load_json(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "check the data set's folder") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}", "copy the file anew") from error
 
 

@@ -1,0 +1,78 @@
+"""Files: replaced in one step, identified by their sha256, and JSON that is read or refused."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vsearch.errors import VsearchError
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
+    """Yield a path next to `path`; what is written there takes its place in one step, or is removed on an error.
+
+    It is called NAME.partial or, for files that several processes may write at once, by a `unique` NAME.<random>.tmp.
+    """
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp" if unique else f"{path.name}.partial")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that takes its name only when it is complete."""
+    with replacing(path) as fresh:
+        fresh.write_bytes(data)
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write `value` as JSON in UTF-8 with a line end; the file takes its name only when it is complete."""
+    write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_json(path: Path) -> Any:
+    """Return the content of a JSON file. Raises OSError if it cannot be read, ValueError if it is no JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+
+
+def read_json(
+    path: Path, kind: type[VsearchError], remedy: str = "", *, what: str = "", missing: VsearchError | None = None
+) -> Any:
+    """Return the content of a JSON file.
+
+    Raises `missing`, if given, where there is no such file; an error of `kind` if it cannot be read or is no JSON,
+    which names the file as `what` it is.
+    """
+    try:
+        return load_json(path)
+    except (OSError, ValueError) as error:
+        if missing is not None and isinstance(error, FileNotFoundError):
+            raise missing from None
+        raise kind(f"cannot read {what}{path}: {error}", remedy) from None
+
+
+def read_table(
+    path: Path, kind: type[VsearchError], remedy: str = "", *, missing: VsearchError | None = None
+) -> dict[str, Any]:
+    """Return the table that a JSON file holds. Raises as `read_json`, and an error of `kind` if it is no table."""
+    table = read_json(path, kind, remedy, missing=missing)
+    if not isinstance(table, dict):
+        raise kind(f"{path} is damaged: it is no table", remedy)
+    return table
