@@ -155,7 +155,7 @@ def costs(encoders: dict[Candidate, Encoder], repeats: int, batch: int = 32) -> 
         for candidate, model in models.items():
             pixels = torch.randint(0, 256, (batch, candidate.side, candidate.side, 3), dtype=torch.uint8)
             started = time.perf_counter()
-            model.describe(pixels.permute(0, 3, 1, 2))
+            model.describe(pixels)
             found[candidate].append((time.perf_counter() - started) / batch * 1e3)
     return {candidate: statistics.median(times[1:]) for candidate, times in found.items()}
 

@@ -62,7 +62,7 @@ def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, i
 
 def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
     """Pictures per second through the network alone."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    images = torch.from_numpy(pixels)
     started = time.perf_counter()
     for at in range(0, len(images), batch):
         part = images[at : at + batch]

@@ -131,7 +131,7 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
 
     ov, preprocess = openvino(), network.preprocess
     images = normalise(sample, preprocess).contiguous()
-    model = ov.convert_model(network, example_input=images, input=[ov.PartialShape([-1, *sample.shape[1:]])])
+    model = ov.convert_model(network, example_input=images, input=[ov.PartialShape([-1, *images.shape[1:]])])
     parts = [normalise(part, preprocess).contiguous().numpy() for part in torch.split(calibration, 1)]
     model = nncf.quantize(model, nncf.Dataset(parts))
     run = on_processor(model, precision)
@@ -203,7 +203,7 @@ def pictures(model: JointModel, file: Path, split: str, most: int | None = None)
     rows = read_split(file, split).rows[:most]
     with open_prepared(file, "captions") as opened:
         pixels = read_pixels(opened, rows, model.config.preprocess.side)
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return torch.from_numpy(pixels)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -223,7 +223,7 @@ def main(given: Sequence[str] | None = None) -> None:
     joint.COMPILE_AFTER = sys.maxsize  # what it would run then is a way of its own
     side = model.config.preprocess.side
     if a.data is None:
-        images = torch.randint(0, 256, (a.batch * 2, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        images = torch.randint(0, 256, (a.batch * 2, side, side, 3), dtype=torch.uint8)
         calibration = None
     else:
         images, calibration = pictures(model, a.data, a.split), pictures(model, a.data, "train", CALIBRATION)

@@ -255,7 +255,7 @@ class Model:
     ) -> Description:
         import torch
 
-        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (B, 3, S, S)
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
         return self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
 
     def _caption(self, found: search.Caption) -> Caption:

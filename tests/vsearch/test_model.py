@@ -175,4 +175,4 @@ def test_weights_are_read_at_the_first_photo(photos: Path, tmp_path: Path) -> No
 
 
 def _images(model: Model, file: Path) -> torch.Tensor:
-    return torch.from_numpy(model.pixels(file)).permute(2, 0, 1)[None]
+    return torch.from_numpy(model.pixels(file))[None]

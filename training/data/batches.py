@@ -54,4 +54,4 @@ def whole(data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig) -> I
     with open_prepared(data, "captions") as file:
         for start in range(0, len(rows), batch):
             pixels = read_pixels(file, rows[start : start + batch].tolist(), preprocess.side)
-            yield normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2), preprocess)
+            yield normalise(torch.from_numpy(pixels), preprocess)

@@ -58,7 +58,7 @@ def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
 
 @dataclass(frozen=True)
 class Network:
-    """What features are made with: uint8 pictures (B, 3, S, S) -> grid (B, N, C) and pool (B, C); S is `side`."""
+    """What features are made with: uint8 pictures (B, S, S, 3) -> grid (B, N, C) and pool (B, C); S is `side`."""
 
     see: Callable[[Tensor], tuple[Tensor, Tensor]]
     side: int
@@ -82,7 +82,7 @@ def teacher_network(folder: Path, device: torch.device) -> Network:
         digest.update(path.name.encode() + path.read_bytes())
 
     def see(images: Tensor) -> tuple[Tensor, Tensor]:
-        out = teacher(images.contiguous(memory_format=torch.channels_last))
+        out = teacher(images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))  # (B, 3, S, S)
         cells = out["grid"] if "grid" in out else out["pool"][:, :, None]
         return cells.flatten(2).transpose(1, 2), out["pool"]
 
@@ -121,7 +121,7 @@ def write_features(
 @torch.inference_mode()
 def _encode(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor]:
     with autocast(device):
-        grid, pool = network.see(torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2))
+        grid, pool = network.see(torch.from_numpy(pixels).to(device))
     return grid.half().cpu(), pool.half().cpu()
 
 

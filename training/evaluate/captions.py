@@ -74,7 +74,7 @@ def describe(
     for start in range(0, len(split.rows), batch):
         with open_prepared(split.file, "captions") as file:
             pixels = read_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
-        out = model.describe(torch.from_numpy(pixels).permute(0, 3, 1, 2), captions=captions, beam=beam)
+        out = model.describe(torch.from_numpy(pixels), captions=captions, beam=beam)
         vectors.append(out.vectors)
         found += [best[0] for best in out.captions or []]
         if progress:

@@ -218,7 +218,7 @@ def _described(
     with open_prepared(data, "labels") as file:
         for start in range(0, len(rows), batch):
             pixels = read_pixels(file, rows[start : start + batch].tolist(), model.config.preprocess.side)
-            yield model.describe(torch.from_numpy(pixels).permute(0, 3, 1, 2), captions=False).vectors
+            yield model.describe(torch.from_numpy(pixels), captions=False).vectors
             if progress:
                 progress(start + len(pixels), len(rows))
 

@@ -45,16 +45,17 @@ def to_pixels(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 
 def normalise(pixels: Tensor, config: PreprocessConfig) -> Tensor:
-    """uint8 (B, 3, S, S), 0 to 255 -> float32 (B, 3, S, S): scaled to 0..1, less the mean, over the deviation.
+    """Turn pixels uint8 (B, S, S, 3), as they lie in memory, into what networks take: float32 (B, 3, S, S).
 
-    Runs where `pixels` are. Raises ValueError for another dtype or shape.
+    Scaled to 0..1, less the mean, over the deviation, on the device of `pixels`; in memory the channels stay last.
+    Raises ValueError for another dtype or shape.
     """
     import torch
 
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise ValueError(f"normalise takes uint8 (B, 3, S, S), not {pixels.dtype} {tuple(pixels.shape)}")
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        raise ValueError(f"normalise takes uint8 (B, S, S, 3), not {pixels.dtype} {tuple(pixels.shape)}")
     scale = [1.0 / (255.0 * deviation) for deviation in config.std]
     shift = [-mean / deviation for mean, deviation in zip(config.mean, config.std, strict=True)]
     factor = torch.tensor(scale, device=pixels.device).view(1, 3, 1, 1)
     offset = torch.tensor(shift, device=pixels.device).view(1, 3, 1, 1)
-    return pixels.to(torch.float32) * factor + offset  # (B, 3, S, S)
+    return pixels.permute(0, 3, 1, 2).to(torch.float32) * factor + offset  # (B, 3, S, S)

@@ -57,7 +57,7 @@ class JointModel(nn.Module):
         self._seen = 0  # pictures, through what `_fast` holds
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels (B, 3, S, S) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
+        """uint8 pixels (B, S, S, 3) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
 
         Raises ValueError where the model has no DeViSE head.
         """
@@ -75,7 +75,7 @@ class JointModel(nn.Module):
         n_best: int = 1,
         block_repeats: bool | None = None,
     ) -> Description:
-        """One pass of the encoder over uint8 pixels (B, 3, S, S) for both heads, the quick way; any device.
+        """One pass of the encoder over uint8 pixels (B, S, S, 3) for both heads, the quick way; any device.
 
         On a processor that multiplies bfloat16 the encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures,
         where that is installed.

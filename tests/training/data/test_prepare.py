@@ -191,7 +191,7 @@ def test_features_match_the_encoder_row_by_row_and_other_encoders_are_refused(
     from vsearch.image.pixels import normalise
 
     for row in (0, 8):  # features of the reversed names, against the encoder on that one picture
-        pixels = torch.from_numpy(cut(encoded[8 - row], 32, 2)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(cut(encoded[8 - row], 32, 2))
         with torch.inference_mode():
             pool = encoder(normalise(pixels, preprocess))[1].numpy()
         cosine = (

@@ -59,7 +59,7 @@ def test_captions_without_a_known_word_lie_nowhere() -> None:
 
 def test_a_model_lets_its_head_have_a_say() -> None:
     model = modelfolder.load(model_folder(), "cpu")
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 3, 64, 64), np.uint8))
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8))
     plain = model.describe(pixels, beam=4, n_best=4)
     assert plain.captions is not None
     model.set_agreement(1000.0)  # the head alone decides

@@ -49,7 +49,7 @@ def test_only_rgb() -> None:
 def test_normalise_by_hand() -> None:
     torch = pytest.importorskip("torch")
     config = PreprocessConfig(side=4, mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
-    pixels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    pixels = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
     pixels[1] = 255
     out = normalise(pixels, config)
     assert (out.dtype, out.shape) == (torch.float32, (2, 3, 4, 4))
@@ -61,9 +61,9 @@ def test_normalise_by_hand() -> None:
 def test_normalise_refuses_what_is_scaled_already() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="uint8"):
-        normalise(torch.zeros(1, 3, 4, 4), PreprocessConfig())
+        normalise(torch.zeros(1, 4, 4, 3), PreprocessConfig())
     with pytest.raises(ValueError, match="uint8"):
-        normalise(torch.zeros(3, 4, 4, dtype=torch.uint8), PreprocessConfig())
+        normalise(torch.zeros(4, 4, 3, dtype=torch.uint8), PreprocessConfig())
 
 
 def test_a_large_jpeg_is_decoded_no_finer_than_needed(tmp_path: Path) -> None:

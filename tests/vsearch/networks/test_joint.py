@@ -42,7 +42,7 @@ def pixels(count: int = 6) -> Tensor:
     """Pictures that differ in more than noise."""
     generator = torch.Generator().manual_seed(2)
     colours = torch.randint(0, 256, (count, 3, 2, 2), generator=generator).float()
-    return torch.nn.functional.interpolate(colours, 64, mode="bilinear").to(torch.uint8)
+    return torch.nn.functional.interpolate(colours, 64, mode="bilinear").permute(0, 2, 3, 1).to(torch.uint8)
 
 
 @pytest.fixture

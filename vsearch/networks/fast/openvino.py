@@ -21,7 +21,7 @@ from vsearch.image.pixels import normalise
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.batchnorm import folded
 
-See = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, 3, S, S) -> grid (B, N, C), pool (B, C)
+See = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, S, S, 3) -> grid (B, N, C), pool (B, C)
 
 
 def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> See:
@@ -63,7 +63,7 @@ def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "b
 
     def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
         some = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])  # it refuses none
-        found = run(some.permute(0, 2, 3, 1).contiguous().numpy())
+        found = run(some.contiguous().numpy())
         grid, pool = (torch.from_numpy(found[n])[: len(pixels)] for n in (0, 1))
         return grid, pool
 
@@ -86,12 +86,12 @@ def openvino() -> ModuleType:
 
 
 class _Network(nn.Module):
-    """uint8 pictures (B, S, S, 3), as they lie in memory, -> grid (B, N, C) and pool (B, C) float32."""
+    """uint8 pictures (B, S, S, 3) -> grid (B, N, C) and pool (B, C) float32."""
 
     def __init__(self, encoder: Encoder, preprocess: PreprocessConfig) -> None:
         super().__init__()
         self.encoder, self.preprocess = folded(encoder).float().cpu(), preprocess
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        grid, pool = self.encoder(normalise(pixels.permute(0, 3, 1, 2), self.preprocess))
+        grid, pool = self.encoder(normalise(pixels, self.preprocess))
         return grid, pool
