@@ -28,7 +28,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 def _below(group: TyperGroup, before: str) -> Iterator[tuple[str, Any]]:
     context = group.make_context("vsearch", [], resilient_parsing=True)
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command = group.resolve_command(context, [name])[1]  # a command is imported only here
         yield before + name, command
         if isinstance(command, TyperGroup):
             yield from _below(command, f"{before}{name} ")

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import cli
+from index.commands.options import identity_of
 from tests.support import tiny_model
 
 RUNNER = CliRunner()
@@ -100,7 +101,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(
 ) -> None:
     quick = build(photos, tmp_path / "quick")
     assert quick.stderr == ""
-    monkeypatch.setattr(cli, "PATIENCE", 0.0)
+    monkeypatch.setattr("vsearch.console.PATIENCE", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")
     slow = build(photos, tmp_path / "slow")
     assert "pictures" in slow.stderr
@@ -174,7 +175,7 @@ def test_info_tells_library_model_device_and_versions(photos: Path, tmp_path: Pa
         line.split(maxsplit=1) for line in call("info", "--library", place, "--model", model).stdout.splitlines()
     )
     assert "4 pictures" in facts["library"]
-    assert cli.identity_of(model)[:12] in facts["model"]
+    assert identity_of(model)[:12] in facts["model"]
     assert {"encoder", "words", "captions", "device", "vsearch", "python", "torch", "nmslib"} <= set(facts)
 
 

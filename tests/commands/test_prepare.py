@@ -14,6 +14,7 @@ import cli
 from tests.support.tiny_model import SENTENCES, scratch, words_file
 from tests.support.training_data import coco, flickr8k, image_folder, karpathy, tiny_imagenet
 from training.data.prepared import open_prepared
+from vsearch.console import INTERRUPTED
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 from vsearch.text.vocab import Vocabulary
@@ -94,7 +95,7 @@ def test_a_run_that_was_stopped_says_that_it_continues(tmp_path: Path, monkeypat
     folder = flickr8k(tmp_path / "f", 3)
     with monkeypatch.context() as patch:
         patch.setattr(Vocabulary, "count", stop)  # all pictures are ready by then
-        assert call("captions", folder, tmp_path / "c.h5").exit_code == cli.INTERRUPTED
+        assert call("captions", folder, tmp_path / "c.h5").exit_code == INTERRUPTED
     result = call("captions", folder, tmp_path / "c.h5")
     assert "9 photos were ready from a run before" in result.stderr
     assert "9 photos, 18 captions" in result.stdout

@@ -19,7 +19,9 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
+from index.commands.search import query_vector, subtracted_last, telling_words
 from tests.support import tiny_model
+from vsearch.commands.options import load_words
 from vsearch.scores import Scores
 
 Run = Callable[..., "Outcome"]
@@ -143,13 +145,13 @@ def test_output_for_people(search: Run) -> None:
 
 def test_why_names_words_of_the_dictionary_nearest_first(search: Run, photos: Path) -> None:
     folder = tiny_model.model_folder()
-    space = cli.load_words(folder)
-    vector = cli.query_vector("", None, photos / "red.png", folder, "cpu")
+    space = load_words(folder)
+    vector = query_vector("", None, photos / "red.png", folder, "cpu")
     row = json.loads(search("--image", photos / "red.png", "--why", "--json", "-k", "1").out)[0]
     cosines = [float(space.vector([word]) @ vector) for word in row["why"]]
     assert len(row["why"]) == 5
     assert cosines == sorted(cosines, reverse=True)
-    assert max(float(space.vector([w]) @ vector) for w in cli.telling_words(space)) == pytest.approx(cosines[0])
+    assert max(float(space.vector([w]) @ vector) for w in telling_words(space)) == pytest.approx(cosines[0])
 
 
 def test_paths_and_nul_are_the_ranked_paths(search: Run) -> None:
@@ -181,10 +183,10 @@ def test_a_picture_finds_itself_first(search: Run, photos: Path) -> None:
 
 def test_words_and_picture_are_mixed_half_and_half(photos: Path) -> None:
     folder = tiny_model.model_folder()
-    space = cli.load_words(folder)
-    words = cli.query_vector("dog", space, None, folder, "cpu")
-    picture = cli.query_vector("", None, photos / "red.png", folder, "cpu")
-    both = cli.query_vector("dog", space, photos / "red.png", folder, "cpu")
+    space = load_words(folder)
+    words = query_vector("dog", space, None, folder, "cpu")
+    picture = query_vector("", None, photos / "red.png", folder, "cpu")
+    both = query_vector("dog", space, photos / "red.png", folder, "cpu")
     assert float(both @ words) == pytest.approx(float(both @ picture), abs=1e-5)
     assert np.linalg.norm(both) == pytest.approx(1, abs=1e-5)
     assert float(both @ words) > float(words @ picture)
@@ -214,7 +216,7 @@ def test_a_word_may_be_subtracted_first(search: Run, query: list[str]) -> None:
     ],
 )
 def test_subtracted_words_are_told_from_options(given: list[str], expected: list[str]) -> None:
-    assert cli.subtracted_last(given, {"-k", "--in", "--min-score"}) == expected
+    assert subtracted_last(given, {"-k", "--in", "--min-score"}) == expected
 
 
 def test_unknown_words_are_named(search: Run) -> None:

@@ -41,7 +41,7 @@ def leaves(group: TyperGroup, before: str = "") -> dict[str, TyperCommand]:
     found: dict[str, TyperCommand] = {}
     context = group.make_context("vsearch", [], resilient_parsing=True)
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command = group.resolve_command(context, [name])[1]  # a command is imported only here
         if isinstance(command, TyperGroup):
             found |= leaves(command, f"{before}{name} ")
         elif isinstance(command, TyperCommand):

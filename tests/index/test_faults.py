@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import cli
 from index.build.build import Report, _Build, build_index
 from index.build.scan import Found
 from index.caches.refresh import graph_path
 from index.caches.vectors import arrays_path
 from index.check import check
+from index.commands.search import hit_row
 from index.database.connection import beside
 from index.database.database import Database
 from index.page.page import write_page
@@ -446,7 +446,7 @@ def test_names_of_every_kind_reach_the_reader(tmp_path: Path) -> None:
             searcher = Searcher(library, graph_from=graph_from, graph_after=0)
             hits = searching.ask(searcher, QUERY, 50, within=folder)
             assert {hit.path for hit in hits} == expected
-    text = json.dumps([cli.hit_row(hit, {}) for hit in hits], indent=2)
+    text = json.dumps([hit_row(hit, {}) for hit in hits], indent=2)
     text.encode("ascii")
     assert {row["path"] for row in json.loads(text)} == expected
     write_page(tmp_path / "page.html", "new\nline \udcff 📷", hits)

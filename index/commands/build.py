@@ -1,0 +1,144 @@
+"""`vsearch build-index`, `vsearch reindex` and `vsearch forget`: what changes a library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from index.commands.options import FoldersArgument, LibraryOption, check_model, library_path
+from vsearch.commands.group import expanded
+from vsearch.commands.options import BeamOption, DeviceOption, ModelOption, model_folder
+from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
+
+if TYPE_CHECKING:
+    from index.build.build import Report
+
+CaptionsOption = Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures the network sees at once.")]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How pictures are embedded and described."""
+
+    batch: BatchOption = 32
+    beam: BeamOption = None
+    model: ModelOption = None
+    device: DeviceOption = "auto"
+
+
+@app.command("build-index")
+@expanded
+def build_index(
+    folders: FoldersArgument,
+    library: LibraryOption = None,
+    captions: CaptionsOption = True,
+    reindex: Annotated[bool, typer.Option("--reindex", help="Embed every picture anew, as for another model.")] = False,
+    *,
+    work: Work,
+) -> None:
+    """Embed and describe every picture below some folders, and keep them in the library.
+
+    Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
+    are skipped and listed on stderr. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
+
+    \b
+    Example:
+      vsearch build-index ~/Pictures
+      vsearch build-index ~/Pictures /media/photos --no-captions
+    """
+    run_build(library_path(library), folders, work, captions=captions, reindex=reindex)
+
+
+@app.command()
+@expanded
+def reindex(library: LibraryOption = None, captions: CaptionsOption = True, *, work: Work) -> None:
+    """Embed and describe every picture of the library anew, as another model needs.
+
+    What cannot be read at the moment (a disk that is not there) is forgotten until a build finds it again. Output and
+    exit codes are those of build-index.
+
+    \b
+    Example:
+      vsearch reindex
+      vsearch reindex --model my-model --library my.library
+    """
+    run_build(library_path(library), [], work, captions=captions, reindex=True)
+
+
+@app.command()
+def forget(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders that `vsearch info` shows.", show_default=False)
+    ],
+    library: LibraryOption = None,
+) -> None:
+    """Take folders and all pictures below them out of the library; no file is touched.
+
+    \b
+    Example:
+      vsearch forget /media/old-disk
+    """
+    import index.forget
+    from index.library import Library
+
+    place = library_path(library)
+    with Library.open(place) as opened:
+        done = index.forget.forget(opened, folders)
+    gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
+    out(f"{gone}; {many(done.total, 'picture')} in {shown_path(place)}")
+    for folder, above in done.covered:
+        remark(f"{folder} lies below {above}: the next build of that brings it back")
+
+
+def run_build(place: Path, folders: Sequence[Path], work: Work, *, captions: bool, reindex: bool) -> None:
+    """Build, and tell what was done; exit code 3 where a folder could not be read."""
+    from index.build import build
+    from index.library import Library
+    from vsearch.model import Model
+
+    model = Model(model_folder(work.model), work.device)
+    with Library.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
+        if not reindex:
+            check_model(opened, work.model)
+        report = build.build_index(
+            opened,
+            folders,
+            model,
+            captions=captions,
+            batch=work.batch,
+            beam=work.beam,
+            reindex=reindex,
+            progress=progress,
+        )
+    print_report(report, place)
+    if report.unreadable:
+        raise typer.Exit(UNREADABLE)
+
+
+def print_report(report: Report, place: Path) -> None:
+    """Print what a build did, and on stderr what it could not do."""
+    out(report_line(report, place))
+    if not report.total:
+        remark("no file there ends like a picture" if not report.skipped else "no file there is a readable picture")
+    for path, reason in report.skipped:
+        remark(f"skipped {shown_path(path)}: {reason}")
+    for path, reason in report.unreadable:
+        remark(f"could not look into {shown_path(path)}: {reason}")
+
+
+def report_line(report: Report, place: Path) -> str:
+    """Return what `build-index` did, in one line."""
+    changes = {"added": report.added, "updated": report.updated, "moved": report.moved}
+    changes |= {"captioned": report.captioned, "removed": report.removed}
+    others = {"unchanged": report.unchanged, "skipped": len(report.skipped), "unreadable": len(report.unreadable)}
+    told = [f"{number} {name}" for name, number in (changes | others).items() if number]
+    if not any(changes.values()):
+        told.insert(0, "nothing changed")
+    return f"{', '.join(told)} in {report.seconds:.1f} s; {many(report.total, 'picture')} in {shown_path(place)}"

@@ -1,0 +1,95 @@
+"""`vsearch info`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+
+from index.commands.options import Place, check_model, library_path
+from vsearch.commands.group import expanded
+from vsearch.commands.options import model_folder
+from vsearch.console import many, out, shown, shown_path
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+@expanded
+def info(place: Place) -> None:
+    """Show library, model, device and versions.
+
+    \b
+    Example:
+      vsearch info
+      vsearch info --library /media/photos.library --device cuda
+    """
+    for name, value in [
+        *library_facts(library_path(place.library), place.model),
+        *model_facts(model_folder(place.model)),
+        *device_facts(place.device),
+        *version_facts(),
+    ]:
+        out(f"{name:<12} {value}")
+
+
+def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield where the library is, its folders, and a warning if another model made it."""
+    from index.library import Library
+    from vsearch.errors import LibraryError
+
+    if not place.exists():
+        yield (
+            "library",
+            f"{shown_path(place)} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)",
+        )
+        return
+    with Library.open(place, read_only=True) as library:
+        yield "library", f"{shown_path(place)}, {many(library.count(), 'picture')}"
+        for folder in library.folders():
+            yield "folder", shown_path(folder)
+        try:
+            check_model(library, model)
+        except LibraryError as error:
+            yield "warning", shown(f"{error}; {error.hint}")
+
+
+def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield what the config of a model says."""
+    from vsearch.storage.modelfolder import read_config
+
+    config = read_config(folder)
+    yield "model", f"{shown_path(folder)}, identity {config.identity[:12]}"
+    yield "encoder", f"{config.encoder.name}, pictures of {config.preprocess.side} x {config.preprocess.side}"
+    if config.words is not None:
+        yield "words", f"{config.words.file}, {config.words.dim} dimensions"
+    if config.decoder is not None:
+        yield "captions", f"{config.decoder.kind} decoder, beam {config.decoder.beam}"
+
+
+def device_facts(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the device that `name` stands for."""
+    import torch
+
+    from vsearch.device import fast_bf16, resolve
+
+    device = resolve(name)
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    yield "device", f"{device}, {kind}, {'bfloat16' if fast_bf16(device) else 'float32'}"
+
+
+def version_facts() -> Iterator[tuple[str, str]]:
+    """Yield the versions of vsearch and of the packages that its results depend on."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from vsearch import distribution
+
+    yield "vsearch", distribution.version()
+    yield "python", platform.python_version()
+    for package in ("torch", "torchvision", "fasttext-wheel", "nmslib", "numpy", "pillow"):
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            yield package, "not installed"

@@ -1,0 +1,262 @@
+"""`vsearch evaluate ...`: what was trained is measured on a prepared file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption, load_words, model_folder
+from vsearch.console import out, progress_bar, shown_path
+
+if TYPE_CHECKING:
+    from training.evaluate.devise import Column, DevPictures
+    from training.evaluate.scores import Report
+    from training.tasks.labels import Labelled
+
+app = typer.Typer(
+    name="evaluate",
+    cls=TyperGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Measure what was trained on a prepared file.
+
+    \b
+    Example:
+      vsearch evaluate captions captions.h5 --split test
+    """,
+)
+
+
+@app.command("captions")
+def evaluate_captions(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
+    beam: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated; default: 1, 3 and 5.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A caption training in place of the model; may be repeated."),
+    ] = None,
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None,
+    head: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that has a say in captions.")
+    ] = None,
+    agreement: Annotated[
+        float | None, typer.Option(metavar="X", min=0.0, help="How much the head's say counts; default: as trained.")
+    ] = None,
+    word: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Name its five nearest pictures, too; may be repeated.")
+    ] = None,
+    as_json: PlainJsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure a model on pictures with captions: recall of the search both ways, and how it describes them.
+
+    That is BLEU-1 to 4, CIDEr, ROUGE-L, the words used and the share of captions unlike all others. With --run, caption
+    trainings stand side by side, by what they write alone.
+
+    \b
+    Example:
+      vsearch evaluate captions captions.h5 --split test --beam 1 --beam 5
+      vsearch evaluate captions captions.h5 --word dog --word snow --json
+      vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --run runs/adaptive
+      vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --head runs/head --agreement 1.5
+    """
+    if bool(run) != (features is not None):
+        raise typer.BadParameter("--run and --features, those it was trained on, go together")
+    if head is not None and not run:
+        raise typer.BadParameter("--head goes with --run: a model has a head of its own")
+    if run and head is None and agreement is not None:
+        raise typer.BadParameter("--agreement of a caption training needs --head")
+    if run and word:
+        raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
+    beams = tuple(beam or [1, 3, 5])
+    if run and features is not None:
+        compare_runs(run, data, features, split, beams, device, head, agreement, as_json=as_json)
+        return
+    from training.evaluate import captions as evaluation
+    from vsearch.storage import modelfolder
+
+    folder = model_folder(model)
+    loaded, space = modelfolder.load(folder, device), load_words(folder)
+    if agreement is not None:
+        loaded.set_agreement(agreement)
+    with progress_bar("pictures") as show:
+        table = evaluation.evaluate(loaded, space, data, split, beams, show)
+    pictures = evaluation.read_split(data, split)
+    tops = {}
+    if word:
+        with progress_bar("pictures") as show:
+            vectors, _ = evaluation.describe(loaded, pictures, captions=False, progress=show)
+        tops = evaluation.words_top(vectors, pictures, space, word)
+    if as_json:
+        named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in tops.items()}
+        out(json.dumps({**table, "words": named}, indent=2))
+        return
+    for name, value in table.items():
+        out(f"{name:<24}{value:10.2f}")
+    for name, (fits, names) in tops.items():
+        out(f"{name:<24}{fits:>7} of {len(names)}  {' '.join(names)}")
+
+
+def compare_runs(
+    runs: list[Path], data: Path, features: Path, split: str, beams: tuple[int, ...], device: str, head: Path | None,
+    agreement: float | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Print what caption trainings reached on a split, one column each."""
+    from training.evaluate.captions import evaluate_decoder
+    from vsearch.device import resolve
+
+    place, tables = resolve(device), {}
+    for run in runs:
+        with progress_bar("pictures") as show:
+            tables[str(run)] = evaluate_decoder(run, data, features, split, beams, place, show, head, agreement)
+    if as_json:
+        out(json.dumps(tables, indent=2))
+        return
+    names = [shown_path(run)[-18:] for run in runs]
+    out(f"{'':<24}" + "".join(f"{name:>20}" for name in names))
+    for metric in next(iter(tables.values())):
+        out(f"{metric:<24}" + "".join(f"{table[metric]:20.2f}" for table in tables.values()))
+
+
+@app.command("devise")
+def evaluate_devise(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare labels`.")],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A training of devise-zero-shot in place of the model; may be repeated."),
+    ] = None,
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
+    unseen: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Classes the model never saw: a recipe, or a file of them.")
+    ] = None,
+    hierarchy: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Precision in a hierarchy, too: wordnet, tiny-imagenet, or a file."),
+    ] = None,
+    as_json: PlainJsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure how a model names pictures and finds them by a word, also of classes it was not trained on.
+
+    Flat hit@k, hierarchical precision@k, 1 - cos, and the precision of the ten pictures nearest to a class's word, on
+    the dev pictures of labelled data. With --run, several trainings stand side by side; the model then gives the words.
+
+    \b
+    Example:
+      vsearch evaluate devise labels.h5 --hierarchy tiny-imagenet
+      vsearch evaluate devise labels.h5 --features label-features.h5 --run runs/words --run runs/softmax
+    """
+    if run and unseen is not None:
+        raise typer.BadParameter("--run and --unseen exclude each other: a training knows what it left out")
+    if run and features is None:
+        raise typer.BadParameter("--run needs --features, those it was trained on")
+    from training.evaluate import devise as zeroshot
+    from training.tasks.labels import read_labelled
+
+    labelled, space = read_labelled(data), load_words(model_folder(model))
+    runs = zeroshot.read_runs(run or [])
+    left_out = runs[0].task.unseen if runs else zeroshot.read_unseen(unseen) if unseen is not None else ()
+    pictures = zeroshot.dev_pictures(labelled, space, left_out, hierarchy)
+    if runs and features is not None:
+        from vsearch.device import resolve
+
+        place = resolve(device)
+        columns = [column for one in runs for column in zeroshot.run_columns(one, labelled, features, place)]
+    else:
+        from vsearch.storage import modelfolder
+
+        loaded = modelfolder.load(model_folder(model), device)
+        with progress_bar("pictures") as show:
+            columns = [zeroshot.model_column(loaded, data, labelled, features, show)]
+    print_zeroshot(columns, pictures, labelled, as_json=as_json)
+
+
+@app.command("ranking")
+def evaluate_ranking(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
+    write: Annotated[
+        bool, typer.Option("--write", help="Choose weight and curves on this split and write ranking.json.")
+    ] = False,
+    as_json: PlainJsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are shares.
+
+    Recall of human captions by the pictures alone, by the generated captions alone and by the mix; and, for queries by
+    words and by pictures, how many hits fit beside how many were said to. It measures ranking.json of the model; with
+    --write it first makes that anew.
+
+    \b
+    Example:
+      vsearch evaluate ranking captions.h5 --model my-model --write
+      vsearch evaluate ranking captions.h5 --model my-model --split test
+    """
+    from training.evaluate import scores as measuring
+    from training.evaluate.captions import read_split
+    from vsearch.scores import Scores
+    from vsearch.storage import modelfolder
+
+    folder = model_folder(model)
+    loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Scores.load(folder)
+    with progress_bar("pictures") as show:
+        photos = measuring.see(loaded, space, read_split(data, split), show)
+    if write:
+        chosen = measuring.choose(photos, space)
+        chosen.save(folder)
+    report = measuring.report(photos, space, chosen)
+    if as_json:
+        out(json.dumps(asdict(report), indent=2))
+    else:
+        print_ranking(report)
+
+
+def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: Labelled, *, as_json: bool) -> None:
+    """A column for each model, in the order given; below the figures, those of single words."""
+    from training.evaluate import devise as zeroshot
+
+    tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate(column, pictures) for column in columns}
+    words = {k: labelled.classes[k][1][0] for k in pictures.queries}
+    found = {column.name: zeroshot.word_precisions(column, pictures) for column in columns}
+    if as_json:
+        by_word = {name: {words[k]: value for k, value in values.items()} for name, values in found.items()}
+        out(json.dumps({name: {**table, "words": by_word[name]} for name, table in tables.items()}, indent=2))
+        return
+    width = max(10, *(len(name) + 2 for name in tables))
+    out(f"{'':<36}" + "".join(f"{name:>{width}}" for name in tables))
+    for row in next(iter(tables.values())):
+        digits = 4 if row.startswith("1 - cos") else 2
+        out(f"{row:<36}" + "".join(cell(table[row], width, digits) for table in tables.values()))
+    for k, word in words.items():
+        out(f"{'  ' + word:<36}" + "".join(cell(values.get(k), width, 2) for values in found.values()))
+
+
+def print_ranking(report: Report) -> None:
+    weight = report.ranking.caption_weight
+    out(f"{'':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}")
+    for name, row in report.recalls.items():
+        out(f"{name:<24}" + "".join(f"{value:8.2f}" for value in row.values()))
+    out(f"caption weight {weight:g}")
+    for kind, found in report.reliabilities.items():
+        out(f"{kind}: {found.hits} hits, expected calibration error {100 * found.error:.2f} %")
+        out(f"{'  hits':>10}{'predicted':>12}{'found':>8}")
+        for one in found.bins:
+            out(f"{one.count:>10}{100 * one.predicted:>10.1f} %{100 * one.found:>6.1f} %")
+    if not report.reliabilities:
+        out("no curves: scores are cosines")
+
+
+def cell(value: float | None, width: int, digits: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"

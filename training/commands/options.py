@@ -1,0 +1,30 @@
+"""Options that several commands about training have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network of torchvision in the place of a model's own encoder."""
+
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", metavar="NAME", help="A torchvision network, as resnet101, in its place.")
+    ] = None
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Its weights; default: torchvision's, downloaded.")
+    ] = None
+    side: Annotated[
+        int, typer.Option("--encoder-side", min=32, metavar="N", help="Pixels of the square that --encoder sees.")
+    ] = 224
+
+
+def check_encoder(given: Encoder) -> None:
+    """Raises BadParameter where there are weights and no network."""
+    if given.weights is not None and given.encoder is None:
+        raise typer.BadParameter("--weights are those of an --encoder")

@@ -1,0 +1,288 @@
+"""`vsearch prepare ...`: a raw data set becomes the one file that training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from training.commands.options import Encoder, check_encoder
+from vsearch.commands.group import expanded
+from vsearch.commands.options import DeviceOption, ModelOption, load_words, model_folder
+from vsearch.console import out, print_skipped, progress_bar, remark, shown, shown_path
+from vsearch.errors import VsearchError
+
+OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
+WordsOption = Annotated[
+    Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
+]
+SideOption = Annotated[
+    int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
+]
+
+app = typer.Typer(
+    name="prepare",
+    cls=TyperGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Turn a raw data set into the one file that training reads.
+
+    \b
+    Example:
+      vsearch prepare captions data/flickr8k captions.h5 --words my-words
+    """,
+)
+
+
+@app.command("words")
+def prepare_words(
+    corpus: Annotated[Path, typer.Argument(metavar="TEXT", help="A paragraph a line, .txt or .txt.xz.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder to write.")],
+    captions: Annotated[
+        Path, typer.Option(metavar="SOURCE", help="Captions, as `prepare captions` takes them; the training ones join.")
+    ],
+    dim: Annotated[int, typer.Option(min=2, metavar="D", help="Numbers of a vector.")] = 200,
+    min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
+    bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the text.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="With one, a run is repeatable to the bit.")] = 2,
+) -> None:
+    """Train fastText vectors, and the weights of words in a phrase.
+
+    \b
+    Example:
+      vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k
+    """
+    from training.data.sources.captions import read_captions
+    from training.data.words import train_words
+
+    texts = [text for photo in read_captions(captions) if photo.split == "train" for text in photo.captions]
+    remark("training word vectors; fastText does not say how far it is, and a long text takes many minutes")
+    train_words(corpus, texts, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads)
+    out(shown_path(output))
+
+
+@app.command("captions")
+def prepare_captions(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of Flickr8k, a Karpathy JSON, or COCO's of its train split."),
+    ],
+    output: OutputArgument,
+    words: WordsOption,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the photos are; default: beside the captions.")
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="The dev split of COCO.")] = None,
+    test: Annotated[Path | None, typer.Option(metavar="FILE", help="The test split of COCO.")] = None,
+    captions_per_image: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw so many of each photo; default: all, as they are.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Store pixels in place of encoded pictures.")] = False,
+    side: SideOption = 256,
+    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 5,
+    max_len: Annotated[int, typer.Option(min=1, metavar="N", help="Longer captions are cut.")] = 50,
+) -> None:
+    """Photos with captions: pictures, token ids, phrase vectors.
+
+    A run that was stopped continues when it is started again in the same way.
+
+    \b
+    Example:
+      vsearch prepare captions data/flickr8k captions.h5 --words my-words
+      vsearch prepare captions dataset_flickr30k.json captions.h5 --words my-words --images flickr30k-images
+    """
+    from training.data import captions
+    from training.data.sources.captions import read_captions
+
+    photos, space = read_captions(source, images, dev, test), load_words(words)
+    with progress_bar("photos") as show:
+        done = captions.prepare_captions(
+            photos, output, space, min_word_freq, max_len, side, show, captions_per_image, raw
+        )  # fmt: skip
+    if done.resumed:
+        remark(f"{done.resumed} photos were ready from a run before")
+    out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
+    print_skipped(done.skipped)
+
+
+@app.command("pairs")
+def prepare_pairs(
+    texts: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE [TARGET]", help="Two files of lines, or one with tabs; or .gz.")
+    ],
+    output: OutputArgument,
+    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the source: de, en or fr.")],
+    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="Of the target.")],
+    swap: Annotated[bool, typer.Option("--swap", help="In the one file with tabs the target stands first.")] = False,
+    dev_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source sentences of the dev split.")] = None,
+    dev_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
+    test_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source of the test split.")] = None,
+    test_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
+    dev_share: Annotated[
+        float, typer.Option(min=0.001, max=0.5, metavar="X", help="Without dev files: so much becomes the dev split.")
+    ] = 0.1,
+    only: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Train on pairs alone whose target begins like this.")
+    ] = None,
+    names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each training line.")] = None,
+    dev_names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each dev line.")] = None,
+    exclude: Annotated[Path | None, typer.Option(metavar="FILE", help="Photos whose pairs are left out.")] = None,
+    vocabulary: Annotated[int, typer.Option(min=1, metavar="N", help="Words of each side, at most.")] = 30_000,
+    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 2,
+    max_percentile: Annotated[
+        float, typer.Option(metavar="P", help="Leave out pairs longer than this percentile of lengths.")
+    ] = 100.0,
+    bpe: Annotated[int, typer.Option(min=0, metavar="N", help="Part words into N pieces; 0: whole words.")] = 0,
+    source_words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="fastText vectors to start from, .bin or .vec.")
+    ] = None,
+    target_words: Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the target.")] = None,
+) -> None:
+    """Sentences in two languages, for training a translator.
+
+    \b
+    Example:
+      vsearch prepare pairs fra.txt pairs.h5 --from fr --to en --swap
+      vsearch prepare pairs a.fr.gz a.en.gz pairs.h5 --from fr --to en --dev-source b.fr.gz --dev-target b.en.gz
+    """
+    from training.data import pairs as parallel
+
+    photos = {split: file for split, file in (("train", names), ("dev", dev_names)) if file is not None}
+    if bool(photos) != (exclude is not None):
+        raise typer.BadParameter("--exclude needs --names or --dev-names, and they need it")
+    if dev_names is not None and dev_source is None:
+        raise typer.BadParameter("--dev-names needs --dev-source and --dev-target")
+    if swap and len(texts) != 1:
+        raise typer.BadParameter("--swap is for one file with tabs")
+    extra = {"dev": (dev_source, dev_target), "test": (test_source, test_target)}
+    settings = parallel.Settings(source, target, vocabulary, min_word_freq, max_percentile, bpe)
+    splits = {"train": parallel.read_pairs(texts, swap)}
+    for name, (own, other) in extra.items():
+        if (own is None) != (other is None):
+            raise typer.BadParameter(f"--{name}-source and --{name}-target need each other")
+        if own is not None and other is not None:
+            splits[name] = parallel.read_pairs([own, other])
+    for split, file in photos.items():
+        assert exclude is not None
+        splits[split] = parallel.without(splits[split], file, exclude)
+    if only is not None:
+        splits["train"] = parallel.only(splits["train"], only)
+    if "dev" not in splits:
+        splits["train"], splits["dev"] = parallel.part(splits["train"], dev_share)
+    words = {side: path for side, path in (("source", source_words), ("target", target_words)) if path is not None}
+    done = parallel.prepare_pairs(splits, output, settings, words)
+    told = ", ".join(f"{done[name]} {name}" for name in splits)
+    out(f"{shown_path(output)}: {told} pairs, {done['source']} and {done['target']} words")
+
+
+@app.command("labels")
+def prepare_labels(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder with train/<class>/ and val/, or with Tiny-ImageNet shards."),
+    ],
+    output: OutputArgument,
+    words: WordsOption,
+    lemmas: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the classes: `wnid TAB lemma, lemma` a line, or .gz.")
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many of each class to train on; default: all.")
+    ] = None,
+    side: SideOption = 256,
+) -> None:
+    """Pictures with a class each, and the word vectors of the classes.
+
+    \b
+    Example:
+      vsearch prepare labels data/tiny-imagenet labels.h5 --words my-words
+      vsearch prepare labels imagenet labels.h5 --words my-words --lemmas wordnet-nouns.tsv.gz --per-class 300
+    """
+    from training.data import labels
+
+    found, space = labels.read_labelled(source, lemmas), load_words(words)
+    with progress_bar("pictures") as show:
+        done = labels.prepare_labels(found, output, space, per_class, show, side)
+    out(f"{shown_path(output)}: {done.pictures} pictures, {done.classes} classes")
+    out(f"  {len(done.subwords)} labels needed subwords, for words outside the dictionary")
+    for name, unknown in done.subwords.items():
+        out(f"    {shown(name)}: {shown(', '.join(unknown))}")
+    for name in done.empty:
+        out(f"  left out the class {shown(name)}: no picture to train on")
+    print_skipped(done.skipped)
+
+
+@app.command("distil")
+def prepare_distil(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    labels: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the Tiny-ImageNet shards.")],
+    teacher: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the network to learn from.")],
+    crops: Annotated[int, typer.Option(min=0, metavar="N", help="Random crops of each photo.")] = 8,
+) -> None:
+    """Views of photos with what a pretrained network says of each, for training an encoder.
+
+    \b
+    Example:
+      vsearch prepare distil data/coco-unlabelled --labels data/tiny-imagenet --teacher teacher --output distil.h5
+    """
+    from training.data.distil import prepare_distil as run
+    from training.data.labels import read_tiny_imagenet
+    from vsearch.image.decode import SUFFIXES
+
+    shards = read_tiny_imagenet(labels)
+    paths = sorted(path for folder in photos for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise VsearchError(f"no photo in {', '.join(map(shown_path, photos))}", "name folders of photos")
+    with progress_bar("views") as show:
+        run(output, paths, shards.train, shards.classes, teacher, crops, progress=show)
+    out(shown_path(output))
+
+
+@app.command("features")
+@expanded
+def prepare_features(
+    prepared: Annotated[Path, typer.Argument(metavar="FILE", help="A prepared file of captions or labels.")],
+    output: OutputArgument,
+    grid: Annotated[bool, typer.Option("--grid/--no-grid", help="Keep the cells, too, as captions need.")] = True,
+    views: Annotated[int, typer.Option(min=1, metavar="N", help="Views of each picture: mirrored, cropped.")] = 1,
+    teacher: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Ask this network instead of a model's encoder.")
+    ] = None,
+    *,
+    other: Encoder,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """What a network sees in every picture of a prepared file, computed once.
+
+    \b
+    Example:
+      vsearch prepare features captions.h5 features.h5 --views 4
+      vsearch prepare features labels.h5 label-features.h5 --no-grid
+      vsearch prepare features captions.h5 teacher-features.h5 --teacher teacher
+      vsearch prepare features captions.h5 resnet-features.h5 --encoder resnet101
+    """
+    from training.data.features import encoder_network, teacher_network, write_features
+    from vsearch.config import PreprocessConfig
+    from vsearch.device import resolve
+    from vsearch.storage import modelfolder, pretrained
+
+    place = resolve(device)
+    if sum(one is not None for one in (teacher, other.encoder, model)) > 1:
+        raise typer.BadParameter("--teacher, --encoder and --model exclude each other")
+    check_encoder(other)
+    if teacher is not None:
+        network = teacher_network(teacher, place)
+    elif other.encoder is not None:
+        trained = pretrained.encoder(other.encoder, other.weights)
+        network = encoder_network(trained, PreprocessConfig(other.side), place)
+    else:
+        loaded = modelfolder.load(model_folder(model), device)
+        network = encoder_network(loaded.encoder, loaded.config.preprocess, place)
+    with progress_bar("pictures") as show:
+        write_features(network, prepared, output, place, grid=grid, views=views, progress=show)
+    out(shown_path(output))

@@ -1,0 +1,86 @@
+"""`vsearch label`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vsearch.commands.options import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    PhotosArgument,
+    model_folder,
+)
+from vsearch.console import complain, out, progress_bar, remark, shown, shown_path
+from vsearch.errors import PictureError
+
+if TYPE_CHECKING:
+    from vsearch.model import Label
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def label(
+    photos: PhotosArgument,
+    nouns: Annotated[
+        str, typer.Option(metavar="NAME", help="imagenet, wordnet, or a file with a noun a line.")
+    ] = "imagenet",
+    count: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many nouns.")] = 5,
+    as_json: JsonOption = False,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Name what photos show: the nouns nearest to each, trained on or not, with their cosines.
+
+    imagenet has 1,000 nouns, wordnet 82,115; WordNet itself is not part of vsearch. A file has one noun a line, or a
+    WordNet number, a tab and lemmas with commas between; .gz or plain.
+
+    \b
+    Example:
+      vsearch label dog.jpg
+      vsearch label dog.jpg --nouns wordnet -k 10
+      vsearch label *.jpg --nouns nouns.txt --json
+    """
+    from vsearch.model import Model
+
+    loaded = Model(model_folder(model), device)
+    left_out = loaded.nouns(nouns).left_out
+    if left_out:
+        remark(f"{left_out} lemmas left out: none of their words is in the dictionary")
+    failed, rows = 0, []
+    with progress_bar("photos") as progress:
+        for done, photo in enumerate(photos):
+            progress(done, len(photos))
+            try:
+                nearest = loaded.label(photo, nouns, count)
+            except PictureError as error:
+                failed += 1
+                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
+                continue
+            rows.append(label_row(photo, nearest))
+            if not as_json:
+                print_labels(photo, nearest)
+    if as_json:
+        out(json.dumps(rows, indent=2))
+    if failed:
+        raise typer.Exit(1)
+
+
+def print_labels(photo: Path, nearest: Sequence[Label]) -> None:
+    """Print a photo and the nouns nearest to it."""
+    out(shown_path(photo))
+    for one in nearest:
+        out(f"{one.score:6.3f}  {shown(', '.join(one.lemmas))}")
+
+
+def label_row(photo: Path, nearest: Sequence[Label]) -> dict[str, Any]:
+    """Return a photo and the nouns nearest to it as an object of JSON."""
+    labels = [{"lemmas": one.lemmas, "wnid": one.wnid, "score": round(one.score, 4)} for one in nearest]
+    return {"path": os.fspath(photo), "labels": labels}

@@ -1,0 +1,50 @@
+"""Options that commands of several packages have, and what they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.console import shown_path
+from vsearch.errors import VsearchError
+
+if TYPE_CHECKING:
+    from vsearch.text.phrase import PhraseSpace
+
+DRAWABLE = (".png", ".jpg", ".jpeg", ".webp")
+
+ModelOption = Annotated[Path | None, typer.Option("--model", metavar="FOLDER", help="Model; default: the bundled one.")]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+BeamOption = Annotated[
+    int | None, typer.Option("--beam", min=1, metavar="N", help="Beams per caption; default: the model's own number.")
+]
+TranslatorOption = Annotated[
+    Path | None, typer.Option("--translator", metavar="FOLDER", help="Translator; default: a bundled one.")
+]
+PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
+PlainJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def model_folder(given: Path | None) -> Path:
+    """Return the folder that --model names, or that of the bundled model."""
+    from vsearch.storage.modelfolder import bundled
+
+    return given if given is not None else bundled()
+
+
+def load_words(folder: Path) -> PhraseSpace:
+    """Load the words of the model in `folder`."""
+    from vsearch.text.phrase import PhraseSpace
+
+    return PhraseSpace.load(folder)
+
+
+def check_drawing(file: Path) -> None:
+    """Raises VsearchError if no picture can be drawn into `file`, before any work is done."""
+    if file.suffix.lower() not in DRAWABLE:
+        raise VsearchError(f"cannot draw into {shown_path(file)}", f"name it as one of {', '.join(DRAWABLE)}")
+    if not file.absolute().parent.is_dir():
+        raise VsearchError(f"no folder {shown_path(file.absolute().parent)} to draw into", "make it first")

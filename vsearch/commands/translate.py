@@ -1,0 +1,76 @@
+"""`vsearch translate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.commands.options import BeamOption, DeviceOption, TranslatorOption, check_drawing
+from vsearch.console import out, remark, shown
+
+if TYPE_CHECKING:
+    from vsearch.translation.translator import Translation, Translator
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def translate(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Sentences, each in quotes.", show_default=False)
+    ],
+    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the text: de, en or fr.")],
+    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="To translate into.")] = "en",
+    translator: TranslatorOption = None,
+    beam: BeamOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per sentence.")] = False,
+    attention: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw what each word looked at (one sentence).")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Translate sentences.
+
+    \b
+    Example:
+      vsearch translate "un bateau à moteur" --from fr
+      vsearch translate "un chien court." "une plage." --from fr --to en --translator my-translator --json
+      vsearch translate "un chien court." --from fr --attention alignment.png
+    """
+    if attention is not None and len(texts) > 1:
+        raise typer.BadParameter("--attention draws one sentence at a time")
+    if attention is not None:
+        check_drawing(attention)
+    loaded = load_translator(source, target, translator, device)
+    found = loaded.translate(texts, beam)
+    unknown = dict.fromkeys(word for text in texts for word in loaded.source.unknown(text))
+    if unknown:
+        remark(f"not known to the translator: {', '.join(unknown)}")
+    if attention is not None:
+        draw_alignment(found[0], attention)
+    if as_json:
+        rows = [(text, one, round(one.log_probability, 4)) for text, one in zip(texts, found, strict=True)]
+        out(json.dumps([{"text": t, "translation": o.text, "log_probability": p} for t, o, p in rows], indent=2))
+    else:
+        for one in found:
+            out(shown(one.text))
+
+
+def load_translator(source: str, target: str, folder: Path | None, device: str) -> Translator:
+    """Load the translator in `folder`, or the bundled one between these languages."""
+    from vsearch.translation.translator import Translator, find
+
+    return Translator.load(find(source, target, folder), device)
+
+
+def draw_alignment(found: Translation, file: Path) -> None:
+    from vsearch.drawing import alignment, figure
+    from vsearch.errors import ModelError
+
+    if found.attention is None:
+        raise ModelError("this translator has no attention to draw", "use one with a soft decoder")
+    figure.require()
+    alignment.draw_alignment(found.source, found.target, found.attention, file)
