@@ -65,7 +65,7 @@ def expanded(function: Callable[..., None]) -> Callable[..., None]:
     Commands share options in this way: `place: Place` gives --library, --model and --device.
     """
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
