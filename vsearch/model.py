@@ -17,25 +17,24 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vsearch.captions.rerank import one
 from vsearch.config import ModelConfig
 from vsearch.errors import ModelError
-from vsearch.image.decode import upright
-from vsearch.image.pixels import read_pixels, to_pixels
 from vsearch.scores import Scores
 from vsearch.storage import modelfolder
-from vsearch.text.nouns import Placed, place, read_nouns
 from vsearch.text.phrase import PhraseSpace, Query, parse
 from vsearch.text.tokenise import tokenise
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vsearch.captions import beam as search
     from vsearch.networks.joint import Description, JointModel
+    from vsearch.text.nouns import Placed
 
 Floats: TypeAlias = NDArray[np.float32]
-Photo: TypeAlias = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]  # a path, a picture, or pixels (H, W, 3)
+Photo: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"  # a path, a picture, or pixels (H, W, 3)
 BATCH = 32  # pictures that `embed_images` gives to the network at once
 _NO_HEAD = "this model places no pictures among words", "use one with a DeViSE head"
 
@@ -217,12 +216,19 @@ class Model:
 
         `left_out` of it counts the lemmas without a word of the dictionary.
         """
+        from vsearch.text.nouns import place, read_nouns
+
         if name not in self._nouns:
             self._nouns[name] = place(read_nouns(name), self.space, guess=name != "wordnet")
         return self._nouns[name]
 
     def pixels(self, photo: Photo) -> NDArray[np.uint8]:
         """Return a photo as the model sees it, uint8 (S, S, 3). Raises PictureError if it cannot be read."""
+        from PIL import Image
+
+        from vsearch.image.decode import upright
+        from vsearch.image.pixels import read_pixels, to_pixels
+
         if isinstance(photo, Image.Image):
             return to_pixels(upright(photo), self.side)
         if isinstance(photo, np.ndarray):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from index.commands.options import FoldersArgument, LibraryOption, check_model, library_path
+from index.commands.options import FoldersArgument, LibraryOption, Place, opened_with_model, shown_library
 from vsearch.commands.group import expanded
-from vsearch.commands.options import BeamOption, DeviceOption, ModelOption, model_folder
+from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def build_index(
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
     """
-    run_build(library_path(library), folders, work, captions=captions, reindex=reindex)
+    run_build(library, folders, work, captions=captions, reindex=reindex)
 
 
 @app.command()
@@ -69,7 +69,7 @@ def reindex(library: LibraryOption = None, captions: CaptionsOption = True, *, w
       vsearch reindex
       vsearch reindex --model my-model --library my.library
     """
-    run_build(library_path(library), [], work, captions=captions, reindex=True)
+    run_build(library, [], work, captions=captions, reindex=True)
 
 
 @app.command()
@@ -85,46 +85,31 @@ def forget(
     Example:
       vsearch forget /media/old-disk
     """
-    import index.forget
     from index.library import Library
 
-    place = library_path(library)
-    with Library.open(place) as opened:
-        done = index.forget.forget(opened, folders)
+    with Library.open(library) as opened:
+        done = opened.forget(folders)
     gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
-    out(f"{gone}; {many(done.total, 'picture')} in {shown_path(place)}")
+    out(f"{gone}; {many(done.total, 'picture')} in {shown_library(opened, library)}")
     for folder, above in done.covered:
         remark(f"{folder} lies below {above}: the next build of that brings it back")
 
 
-def run_build(place: Path, folders: Sequence[Path], work: Work, *, captions: bool, reindex: bool) -> None:
+def run_build(path: Path | None, folders: Sequence[Path], work: Work, *, captions: bool, reindex: bool) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
-    from index.build import build
-    from index.library import Library
-    from vsearch.model import Model
-
-    model = Model(model_folder(work.model), work.device)
-    with Library.open(place, create=bool(folders)) as opened, progress_bar("pictures") as progress:
-        if not reindex:
-            check_model(opened, work.model)
-        report = build.build_index(
-            opened,
-            folders,
-            model,
-            captions=captions,
-            batch=work.batch,
-            beam=work.beam,
-            reindex=reindex,
-            progress=progress,
+    place = Place(path, work.model, work.device)
+    with opened_with_model(place, reindex=reindex) as (library, _), progress_bar("pictures") as progress:
+        report = library.build(
+            folders, captions=captions, batch=work.batch, beam=work.beam, reindex=reindex, progress=progress
         )
-    print_report(report, place)
+    print_report(report, shown_library(library, path))
     if report.unreadable:
         raise typer.Exit(UNREADABLE)
 
 
-def print_report(report: Report, place: Path) -> None:
+def print_report(report: Report, library: str) -> None:
     """Print what a build did, and on stderr what it could not do."""
-    out(report_line(report, place))
+    out(report_line(report, library))
     if not report.total:
         remark("no file there ends like a picture" if not report.skipped else "no file there is a readable picture")
     for path, reason in report.skipped:
@@ -133,7 +118,7 @@ def print_report(report: Report, place: Path) -> None:
         remark(f"could not look into {shown_path(path)}: {reason}")
 
 
-def report_line(report: Report, place: Path) -> str:
+def report_line(report: Report, library: str) -> str:
     """Return what `build-index` did, in one line."""
     changes = {"added": report.added, "updated": report.updated, "moved": report.moved}
     changes |= {"captioned": report.captioned, "removed": report.removed}
@@ -141,4 +126,4 @@ def report_line(report: Report, place: Path) -> str:
     told = [f"{number} {name}" for name, number in (changes | others).items() if number]
     if not any(changes.values()):
         told.insert(0, "nothing changed")
-    return f"{', '.join(told)} in {report.seconds:.1f} s; {many(report.total, 'picture')} in {shown_path(place)}"
+    return f"{', '.join(told)} in {report.seconds:.1f} s; {many(report.total, 'picture')} in {library}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from index.commands.options import Place, check_model, library_path
+from index.commands.options import Place, opened_with_model, shown_library
 from vsearch.commands.group import expanded
 from vsearch.commands.options import model_folder
 from vsearch.console import many, out, shown, shown_path
@@ -26,7 +26,7 @@ def info(place: Place) -> None:
       vsearch info --library /media/photos.library --device cuda
     """
     for name, value in [
-        *library_facts(library_path(place.library), place.model),
+        *library_facts(place),
         *model_facts(model_folder(place.model)),
         *device_facts(place.device),
         *version_facts(),
@@ -34,25 +34,24 @@ def info(place: Place) -> None:
         out(f"{name:<12} {value}")
 
 
-def library_facts(place: Path, model: Path | None) -> Iterator[tuple[str, str]]:
+def library_facts(place: Place) -> Iterator[tuple[str, str]]:
     """Yield where the library is, its folders, and a warning if another model made it."""
+    from index.database.database import OtherModelError
     from index.library import Library
-    from vsearch.errors import LibraryError
 
-    if not place.exists():
-        yield (
-            "library",
-            f"{shown_path(place)} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)",
-        )
-        return
-    with Library.open(place, read_only=True) as library:
-        yield "library", f"{shown_path(place)}, {many(library.count(), 'picture')}"
+    with Library.open(place.library, read_only=True) as library:
+        name = shown_library(library, place.library)
+        if not library.path.exists():
+            yield "library", f"{name} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)"
+            return
+        yield "library", f"{name}, {many(library.count(), 'picture')}"
         for folder in library.folders():
             yield "folder", shown_path(folder)
-        try:
-            check_model(library, model)
-        except LibraryError as error:
-            yield "warning", shown(f"{error}; {error.hint}")
+    try:
+        with opened_with_model(place, read_only=True):
+            pass
+    except OtherModelError as error:
+        yield "warning", shown(f"{error}; {error.hint}")
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from index.commands.options import LibraryOption, WithinOption, check_folder, library_path
+from index.commands.options import LibraryOption, WithinOption, check_folder
 from vsearch.commands.options import PlainJsonOption
 from vsearch.console import many, out, progress_bar, remark, shown, shown_path
 
@@ -39,14 +39,12 @@ def duplicates(
       vsearch duplicates
       vsearch duplicates --in ~/Pictures/2024 --threshold 0.99 --json
     """
-    import index.duplicates
     from index.library import Library
 
-    limit = index.duplicates.THRESHOLD if threshold is None else threshold
-    if not math.isfinite(limit):
+    if threshold is not None and not math.isfinite(threshold):
         raise typer.BadParameter("--threshold takes a number")
-    with Library.open(library_path(library), read_only=True) as opened, progress_bar("pictures") as show:
-        groups = index.duplicates.duplicates(opened, limit, within=within, progress=show)
+    with Library.open(library, read_only=True) as opened, progress_bar("pictures") as show:
+        groups = opened.duplicates(threshold, within=within, progress=show)
         check_folder(within, found=bool(groups))
     if as_json:
         out(json.dumps([group_row(group) for group in groups], indent=2))
@@ -84,11 +82,10 @@ def check(library: LibraryOption = None, as_json: PlainJsonOption = False) -> No
       vsearch check
       vsearch check --library my.library --json
     """
-    import index.check
     from index.library import Library
 
-    with Library.open(library_path(library), read_only=True) as opened:
-        seen = index.check.check(opened)
+    with Library.open(library, read_only=True) as opened:
+        seen = opened.check()
     if as_json:
         out(json.dumps(asdict(seen), indent=2))
     else:
@@ -117,9 +114,8 @@ def export(
       vsearch export vectors.npy
       vsearch export pictures.jsonl --library my.library
     """
-    import index.export
     from index.library import Library
 
-    with Library.open(library_path(library), read_only=True) as opened:
-        done = index.export.export(opened, file)
+    with Library.open(library, read_only=True) as opened:
+        done = opened.export(file)
     out(f"{' and '.join(shown_path(one) for one in done.files)}: {done.count} vectors of {done.dim} numbers")

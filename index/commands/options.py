@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vsearch.commands.options import DeviceOption, ModelOption, model_folder
+from vsearch.commands.options import DeviceOption, ModelOption
 from vsearch.console import shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
     from index.library import Library
+    from vsearch.model import Model
 
 LibraryOption = Annotated[
     Path | None, typer.Option("--library", metavar="PATH", help="Library of pictures; default: in your data directory.")
@@ -35,32 +37,32 @@ class Place:
     device: DeviceOption = "auto"
 
 
-def library_path(given: Path | None) -> Path:
-    """Return the path that --library names, or that of the default library."""
-    from index.library import default_path
+@contextmanager
+def opened_with_model(place: Place, **how: Any) -> Iterator[tuple[Library, Model]]:
+    """Open a library with the model; an error because another model made it names the command that re-indexes."""
+    from index.database.database import OtherModelError
+    from index.library import Library
+    from index.paths import shell
+    from vsearch.model import load
 
-    return given if given is not None else default_path()
-
-
-def check_model(library: Library, given: Path | None) -> None:
-    """LibraryError, with the command that re-indexes, where the library was made by another model."""
-    from vsearch.errors import LibraryError
-
+    model = load(place.model, place.device)
     try:
-        library.check_identity(identity_of(model_folder(given)))
-    except LibraryError as error:
-        model = "" if given is None else f" --model {shlex.quote(os.fspath(given))}"
-        raise LibraryError(str(error), error.hint + model) from None
+        with Library.open(place.library, model, **how) as library:
+            if library.read_only:
+                _ = library.identity  # nothing is asked of the model before there is a library
+            yield library, model
+    except OtherModelError as error:
+        if place.model is not None:
+            error.hint += f" --model {shell(os.fspath(place.model))}"
+        raise
 
 
-def identity_of(folder: Path) -> str:
-    """Return the identity of the model in `folder`."""
-    from vsearch.storage.modelfolder import read_config
-
-    return read_config(folder).identity
+def shown_library(library: Library, given: Path | None) -> str:
+    """Return the path of a library for people, as it was given."""
+    return shown_path(library.path if given is None else given)
 
 
 def check_folder(within: Path | None, *, found: bool) -> None:
-    """VsearchError where nothing was found because the folder to look in is not there."""
+    """Raises VsearchError if nothing was found because the folder to look in is not there."""
     if within is not None and not found and not within.exists():
         raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")

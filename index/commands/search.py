@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,27 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from index.commands.options import Place, WithinOption, check_folder, check_model, library_path
+from index.commands.options import Place, WithinOption, check_folder, opened_with_model
 from vsearch.commands.group import expanded
-from vsearch.commands.options import JsonOption, TranslatorOption, load_words, model_folder
+from vsearch.commands.options import JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
 from vsearch.console import out, remark, shown, shown_path
-from vsearch.errors import PictureError, VsearchError
+from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from index.database.read import Picture
-    from index.library import Library
     from index.search.searcher import Hit
-    from vsearch.text.phrase import PhraseSpace
-    from vsearch.translation.translator import Translator
 
-    Vector = NDArray[np.float32]
-    Reasons = dict[int, list[str]]
-
-COMMON = 2.0  # idf of a word in one caption of seven: "a", "in", "the" and the like lie below it
+    Reasons = Mapping[int, list[str]]
 
 CountOption = Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")]
 MinScoreOption = Annotated[
@@ -149,7 +138,9 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
         raise typer.BadParameter("--translator needs --from LANGUAGE")
     text = " ".join(wanted.words or [])
     if language.source is not None:
-        text = translated_query(text, load_translator(language.source, "en", language.translator, place.device))
+        from vsearch.translation.query import translate_query
+
+        text = translate_query(text, load_translator(language.source, "en", language.translator, place.device))
         remark(f"understood: {text}")
     run_search(text, wanted, printing, place, why=why)
 
@@ -166,37 +157,28 @@ def check_wanted(wanted: Wanted) -> None:
 
 def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, why: bool) -> None:
     """Search, write the page and print the hits."""
-    from index.library import Library
-    from index.search import searcher
-    from vsearch.scores import Kind, Scores
-
-    folder = model_folder(place.model)
-    space = load_words(folder) if text or why else None
-    kind: Kind = "words" if text else "picture"
-    ranking = Scores.load(folder)
-    with Library.open(library_path(place.library), read_only=True) as opened:
-        check_model(opened, place.model)
-        hits = searcher.search(
-            opened,
-            query_vector(text, space, wanted.image, folder, place.device),
-            wanted.count,
-            kind=kind,
-            ranking=ranking,
-            weight=wanted.caption_weight,
+    with opened_with_model(place, read_only=True) as (library, model):
+        query = library.query(text) if text else None
+        if query is not None and query.unknown:
+            remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
+        hits = library.search(
+            query,
+            image=wanted.image,
+            k=wanted.count,
             within=wanted.within,
-            since=None if wanted.since is None else nanoseconds(wanted.since),
-            until=None if wanted.until is None else nanoseconds(wanted.until + timedelta(days=1)),
+            since=wanted.since,
+            until=None if wanted.until is None else wanted.until + timedelta(days=1),
             min_score=wanted.min_score,
+            caption_weight=wanted.caption_weight,
             exact=wanted.exact or None,
         )
         check_folder(wanted.within, found=bool(hits))
-        reasons = why_words(space, opened, hits) if why and space is not None else {}
-        total = opened.count() if printing.html is not None else 0  # 60 ms in a million
-    if printing.html is not None:
-        from index.page.page import write_page
+        reasons = library.explain(hits) if why else {}
+        if printing.html is not None:
+            from index.page.page import write_page
 
-        shares = ranking.is_calibrated(kind)
-        write_page(printing.html, text, hits, image=wanted.image, why=reasons, total=total, shares=shares)
+            total, shares = library.count(), model.scores.is_calibrated("words" if text else "picture")
+            write_page(printing.html, text, hits, image=wanted.image, why=reasons, total=total, shares=shares)
     print_hits(hits, reasons, printing)
 
 
@@ -221,29 +203,14 @@ def similar(
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
     check_printing(printing, min_score)
-    from index.library import Library
-    from index.paths import absolute
-    from index.search import searcher
-    from vsearch.scores import Scores
+    with opened_with_model(place, read_only=True) as (library, model):
+        hits = library.similar(photo, count, within=within, min_score=min_score)
+        check_folder(within, found=bool(hits))
+        if printing.html is not None:
+            from index.page.page import write_page
 
-    folder = model_folder(place.model)
-    ranking = Scores.load(folder)
-    with Library.open(library_path(place.library), read_only=True) as opened:
-        check_model(opened, place.model)
-        mine = opened.picture(absolute(photo))
-        vector = stored_vector(opened, mine)
-        if vector is None:
-            vector = query_vector("", None, photo, folder, place.device)
-        found = searcher.search(
-            opened, vector, count + 1, kind="picture", ranking=ranking, within=within, min_score=min_score
-        )
-        hits = [hit for hit in found if mine is None or hit.id != mine.id][:count]
-        check_folder(within, found=bool(found))
-        total = opened.count() if printing.html is not None else 0
-    if printing.html is not None:
-        from index.page.page import write_page
-
-        write_page(printing.html, "", hits, image=photo, total=total, shares=ranking.is_calibrated("picture"))
+            total, shares = library.count(), model.scores.is_calibrated("picture")
+            write_page(printing.html, "", hits, image=photo, total=total, shares=shares)
     print_hits(hits, {}, printing)
 
 
@@ -278,83 +245,3 @@ def hit_row(hit: Hit, reasons: Reasons) -> dict[str, Any]:
     scores = {"score": round(hit.score, 4), "cosine": round(hit.cosine, 4)}
     row = {"path": hit.path, **scores, "caption": hit.caption}
     return {**row, "why": reasons[hit.id]} if hit.id in reasons else row
-
-
-def nanoseconds(moment: datetime) -> int:
-    """Return local time as the dates of files have it: ns since 1970."""
-    return int(moment.timestamp()) * 1_000_000_000
-
-
-def query_vector(text: str, space: PhraseSpace | None, image: Path | None, folder: Path, device: str) -> Vector:
-    """The unit vector to look for: of the words, of the picture, or the sum of both."""
-    import numpy as np
-
-    parts: list[Vector] = []
-    if text and space is not None:
-        from vsearch.text.phrase import parse
-
-        query = space.query(parse(text))
-        if query.unknown:
-            remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
-        parts.append(query.vector)
-    if image is not None:
-        from vsearch.model import Model
-
-        try:
-            parts.append(Model(folder, device).embed_image(image))
-        except PictureError as error:
-            raise VsearchError(f"{shown_path(image)}: {error}", "name a picture that can be read") from None
-    vector = np.sum(parts, axis=0)
-    length = float(np.linalg.norm(vector))
-    if length < 1e-6:
-        raise VsearchError("words and picture cancel each other out", "leave one of them away")
-    return np.asarray(vector / length, np.float32)
-
-
-def stored_vector(library: Library, picture: Picture | None) -> Vector | None:
-    """The vector (D,) that the library has of a picture; None if its file is not as it was."""
-    if picture is None:
-        return None
-    try:
-        file = os.stat(picture.path)
-    except OSError:
-        return None
-    if (file.st_size, file.st_mtime_ns) != (picture.size, picture.mtime_ns):
-        return None
-    _, vectors = library.vectors([picture.id])
-    return vectors[0] if len(vectors) else None
-
-
-def why_words(space: PhraseSpace, library: Library, hits: Sequence[Hit], k: int = 5) -> Reasons:
-    """The `k` telling words nearest to each hit, by its id."""
-    import numpy as np
-
-    words = telling_words(space)
-    table = space.vectors_of([word] for word in words)  # (W, D), in the space where the pictures are
-    ids, vectors = library.vectors([hit.id for hit in hits])
-    orders = [np.argsort(-(table @ vector), kind="stable")[:k] for vector in vectors]
-    return {int(id_): [words[i] for i in order] for id_, order in zip(ids, orders, strict=True)}
-
-
-def telling_words(space: PhraseSpace) -> list[str]:
-    """The words of the training captions that are neither in most of them nor too rare to be sure of."""
-    known = (word for word in space.idf if word in space.vectors)
-    usual = max(space.idf.values(), default=0.0)
-    return sorted(word for word in known if COMMON < space.idf[word] < usual) or sorted(space.idf)
-
-
-def translated_query(text: str, translator: Translator) -> str:
-    """The query in the translator's target language: plain words as one sentence, every other term by itself."""
-    from vsearch.text.phrase import parse
-    from vsearch.text.tokenise import tokenise
-
-    terms = parse(text)
-    others = [term for term in terms if term.weight != 1 or len(term.words) > 1]
-    plain = [term for term in terms if term not in others]
-    phrases = [" ".join(word for term in plain for word in term.words)] if plain else []
-    if not others:
-        phrases = [text.replace('"', "")]  # as it was written, hyphens and elisions included
-    found = translator.translate([*phrases, *(" ".join(term.words) for term in others)])
-    words = [" ".join(tokenise(one.text)) for one in found]
-    queries = [f'{term.weight:g}*"{own}"' for term, own in zip(others, words[len(phrases) :], strict=True) if own]
-    return " ".join([*words[: len(phrases)], *queries]).strip()

@@ -25,6 +25,10 @@ class NoLibraryError(LibraryError):
         super().__init__(f"there is no library at {path}", remedy)
 
 
+class OtherModelError(LibraryError):
+    """The vectors of a library were made by another model."""
+
+
 class Database:
     """An open library file: `read` asks it, `write` changes it. A context manager that closes it."""
 
@@ -112,7 +116,7 @@ class Database:
         mine = self.read.identity
         if mine is not None and mine != identity:
             message = f"{self.path} was made by another model ({mine[:12]}; this one is {identity[:12]})"
-            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+            raise OtherModelError(message, f"re-index it: {self.reindex_command()}")
 
     def adopt(self, identity: str, dim: int) -> None:
         """Write down, before the first vector, whose they are; raises LibraryError if they are another's already."""
@@ -121,7 +125,7 @@ class Database:
             self.write.set_model(identity, dim)
         elif self.read.dim != dim:
             message = f"{self.path} holds vectors of {self.read.dim} numbers, the model makes {dim}"
-            raise LibraryError(message, f"re-index it: {self.reindex_command()}")
+            raise OtherModelError(message, f"re-index it: {self.reindex_command()}")
 
     def reindex_command(self) -> str:
         """The shell command that embeds every folder of this library again."""

@@ -14,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import cli
-from index.commands.options import identity_of
 from tests.support import tiny_model
+from vsearch.storage.modelfolder import read_config
 
 RUNNER = CliRunner()
 
@@ -175,7 +175,7 @@ def test_info_tells_library_model_device_and_versions(photos: Path, tmp_path: Pa
         line.split(maxsplit=1) for line in call("info", "--library", place, "--model", model).stdout.splitlines()
     )
     assert "4 pictures" in facts["library"]
-    assert identity_of(model)[:12] in facts["model"]
+    assert read_config(model).identity[:12] in facts["model"]
     assert {"encoder", "words", "captions", "device", "vsearch", "python", "torch", "nmslib"} <= set(facts)
 
 

@@ -19,9 +19,11 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from index.commands.search import query_vector, subtracted_last, telling_words
+from index.commands.search import subtracted_last
+from index.search.explain import telling_words
+from index.search.query import make_query
 from tests.support import tiny_model
-from vsearch.commands.options import load_words
+from vsearch.model import load
 from vsearch.scores import Scores
 
 Run = Callable[..., "Outcome"]
@@ -144,9 +146,9 @@ def test_output_for_people(search: Run) -> None:
 
 
 def test_why_names_words_of_the_dictionary_nearest_first(search: Run, photos: Path) -> None:
-    folder = tiny_model.model_folder()
-    space = load_words(folder)
-    vector = query_vector("", None, photos / "red.png", folder, "cpu")
+    model = load(tiny_model.model_folder(), "cpu")
+    space = model.space
+    vector = model.embed_image(photos / "red.png")
     row = json.loads(search("--image", photos / "red.png", "--why", "--json", "-k", "1").out)[0]
     cosines = [float(space.vector([word]) @ vector) for word in row["why"]]
     assert len(row["why"]) == 5
@@ -182,11 +184,9 @@ def test_a_picture_finds_itself_first(search: Run, photos: Path) -> None:
 
 
 def test_words_and_picture_are_mixed_half_and_half(photos: Path) -> None:
-    folder = tiny_model.model_folder()
-    space = load_words(folder)
-    words = query_vector("dog", space, None, folder, "cpu")
-    picture = query_vector("", None, photos / "red.png", folder, "cpu")
-    both = query_vector("dog", space, photos / "red.png", folder, "cpu")
+    model = load(tiny_model.model_folder(), "cpu")
+    words, picture = model.embed_text("dog"), model.embed_image(photos / "red.png")
+    both = make_query(model, "dog", photos / "red.png").vector
     assert float(both @ words) == pytest.approx(float(both @ picture), abs=1e-5)
     assert np.linalg.norm(both) == pytest.approx(1, abs=1e-5)
     assert float(both @ words) > float(words @ picture)
