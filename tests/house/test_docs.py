@@ -13,6 +13,8 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
+import index
+import vsearch
 from cli import app
 from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
@@ -297,3 +299,13 @@ def test_every_data_set_of_a_prepared_file_is_described() -> None:
     named = {name for text in layouts for name in re.findall(rf"\b((?:{groups})/\w+)", text)}
     assert len(named) >= 20
     assert {name for name in named if f"`{name}`" not in page} == set()
+
+
+# ---- the reference of the Python API
+
+
+def test_every_public_name_stands_in_the_reference() -> None:
+    page = PAGES["docs/reference/python-api.md"]
+    names = [f"{package.__name__}.{name}" for package in (vsearch, index) for name in package.__all__]
+    assert len(names) >= 11
+    assert [name for name in names if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", page)] == []
