@@ -58,9 +58,9 @@ def test_a_command_imports_no_other_module() -> None:
 
 
 def test_a_name_that_is_not_there_gets_a_suggestion() -> None:
-    result = CliRunner().invoke(cli.app, ["serch", "dog"])
+    result = CliRunner().invoke(cli.app, ["duplicate"])
     assert result.exit_code == 2
-    assert "No such command 'serch'. Did you mean 'search'?" in result.stderr
+    assert "No such command 'duplicate'. Did you mean 'duplicates'?" in result.stderr
 
 
 @dataclass(frozen=True)
