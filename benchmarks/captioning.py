@@ -26,9 +26,11 @@ from torch import Tensor, nn
 
 from benchmarks import tutorial_loop
 from benchmarks.tutorial_loop import TutorialDecoder
-from training.evaluate.captions import evaluate_decoder
-from training.evaluate.decoder import generate, load_decoder, read_captioned, read_grid
+from training.data.caption_set import read_caption_set
+from training.data.features import read_grid
+from training.evaluate.decoder import evaluate_decoder
 from training.tasks.caption import Batch, caption_loss
+from training.tasks.decoding import generate, load_decoder
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, resolve
 from vsearch.errors import ConfigError
@@ -75,7 +77,7 @@ def made_up(photos: int, longest: int = 20) -> Sample:
 
 def take(data: Path, features: Path, split: str, photos: int) -> Sample:
     """The first photos of a split."""
-    captioned = read_captioned(data)
+    captioned = read_caption_set(data)
     owned: dict[int, list[int]] = {int(row): [] for row in captioned.rows(split)}
     for caption, photo in enumerate(captioned.owner.tolist()):
         if photo in owned:
@@ -156,7 +158,7 @@ def table(
     runs: Sequence[Path], data: Path, features: Path, split: str, beam: int, device: torch.device,
     head: Path | None = None, agreement: float | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """The metrics of each run, named by its decoder and folder; see `training.evaluate.captions.evaluate_decoder`."""
+    """The metrics of each run, named by its decoder and folder; see `training.evaluate.decoder.evaluate_decoder`."""
     rows = {}
     for run in runs:
         found = evaluate_decoder(run, data, features, split, (beam,), device, head=head, agreement=agreement)

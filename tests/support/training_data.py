@@ -57,6 +57,19 @@ def cached_captions(folder: Path) -> Inputs:
     return Inputs(data, features(folder / "f.h5", names))
 
 
+def captions_with_two_views(folder: Path) -> Inputs:
+    """Nine photos a split with two captions each; random features, four cells of eight channels, two views."""
+    space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
+    prepared_captions(folder, space, 9)
+    with open_prepared(folder / "c.h5", "captions") as file:
+        names = list(file["pictures/name"].asstr()[:])
+    with h5py.File(features(folder / "x.h5", names), "r+") as file:
+        grid = file["grid"][:]
+        del file["grid"], file["pool"]
+        file["grid"], file["pool"] = np.stack([grid, -grid], 1), np.stack([grid.mean(1)] * 2, 1)
+    return Inputs(folder / "c.h5", folder / "x.h5")
+
+
 def tiny_imagenet(folder: Path, per_class: int = 8) -> Path:
     """Labelled pictures in the layout of the shards: three classes of one colour each, 32 x 32."""
     folder.mkdir(parents=True)

@@ -12,12 +12,12 @@ import torch
 from tests.support.training_data import cached_captions
 from training import recipe as recipes
 from training.assemble.bundle import PARTS
-from training.evaluate.decoder import load_decoder
 from training.kinds import KINDS, load, parse, recipe_of
 from training.loop.config import LoopConfig
 from training.recipe import Inputs, Recipe
 from training.run import build, train
 from training.tasks.caption import CaptionRecipe
+from training.tasks.decoding import load_decoder
 from training.tasks.distil import DistilRecipe
 from training.tasks.joint import JointRecipe
 from training.tasks.labels import LabelsRecipe

@@ -90,20 +90,14 @@ def evaluate_captions(
     if agreement is not None:
         loaded.set_agreement(agreement)
     with progress_bar("pictures") as show:
-        table = evaluation.evaluate(loaded, space, data, split, beams, show)
-    pictures = evaluation.read_split(data, split)
-    tops = {}
-    if word:
-        with progress_bar("pictures") as show:
-            vectors, _ = evaluation.describe(loaded, pictures, captions=False, progress=show)
-        tops = evaluation.words_top(vectors, pictures, space, word)
+        found = evaluation.evaluate(loaded, space, data, split, beams, word or [], show)
     if as_json:
-        named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in tops.items()}
-        out(json.dumps({**table, "words": named}, indent=2))
+        named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in found.words.items()}
+        out(json.dumps({**found.metrics, "words": named}, indent=2))
         return
-    for name, value in table.items():
+    for name, value in found.metrics.items():
         out(f"{name:<24}{value:10.2f}")
-    for name, (fits, names) in tops.items():
+    for name, (fits, names) in found.words.items():
         out(f"{name:<24}{fits:>7} of {len(names)}  {' '.join(names)}")
 
 
@@ -112,7 +106,7 @@ def compare_runs(
     agreement: float | None, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Print what caption trainings reached on a split, one column each."""
-    from training.evaluate.captions import evaluate_decoder
+    from training.evaluate.decoder import evaluate_decoder
     from vsearch.device import resolve
 
     place, tables = resolve(device), {}

@@ -183,6 +183,14 @@ def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid:
     return Features(pool, cells, found)
 
 
+def read_grid(features: Path, names: NDArray[Any]) -> NDArray[np.float16]:
+    """Return the cells (I, A, N, C) of the pictures `names`, A views each. Raises DataError if there are none."""
+    grid = read_features(features, names).grid
+    if grid is None:
+        raise DataError(f"{features} holds no grid", "prepare the features with their grid")
+    return grid
+
+
 def key_in(path: Path) -> str:
     """The key of the network and preprocessing that made the features in a file; "" where it does not say.
 

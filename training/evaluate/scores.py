@@ -88,7 +88,7 @@ def see(model: JointModel, space: PhraseSpace, split: Split, progress: Progress 
     """The photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
     if model.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
-    vectors, found = describe(model, split, captions=True, progress=progress)
+    vectors, [found] = describe(model, split, [None], progress=progress)
     placed = in_space(space)([model.text(caption).split() for caption in found])
     return Photos(vectors, placed, split.captions)
 

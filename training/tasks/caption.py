@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.data.caption_set import read_caption_set
+from training.data.features import read_grid
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
-from training.evaluate.decoder import generate, read_captioned, read_grid
 from training.loop.distributed import shard, share
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
+from training.tasks.decoding import generate
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
@@ -109,15 +111,10 @@ class CaptionTask:
     ) -> None:
         self.config, self.decoder_config, self.device = config, decoder, device
         self.monitor = config.monitor
-        self.captioned = read_captioned(data)
+        self.captioned = read_caption_set(data)
         self.vocabulary = self.captioned.vocabulary
         self.grid = read_grid(features, self.captioned.names)  # (I, A, N, C)
-        fit = self.captioned.lengths <= decoder.max_len + 2
-        train = set(self.captioned.rows("train").tolist())
-        self.captions: dict[int, list[int]] = {}  # of each training photo
-        for row, photo in enumerate(self.captioned.owner.tolist()):
-            if fit[row] and photo in train:
-                self.captions.setdefault(photo, []).append(row)
+        self.captions = self.captioned.captions("train", decoder.max_len + 2)  # rows, by photo
         self.dev = self.captioned.rows("dev")[: config.dev_pictures]
         self.references = self.captioned.references(self.dev)
         self.module = CaptionModule(build_decoder(decoder, self.grid.shape[3], len(self.vocabulary))).to(device)

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.data.batches import drawn, steps, whole
+from training.data.caption_set import read_caption_set
 from training.data.prepared import open_prepared
-from training.evaluate.decoder import generate, read_captioned
 from training.loop.distributed import spread
 from training.loop.task import Group, Loss
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import Batch as Told
 from training.tasks.caption import caption_loss, check_choice
+from training.tasks.decoding import generate
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
 from vsearch.ahead import prefetch
@@ -125,17 +126,14 @@ class JointTask:
     ) -> None:  # fmt: skip
         self.config, self.device, self.preprocess, self.data = config, device, model.config.preprocess, data
         self.monitor = config.monitor
-        self.captioned = read_captioned(data)
+        self.captioned = read_caption_set(data)
         with open_prepared(data, "captions") as file:
             self.phrases = Phrases(file)
         module = JointModule(model.encoder, self._head(model, devise), self._decoder(model, decoder), config)
         self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         longest = self.captioned.ids.shape[1] if module.decoder is None else module.decoder.config.max_len + 2
-        self.captions: dict[int, list[int]] = {int(photo): [] for photo in self.captioned.rows("train")}
-        for row, photo in enumerate(self.captioned.owner.tolist()):
-            if photo in self.captions and self.captioned.lengths[row] <= longest:
-                self.captions[photo].append(row)
-        self.train_rows = np.asarray([photo for photo, own in self.captions.items() if own], np.int64)
+        self.captions = self.captioned.captions("train", longest)  # rows, by photo
+        self.train_rows = np.asarray(list(self.captions), np.int64)
         self.dev_rows = self.captioned.rows("dev")
 
     def _head(self, model: JointModel, config: DeviseConfig | None) -> DeviseHead | None:

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.evaluate.decoder import Captioned, load_decoder
+from training.data.caption_set import CaptionSet
+from training.tasks.decoding import load_decoder
 from vsearch.device import autocast
 from vsearch.networks.decoders import Decoder, pack
 
@@ -28,7 +29,7 @@ class SoftTargets:
     """The mean probabilities of the decoders in the run folders `teachers`, for the captions of the training photos."""
 
     def __init__(
-        self, teachers: Sequence[Path], captioned: Captioned, grid: NDArray[np.float16],
+        self, teachers: Sequence[Path], captioned: CaptionSet, grid: NDArray[np.float16],
         captions: Mapping[int, Sequence[int]], device: torch.device,
     ) -> None:  # fmt: skip
         """captions: the rows of each photo's captions; grid (I, A, N, C).
@@ -51,7 +52,7 @@ class SoftTargets:
 
     @torch.inference_mode()
     def _fill(
-        self, decoders: Sequence[Decoder], cells: NDArray[np.float16], captioned: Captioned, rows: NDArray[np.int64],
+        self, decoders: Sequence[Decoder], cells: NDArray[np.float16], captioned: CaptionSet, rows: NDArray[np.int64],
         owner: NDArray[np.int64], device: torch.device,
     ) -> None:  # fmt: skip
         lengths = torch.from_numpy(captioned.lengths[rows])

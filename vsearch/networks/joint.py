@@ -6,6 +6,8 @@ Shapes: B batch, S side in pixels, C channels, D word-vector size, N grid cells.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,6 +29,14 @@ from vsearch.networks.fast.openvino import See, compiled, quick_encoder, usable
 from vsearch.text.vocab import Vocabulary
 
 COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder sees in B pictures: grid (B, N, C), on the device of the model, and unit vectors (B, D)."""
+
+    grid: Tensor
+    vectors: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,49 @@ class JointModel(nn.Module):
         `beam` and `block_repeats` are the decoder's own where None. Evaluation mode holds for the call,
         whatever the model's mode is.
         """
+        encoded = self.encode(pixels)
+        if not captions or self.decoder is None:
+            return Description(encoded.vectors, None)
+        return Description(encoded.vectors, self.write(encoded, beam=beam, n_best=n_best, block_repeats=block_repeats))
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Return what `describe` sees in the pictures, for `write` to caption more than once."""
+        with self._evaluating():
+            parameter = next(self.encoder.parameters())
+            see, _ = self._fast_parts()
+            grid, pool = see(moved(pixels, parameter.device))
+            self._count(len(pixels), parameter.device)
+            vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
+            return Encoded(grid.to(parameter.dtype), vectors.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def write(
+        self, encoded: Encoded, *, beam: int | None = None, n_best: int = 1, block_repeats: bool | None = None
+    ) -> list[list[Caption]]:
+        """Return the captions of each picture, best first, as `describe` does. Raises ValueError without a decoder."""
+        if self.decoder is None:
+            raise ValueError("this model has no decoder")
+        with self._evaluating():
+            _, decoder = self._fast_parts()
+            assert decoder is not None
+            c = decoder.config
+            width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
+            agreement = self._agreement(c.agreement)
+            count = n_best if agreement is None else max(n_best, width)
+            with autocast(encoded.grid.device):
+                found = beam_search(decoder, encoded.grid, width, c.max_len, c.length_power, count, block)
+            if agreement is None:
+                return found
+            return [own[:n_best] for own in agreement.order(found, encoded.vectors, self._words)]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Hold evaluation mode within the block, whatever the model's mode is."""
         training = self.training
         self.eval()
         try:
-            return self._describe(pixels, captions, beam, n_best, block_repeats)
+            yield
         finally:
             self.train(training)
 
@@ -94,27 +143,6 @@ class JointModel(nn.Module):
         if self.vocabulary is None:
             raise ValueError("this model has no vocabulary")
         return " ".join(self.vocabulary.decode(caption.tokens))
-
-    def _describe(
-        self, pixels: Tensor, captions: bool, beam: int | None, n_best: int, block_repeats: bool | None
-    ) -> Description:
-        parameter = next(self.encoder.parameters())
-        see, decoder = self._fast_parts()
-        grid, pool = see(moved(pixels, parameter.device))
-        self._count(len(pixels), parameter.device)
-        vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
-        placed = vectors.float().cpu().numpy()  # (B, D)
-        if not captions or decoder is None:
-            return Description(placed, None)
-        c = decoder.config
-        width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
-        agreement = self._agreement(c.agreement)
-        with autocast(parameter.device):
-            memory, count = grid.to(parameter.dtype), n_best if agreement is None else max(n_best, width)
-            found = beam_search(decoder, memory, width, c.max_len, c.length_power, count, block)
-        if agreement is not None:
-            found = [own[:n_best] for own in agreement.order(found, placed, self._words)]
-        return Description(placed, found)
 
     def set_agreement(self, weight: float) -> None:
         """Let the DeViSE head have a say in captions with this weight, see `vsearch.captions.rerank`; 0: none.

@@ -78,10 +78,10 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
         and (places.work / words / config.words.file).read_bytes() == (places.output / config.words.file).read_bytes()
     )
     assert Scores.load(places.output).words == (3.0, 0.5) and Scores.load(places.output).picture == (2.0, 0.25)
-    table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2))
+    table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2)).metrics
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")
-    vectors, captions = describe(model, pictures, captions=True, beam=2, batch=4)
+    vectors, [captions] = describe(model, pictures, [2], batch=4)
     assert vectors.shape == (6, 10) and len(captions) == 6
     fits, names = words_top(vectors, pictures, space, ["dog"], k=6)["dog"]
     assert fits == 2 and sorted(names) == sorted(pictures.names)

@@ -277,7 +277,7 @@ def test_encoded_and_raw_pictures_give_the_same_pixels_features_and_vectors(tmp_
         with open_prepared(prepared, "captions") as file:
             pools.append(read_features(cached, file["pictures/name"][:]).pool)
         split = evaluation.read_split(prepared, "test")
-        vectors.append(evaluation.describe(model, split, captions=False, batch=2)[0])
+        vectors.append(evaluation.describe(model, split, batch=2)[0])
     assert vectors[0].shape[0] == 2
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-5)
     assert (pools[0] == pools[1]).all()

@@ -1,294 +1,113 @@
-"""Caption tasks: what a batch holds, scheduled sampling, word vectors, and the self-critical stage."""
+"""A finished model is measured on a split in one pass over its pictures."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from typer.testing import CliRunner
+from torch import Tensor
 
-import cli
-from tests.support.tiny_model import words_file
-from tests.support.training_data import features, prepared_captions
-from training.data.prepared import open_prepared
-from training.evaluate.captions import evaluate_decoder
-from training.recipe import Inputs
-from training.run import train
-from training.tasks.caption import CaptionTask, CaptionTaskConfig
-from training.tasks.self_critical import SelfCriticalConfig, SelfCriticalTask, packed, policy_loss
-from vsearch.config import DecoderConfig
-from vsearch.errors import ConfigError, DataError
-from vsearch.networks.decoders import AdaptiveDecoder
+from tests.support.tiny_model import model_folder
+from tests.support.training_data import prepared_captions
+from training.data.prepared import open_prepared, read_pixels
+from training.evaluate import captions as evaluation
+from vsearch.errors import DataError
+from vsearch.networks import joint
+from vsearch.networks.joint import JointModel
+from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
-from vsearch.text.vectors import WordVectors
-from vsearch.text.vocab import END, START
-
-CPU = torch.device("cpu")
-SMALL = {"embed": 12, "hidden": 24, "attention": 16, "dropout": 0.0, "max_len": 8}
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Nine photos a split with two captions each; random features, four cells of eight channels, two views."""
-    folder = tmp_path_factory.mktemp("data")
-    space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    prepared_captions(folder, space, 9)
-    with open_prepared(folder / "c.h5", "captions") as file:
-        names = list(file["pictures/name"].asstr()[:])
-    with h5py.File(features(folder / "x.h5", names), "r+") as file:
-        grid = file["grid"][:]
-        del file["grid"], file["pool"]
-        file["grid"], file["pool"] = np.stack([grid, -grid], 1), np.stack([grid.mean(1)] * 2, 1)
-    return Inputs(folder / "c.h5", folder / "x.h5")
-
-
-def task(inputs: Inputs, kind: str = "soft", **settings: object) -> CaptionTask:
-    assert inputs.features is not None
-    config = CaptionTaskConfig(**{"batch": 6, **settings})  # type: ignore[arg-type]
-    return CaptionTask(config, DecoderConfig(kind=kind, **SMALL), inputs.data, inputs.features, CPU)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("each", [1, 2, 3])
-def test_an_epoch_has_every_caption_with_its_own_photo(inputs: Inputs, each: int) -> None:
-    """Nine photos with two captions: in groups of 1, 2 or 3 (one told twice) that is 18, 9 or 9 groups."""
-    subject = task(inputs, captions_per_photo=each)
-    assert subject.steps(0) == (18 if each == 1 else 9) * each // 6
-    plain = subject.grid.astype(np.float32)
-    seen, views = [], set()
-    for batch in subject.batches(0, torch.Generator().manual_seed(0)):
-        assert batch.captions.shape[:2] == (6 // each, each)
-        for memory, own in zip(batch.memory.float().numpy(), batch.captions, strict=True):
-            photo, view = np.argwhere((plain == memory).all((2, 3)))[0]
-            views.add(int(view))
-            for ids in own:
-                rows = np.flatnonzero((subject.captioned.ids == ids.numpy()).all(1))
-                assert int(photo) in subject.captioned.owner[rows]
-                seen.append(tuple(ids.tolist()))
-    assert views == {0, 1}
-    assert len(seen) == subject.steps(0) * 6
-
-
-def test_scheduled_sampling_rises_to_its_ceiling() -> None:
-    config = CaptionTaskConfig(sampling_from=3, sampling_step=0.1, sampling_ceiling=0.25)
-    assert [config.sampling(epoch) for epoch in range(6)] == pytest.approx([0, 0, 0.1, 0.2, 0.25, 0.25])
-    assert CaptionTaskConfig().sampling(50) == 0
-
-
-def test_scheduled_sampling_reaches_the_decoder(inputs: Inputs) -> None:
-    subject = task(inputs, sampling_step=1.0, sampling_ceiling=1.0)
-    batch = next(iter(subject.batches(0, torch.Generator().manual_seed(0))))
-    assert batch.sampling == 1.0
-    fed, sampled = (subject.loss(replace(batch, sampling=p)).value.item() for p in (0.0, 1.0))
-    assert fed == pytest.approx(subject.loss(replace(batch, sampling=0.0)).value.item())
-    assert fed != pytest.approx(sampled, abs=1e-5)
-
-
-def test_a_sentinel_pays_no_penalty(inputs: Inputs) -> None:
-    """Where the sentinel has all attention, each cell is a whole short of one: the penalty is 1 for each of them."""
-    subject = task(inputs, "adaptive")
-    decoder = subject.module.decoder
-    assert isinstance(decoder, AdaptiveDecoder) and decoder.attention.score is not None
-    with torch.no_grad():
-        decoder.attention.score.weight.fill_(1.0)
-        decoder.sentinel_key.bias.add_(1e3)
-    batch = next(iter(subject.batches(0, torch.Generator().manual_seed(0))))
-    assert float(subject.loss(batch).parts["stochastic"].detach()) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("way", ["tuned", "frozen"])
-def test_embedding_starts_from_word_vectors(inputs: Inputs, way: str) -> None:
-    subject, space = task(inputs, word_vectors=way), WordVectors.load(words_file())
-    weight = subject.module.decoder.embedding.weight
-    for word in ("dog", "boat"):
-        assert weight[subject.vocabulary.id(word)].detach().numpy() == pytest.approx(space.unit(word), abs=1e-3)
-    assert weight[START].detach().abs().max() > 0  # specials keep their random start
-    assert weight.requires_grad == (way == "tuned")
-    assert any(p is weight for g in subject.groups() for p in g.parameters) == (way == "tuned")
-
-
-def test_word_vectors_that_do_not_fit_are_named(inputs: Inputs, tmp_path: Path) -> None:
-    assert inputs.features is not None
-    config, decoder = CaptionTaskConfig(word_vectors="tuned"), DecoderConfig(**{**SMALL, "embed": 9})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"decoder\.embed is 9, the word vectors have 12"):
-        CaptionTask(config, decoder, inputs.data, inputs.features, CPU)
-    old = tmp_path / "old.h5"
-    old.write_bytes(inputs.data.read_bytes())
-    with h5py.File(old, "r+") as file:
-        del file["words"]
-    with pytest.raises(DataError, match="no table of words"):
-        CaptionTask(config, decoder, old, inputs.features, CPU)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"batch": 6, "captions_per_photo": 4}, "captions_per_photo 4"),
-        ({"monitor": "loss"}, "'loss'"),
-        ({"word_vectors": "yes"}, "'yes'"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        CaptionTaskConfig(**settings)  # type: ignore[arg-type]
-
-
-def test_policy_gradient_by_hand() -> None:
-    """Two words with logits 0 and 0, so p = 1/2. The first was drawn and scored 0.6 above the baseline.
-
-    loss = -0.6 log p1, d log p1 / dz = (1 - p1, -p2) = (1/2, -1/2), so dloss/dz = (-0.3, 0.3): descent raises the
-    first. A second row drew the second word, 0.4 below the baseline: dloss/dz = 0.4 (-p1, 1 - p2) = (-0.2, 0.2). The
-    loss is the mean of both, which halves the gradients.
-    """
-    logits = torch.zeros(2, 6, requires_grad=True)
-    with torch.no_grad():
-        logits[:, END] = -torch.inf
-        logits[:, [0, 1, 3]] = 50.0  # never drawn: without weight whatever their logits are
-    loss = policy_loss(logits, torch.tensor([4, 5]), torch.tensor([0.6, -0.4]))
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == pytest.approx((0.6 - 0.4) * np.log(2) / 2)
-    assert logits.grad is not None
-    assert logits.grad[:, 4:].flatten().tolist() == pytest.approx([-0.15, 0.15, -0.1, 0.1])
-    assert not logits.grad[:, :4].any()
-
-
-def test_packed_values_follow_their_captions() -> None:
-    """Lengths 2 and 4 count the start mark: one word and three, the longer caption first in each step."""
-    assert packed(torch.tensor([[5.0, 7.0]]), torch.tensor([[2, 4]])).tolist() == [7, 5, 7, 7]
+def space() -> PhraseSpace:
+    return PhraseSpace.load(model_folder())
 
 
 @pytest.fixture(scope="module")
-def started(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder with a decoder that knows its captions somewhat."""
-    torch.manual_seed(0)
-    folder, subject = tmp_path_factory.mktemp("run"), task(inputs, batch=18, label_smoothing=0.0)
-    optimizer = torch.optim.Adam(subject.module.parameters(), lr=0.02)
-    for epoch in range(25):
-        [batch] = subject.batches(epoch, torch.Generator().manual_seed(epoch))
-        optimizer.zero_grad()
-        subject.loss(batch).value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    save_file(subject.module.state_dict(), folder / "best.safetensors")
-    return folder
+def data(tmp_path_factory: pytest.TempPathFactory, space: PhraseSpace) -> Path:
+    """Seven photos a split."""
+    return prepared_captions(tmp_path_factory.mktemp("data"), space, 7)
 
 
-def critical(inputs: Inputs, start: Path | str, **settings: object) -> SelfCriticalTask:
-    assert inputs.features is not None
-    config = SelfCriticalConfig(**{"start": str(start), "batch": 3, "samples": 4, **settings})  # type: ignore[arg-type]
-    return SelfCriticalTask(config, DecoderConfig(kind="soft", **SMALL), inputs.data, inputs.features, CPU)  # type: ignore[arg-type]
+@pytest.fixture
+def model() -> JointModel:
+    return modelfolder.load(model_folder(), "cpu")
 
 
-def test_reward_counts_the_end_mark(inputs: Inputs, started: Path) -> None:
-    """The photo's own caption scores more when it ends than when it is cut off before the end mark."""
-    subject = critical(inputs, started)
-    photo = int(subject.photos[0])
-    whole = subject.captioned.ids[subject.captions[photo][0]].tolist()
-    cut = [i for i in whole if i != END]
-    ended, open_ = subject.rewards([whole, cut], [photo, photo]).tolist()
-    assert 0 < open_ < ended <= 10
+def counted(monkeypatch: pytest.MonkeyPatch, name: str, module: object, size: Callable[[object], int]) -> list[int]:
+    """What `size` says of the result of each call of `name` in `module` from now on."""
+    sizes, own = list[int](), getattr(module, name)
+
+    def call(*arguments: object) -> object:
+        found = own(*arguments)
+        sizes.append(size(found))
+        return found
+
+    monkeypatch.setattr(module, name, call)
+    return sizes
 
 
-@pytest.mark.parametrize("baseline", ["others", "greedy"])
-def test_baselines(inputs: Inputs, started: Path, baseline: str) -> None:
-    subject = critical(inputs, started, baseline=baseline)
-    batch = next(iter(subject.batches(0, torch.Generator().manual_seed(0))))
-    torch.manual_seed(0)
-    ids, lengths, rewards, base = subject.explore(batch)
-    assert ids.shape[:2] == lengths.shape == rewards.shape == base.shape == (3, 4)
-    own = subject.rewards([row.tolist() for row in ids.flatten(0, 1)], np.repeat(batch.photos.numpy(), 4))
-    assert rewards.flatten().tolist() == pytest.approx(own.tolist())
-    if baseline == "greedy":
-        assert (base == base[:, :1]).all()
-    else:
-        assert base[1, 2].item() == pytest.approx((rewards[1].sum() - rewards[1, 2]).item() / 3)
+def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
+    data: Path, space: PhraseSpace, model: JointModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked for: three beams, retrieval and the pictures nearest to words."""
+    seen: list[int] = []
+    own = getattr(joint, "quick_encoder")  # noqa: B009 - it is not exported
+
+    def quick(*arguments: object) -> object:
+        see = own(*arguments)
+
+        def counting(pixels: Tensor) -> tuple[Tensor, Tensor]:
+            seen.append(len(pixels))
+            found: tuple[Tensor, Tensor] = see(pixels)
+            return found
+
+        return counting
+
+    monkeypatch.setattr(joint, "quick_encoder", quick)
+    splits = counted(monkeypatch, "read_split", evaluation, lambda split: len(split.rows))  # type: ignore[attr-defined]
+    pixels = counted(monkeypatch, "read_pixels", evaluation, len)  # type: ignore[arg-type]
+    shown: list[tuple[int, int]] = []
+    evaluation.evaluate(model, space, data, "dev", (1, 3, 5), ["dog"], lambda done, total: shown.append((done, total)))
+    assert (seen, splits, pixels, shown) == ([7], [7], [7], [(7, 7)])
 
 
-def test_reward_rises(inputs: Inputs, started: Path) -> None:
-    """Forty steps on the same nine photos, by the reward alone: it doubles, whatever the start (six were tried)."""
-    subject = critical(inputs, started, batch=9, samples=32, xe_weight=0.0)
-    batch = next(iter(subject.batches(0, torch.Generator().manual_seed(0))))
-    optimizer = torch.optim.Adam(subject.module.parameters(), lr=0.01)
-    torch.manual_seed(0)
-    rewards = []
-    for _ in range(40):
-        loss = subject.loss(batch)
-        assert set(loss.parts) == {"reward", "baseline", "words"}
-        rewards.append(loss.parts["reward"].item())
-        optimizer.zero_grad()
-        loss.value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5])
+def test_one_pass_finds_what_a_pass_for_each_figure_finds(data: Path, space: PhraseSpace, model: JointModel) -> None:
+    found = evaluation.evaluate(model, space, data, "test", (1, 4), ["dog", "boat"])
+    split = evaluation.read_split(data, "test")
+    vectors, none = evaluation.describe(model, split, batch=3)
+    expected = evaluation.retrieval(vectors, split, space)
+    for beam in (1, 4):
+        again, [captions] = evaluation.describe(model, split, [beam])
+        assert again == pytest.approx(vectors, abs=1e-6)
+        scores = evaluation.captioning(model, split, captions)
+        expected |= {f"{name}_beam{beam}": value for name, value in scores.items()}
+    assert none == [] and found.metrics == expected and list(found.metrics) == list(expected)
+    assert found.words == evaluation.words_top(vectors, split, space, ["dog", "boat"])
+    assert [len(names) for _, names in found.words.values()] == [5, 5]
 
 
-def test_a_self_critical_run_leaves_what_it_promises(inputs: Inputs, started: Path, tmp_path: Path) -> None:
-    settings = {f"decoder.{name}": str(value) for name, value in SMALL.items()}
-    more = {"decoder.kind": "soft", "task.start": str(started), "task.batch": "3", "loop.epochs": "1"}
-    train("self-critical", inputs, tmp_path, "cpu", {**settings, **more})
-    record = json.loads((tmp_path / "log.jsonl").read_text())
-    assert {"reward", "baseline", "words", "cross_entropy", "cider", "bleu4"} <= set(record)
-    assert (tmp_path / "best.safetensors").is_file()
+def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: JointModel) -> None:
+    split = evaluation.read_split(data, "train")
+    vectors, by_beam = evaluation.describe(model, split, [None, 1, 2])
+    assert model.decoder is not None
+    with open_prepared(data, "captions") as file:
+        pixels = torch.from_numpy(read_pixels(file, split.rows, 64)).permute(0, 3, 1, 2)
+    for beam, found in zip((model.decoder.config.beam, 1, 2), by_beam, strict=True):
+        described = model.describe(pixels, beam=beam)
+        assert described.captions is not None and np.array_equal(described.vectors, vectors)
+        assert [best[0].tokens for best in described.captions] == [caption.tokens for caption in found]
 
 
-def test_a_finished_run_is_evaluated(inputs: Inputs, tmp_path: Path) -> None:
-    """On dev, beam 1, the table is what the run's own log has for its best epoch; other beams have names of theirs."""
-    assert inputs.features is not None
-    settings = {f"decoder.{name}": str(value) for name, value in SMALL.items()}
-    more = {"task.batch": "18", "task.captions_per_photo": "2", "task.dev_beam": "1", "loop.epochs": "3"}
-    train("caption-adaptive", inputs, tmp_path, "cpu", {**settings, **more, "loop.average": "0"})
-    assert json.loads((tmp_path / "recipe.json").read_text())["decoder"]["hidden"] == 24
-    table = evaluate_decoder(tmp_path, inputs.data, inputs.features, "dev", (1, 4))
-    best = max(
-        (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()),
-        key=lambda record: record["cider"],
-    )
-    assert (table["cider_beam1"], table["bleu4_beam1"]) == pytest.approx((best["cider"], best["bleu4"]))
-    names = ["bleu1", "bleu2", "bleu3", "bleu4", "cider", "rouge_l", "vocabulary", "distinct"]
-    assert list(table) == [f"{name}_beam{beam}" for beam in (1, 4) for name in names]
-    assert table["vocabulary_beam1"] >= 1 and 0 < table["distinct_beam4"] <= 100
-
-    at = ["evaluate", "captions", inputs.data, "--features", inputs.features, "--run", tmp_path, "--device", "cpu"]
-    call = CliRunner().invoke(cli.app, [str(word) for word in [*at, "--beam", "1", "--beam", "4", "--json"]])
-    assert json.loads(call.stdout) == {str(tmp_path): pytest.approx(table)}
-    again = shutil.copytree(tmp_path, tmp_path.with_name("again"))
-    lines = CliRunner().invoke(cli.app, [str(word) for word in [*at, "--run", again]]).stdout.splitlines()
-    names = ["bleu1_beam1", "cider_beam3", "distinct_beam5"]
-    rows = {line.split()[0]: line.split()[1:] for line in lines[1:]}
-    assert all(len(rows[name]) == 2 and rows[name][0] == rows[name][1] for name in names)
-    assert float(rows["cider_beam1"][0]) == pytest.approx(table["cider_beam1"], abs=0.006)
+def test_a_model_without_a_decoder_has_only_recalls(data: Path, space: PhraseSpace, model: JointModel) -> None:
+    model.decoder = None
+    found = evaluation.evaluate(model, space, data, "dev", (1, 3))
+    assert {name.partition("_")[0] for name in found.metrics} == {"t2i", "i2t"} and found.words == {}
 
 
-def test_a_run_and_its_features_go_together(inputs: Inputs, tmp_path: Path) -> None:
-    for words in (["--run", str(tmp_path)], ["--features", str(inputs.features)]):
-        call = CliRunner().invoke(cli.app, ["evaluate", "captions", str(inputs.data), *words])
-        assert call.exit_code == 2 and "go together" in call.stderr
-
-
-def test_what_is_no_caption_run_is_named(inputs: Inputs, tmp_path: Path) -> None:
-    assert inputs.features is not None
-    with pytest.raises(DataError, match="cannot read the recipe"):
-        evaluate_decoder(tmp_path, inputs.data, inputs.features, "dev")
-    (tmp_path / "recipe.json").write_text('{"kind": "devise"}')
-    with pytest.raises(DataError, match="trained no decoder"):
-        evaluate_decoder(tmp_path, inputs.data, inputs.features, "dev")
-    (tmp_path / "recipe.json").write_text('{"decoder": {"kind": "lstm"}}')
-    with pytest.raises(DataError, match="cannot read"):
-        evaluate_decoder(tmp_path, inputs.data, inputs.features, "dev")
-
-
-def test_self_critical_wants_a_start_that_fits(inputs: Inputs, started: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="start is empty"):
-        critical(inputs, "")
-    with pytest.raises(DataError, match="cannot read"):
-        critical(inputs, tmp_path)
-    assert inputs.features is not None
-    with pytest.raises(DataError, match="another network"):
-        other = DecoderConfig(kind="gru", **SMALL)  # type: ignore[arg-type]
-        SelfCriticalTask(SelfCriticalConfig(start=str(started)), other, inputs.data, inputs.features, CPU)
-    with pytest.raises(ConfigError, match="samples is 1"):
-        SelfCriticalConfig(samples=1)
+def test_a_split_that_is_not_there_is_named(data: Path) -> None:
+    with pytest.raises(DataError, match="no split 'half'"):
+        evaluation.read_split(data, "half")

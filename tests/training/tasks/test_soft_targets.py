@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from tests.support.training_data import cached_captions
-from training.evaluate.decoder import load_decoder, read_captioned, read_grid
+from training.data.caption_set import read_caption_set
+from training.data.features import read_grid
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.caption import CaptionTaskConfig, teach
+from training.tasks.decoding import load_decoder
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.errors import ConfigError, DataError
 
@@ -54,7 +56,7 @@ def test_loss_by_hand() -> None:
 
 def test_targets_are_the_mean_of_the_teachers_at_every_word(inputs: Inputs, runs: list[Path]) -> None:
     assert inputs.features is not None
-    captioned = read_captioned(inputs.data)
+    captioned = read_caption_set(inputs.data)
     grid = read_grid(inputs.features, captioned.names)
     captions: dict[int, list[int]] = {int(photo): [] for photo in captioned.rows("train")}
     for row, photo in enumerate(captioned.owner.tolist()):

@@ -14,7 +14,7 @@ from tests.support.tiny_model import model_folder, words_file
 from tests.support.training_data import cached_captions, features
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
-from training.evaluate.captions import evaluate_decoder, head_agreement
+from training.evaluate.decoder import evaluate_decoder, head_agreement
 from training.recipe import Inputs
 from training.run import train
 from vsearch.captions.beam import Caption
