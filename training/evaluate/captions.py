@@ -54,7 +54,7 @@ def describe(
     with open_prepared(split.file, "captions") as file:
         for start in range(0, len(split.rows), batch):
             pixels = read_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
-            encoded = model.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            encoded = model.encode(torch.from_numpy(pixels))
             vectors.append(encoded.vectors)
             for captions, beam in zip(found, beams, strict=True):
                 captions += [best[0] for best in model.write(encoded, beam=beam)]

@@ -95,7 +95,7 @@ def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: JointMo
     vectors, by_beam = evaluation.describe(model, split, [None, 1, 2])
     assert model.decoder is not None
     with open_prepared(data, "captions") as file:
-        pixels = torch.from_numpy(read_pixels(file, split.rows, 64)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(read_pixels(file, split.rows, 64))
     for beam, found in zip((model.decoder.config.beam, 1, 2), by_beam, strict=True):
         described = model.describe(pixels, beam=beam)
         assert described.captions is not None and np.array_equal(described.vectors, vectors)
