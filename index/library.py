@@ -14,7 +14,7 @@ A path that is a string may begin with ~, the user's home; one that is a Path is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -25,9 +25,10 @@ from index.paths import default_path
 from index.search.query import Filter, Query, make_query
 from index.search.searcher import Hit, Searcher
 from vsearch.errors import LibraryError
+from vsearch.progress import Progress
 
 if TYPE_CHECKING:
-    from index.build.build import Report
+    from index.build.report import Report
     from index.check import Checked
     from index.duplicates import Group
     from index.export import Exported
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Place = str | os.PathLike[str]
-Progress = Callable[[int, int], None]  # called as progress(done, total)
 
 
 class Library:

@@ -1,88 +1,95 @@
-"""Reading files ahead of the network: hash, decode and squash in threads, results in order."""
+"""Read files ahead of the network: hash, decode and squash them in threads.
+
+S is the side of the square that the network takes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.build.scan import Found
-from index.database.database import Database
-from index.database.read import Dates, Picture
+from index.build.plan import Job
+from index.database.read import Picture
 from vsearch.errors import PictureError
 from vsearch.image.pixels import read_pixels
 
 _WHOLE_FILE = 64 << 20  # files up to this size are read once, for hash and picture; larger ones twice
 
 
-@dataclass(frozen=True)
-class Job:
-    """A file that must be opened, and what the library knows at its path."""
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture for the network: pixels (S, S, 3).
 
-    file: Found
-    known: Dates | None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job after reading: exactly one of `pixels` (S, S, 3), `twin` (a picture with this content) and `trouble`."""
+    `same`: the content is what the library has at this path, only the caption is missing.
+    """
 
     job: Job
-    digest: bytes = b""
-    pixels: NDArray[np.uint8] | None = None
-    twin: Picture | None = None
-    trouble: str | None = None
-    lasting: bool = False  # the trouble is the file's own: it need not be opened again until it changes
-    same: bool = False  # the content is what the library has at this path, only the caption is missing
+    digest: bytes
+    pixels: NDArray[np.uint8]
+    same: bool
 
 
-class Reader:
+@dataclass(frozen=True)
+class Twin:
+    """A file with the content of a picture that the library has."""
+
+    job: Job
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A file that gives no picture. If this is `lasting`, it need not be opened again until it changes."""
+
+    job: Job
+    reason: str
+    lasting: bool = False
+
+
+Prepared = Decoded | Twin | Trouble
+
+
+class PhotoReader:
     """Reads, hashes and decodes files; used by many threads at once."""
 
-    def __init__(self, database: Database, side: int, captions: bool) -> None:
-        self._database = Database.open(database.path, read_only=True)
+    def __init__(self, known: Callable[[bytes], list[Picture]], side: int, captions: bool) -> None:
+        """Ask `known` for the pictures that have a content, one thread at a time; decode to `side` x `side` pixels."""
+        self._known = known
         self._lock = threading.Lock()
         self._side = side
         self._captions = captions
 
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def prepare(self, job: Job, *, alone: bool = False) -> Prepared:
-        """Open a file as far as needed: pixels, or a picture that has its content, or what is wrong with it."""
-        path = Path(job.file.path)
+    def prepare(self, job: Job, *, twins: bool = True) -> Prepared:
+        """Open a file as far as needed; without `twins` it is decoded even if the library has its content."""
         try:
-            if job.file.size <= _WHOLE_FILE:
-                data = path.read_bytes()
-                digest = hashlib.blake2b(data, digest_size=16).digest()
-                source: io.BytesIO | Path = io.BytesIO(data)
-            else:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
-                source = path
+            source, digest = _open(Path(job.file.path), job.file.size)
         except FileNotFoundError:
-            return Prepared(job, trouble="vanished while it was read")
+            return Trouble(job, "vanished while it was read")
         except OSError as error:
-            return Prepared(job, trouble=(error.strerror or "cannot be read").lower())
-        twins = self._twins(digest)
-        mine = next((twin for twin in twins if job.known is not None and twin.id == job.known.id), None)
-        usable = [twin for twin in [mine, *twins] if twin and (twin.caption is not None or not self._captions)]
-        if usable and not alone:
-            return Prepared(job, digest, twin=usable[0])
-        try:
-            pixels = read_pixels(source, self._side)
-        except PictureError as error:
-            return Prepared(job, digest, trouble=str(error), lasting=True)
-        return Prepared(job, digest, pixels, same=mine is not None)
-
-    def _twins(self, digest: bytes) -> list[Picture]:
+            return Trouble(job, (error.strerror or "cannot be read").lower())
         with self._lock:
-            return self._database.read.by_hash(digest)
+            pictures = self._known(digest)
+        mine = next((one for one in pictures if job.known is not None and one.id == job.known.id), None)
+        usable = [one for one in [mine, *pictures] if one and (one.caption is not None or not self._captions)]
+        if usable and twins:
+            return Twin(job, usable[0])
+        try:
+            return Decoded(job, digest, read_pixels(source, self._side), same=mine is not None)
+        except PictureError as error:
+            return Trouble(job, str(error), lasting=True)
+
+
+def _open(path: Path, size: int) -> tuple[io.BytesIO | Path, bytes]:
+    """Return what the decoder is to read, the bytes of a file or its path, and the hash of the content."""
+    if size <= _WHOLE_FILE:
+        data = path.read_bytes()
+        return io.BytesIO(data), hashlib.blake2b(data, digest_size=16).digest()
+    with path.open("rb") as file:
+        return path, hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -49,6 +49,10 @@ class Scan:
         """Whether a path that was not found may still exist, because nobody could look."""
         return any(inside(path, place) for place, _ in self.unreadable)
 
+    def covers(self, path: str) -> bool:
+        """Tell whether a path is one of the folders, or below one."""
+        return any(inside(path, folder) for folder in self.folders)
+
     def _walk(self, top: str, device_above: int) -> Iterator[Found]:
         """Files first, then folders, each by name; a folder reached twice, by whatever links, is walked once."""
         stack = [(top, device_above)]

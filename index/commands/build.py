@@ -15,7 +15,7 @@ from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
 
 if TYPE_CHECKING:
-    from index.build.build import Report
+    from index.build.report import Report
 
 CaptionsOption = Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures the network sees at once.")]

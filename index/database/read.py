@@ -40,6 +40,15 @@ class Dates(NamedTuple):
     captioned: bool
 
 
+class Skipped(NamedTuple):
+    """A file that is no readable picture, and why."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    reason: str
+
+
 class Reading:
     """Every query on a library. Each method raises LibraryError if the file fails."""
 
@@ -96,10 +105,10 @@ class Reading:
         rows = self._connection.rows("SELECT path, reason FROM skipped ORDER BY path")
         return [(self._name(path), reason) for path, reason in rows]
 
-    def skipped_under(self, folder: str) -> list[tuple[str, int, int, str]]:
-        """Return (path, size, mtime_ns, reason) of the skipped files below a folder."""
+    def skipped_under(self, folder: str) -> list[Skipped]:
+        """Return the skipped files below a folder."""
         sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        return [(self._name(row[0]), *row[1:]) for row in self._connection.rows(sql, below(folder))]
+        return [Skipped(self._name(row[0]), *row[1:]) for row in self._connection.rows(sql, below(folder))]
 
     def dates_under(self, folder: str) -> list[Dates]:
         """Return the dates of the pictures below a folder, by path."""

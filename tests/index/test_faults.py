@@ -17,14 +17,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.build.build import Report, _Build, build_index
-from index.build.scan import Found
+from index.build import build as building
+from index.build.build import build_index
+from index.build.plan import Plan
+from index.build.report import Report
 from index.caches.refresh import graph_path
 from index.caches.vectors import arrays_path
 from index.check import check
@@ -514,13 +516,13 @@ def test_a_folder_that_vanishes_during_the_walk(
 def test_a_folder_that_vanishes_before_it_is_read(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, plan = tmp_path / "library.sqlite3", _Build.plan
+    path, real = tmp_path / "library.sqlite3", building.make_plan
 
-    def vanishing(self: _Build, found: list[Found]) -> None:
+    def vanishing(*given: Any, captions: bool) -> Plan:
         shutil.rmtree(photos)
-        plan(self, found)
+        return real(*given, captions=captions)
 
-    monkeypatch.setattr(_Build, "plan", vanishing)
+    monkeypatch.setattr(building, "make_plan", vanishing)
     report = build(path, photos)
     assert report.added == 0 and len(report.skipped) == 12
     assert {reason for _, reason in report.skipped} == {"vanished while it was read"}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.build.build import Report, build_index
+from index.build.build import build_index
+from index.build.report import Report
 from index.build.scan import Scan
 from index.caches.vectors import arrays_path
 from index.database.database import Database

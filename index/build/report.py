@@ -1,0 +1,22 @@
+"""What a build did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Report:
+    """What a build did. `skipped` and `unreadable` hold (path, reason); `unchanged` counts touched files, too."""
+
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    captioned: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    encoded: int = 0  # pictures that went through the network
+    total: int = 0  # pictures in the library now
+    seconds: float = 0.0

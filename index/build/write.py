@@ -1,0 +1,147 @@
+"""Write what a build read and what the network made of it: one transaction a batch.
+
+B is the pictures of a batch, D the length of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.build.plan import Plan
+from index.build.read import Decoded, PhotoReader, Prepared, Trouble, Twin
+from index.build.report import Report
+from index.database.database import Database
+from index.database.read import Dates
+from index.database.write import NewPicture
+from index.model import Describer
+
+_ROWS = 500  # removed in one transaction
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the network made of a picture: its vector (D,), its caption and the vector (D,) of that, if any."""
+
+    vector: NDArray[np.float32]
+    caption: str | None = None
+    caption_vector: NDArray[np.float32] | None = None
+
+
+class Settings(NamedTuple):
+    """How pictures are described: whether with captions, how many at once, and how wide the search for captions is."""
+
+    captions: bool
+    batch: int
+    beam: int | None
+
+
+class Writer:
+    """The changes that one build makes, counted in its report."""
+
+    def __init__(self, database: Database, model: Describer, settings: Settings, plan: Plan, report: Report) -> None:
+        self._database = database
+        self._model = model
+        self._settings = settings
+        self._vanished = dict(plan.vanished)
+        self._gone = plan.gone
+        self._report = report
+        self._started = False
+
+    def settle(self, batch: Sequence[Prepared], reader: PhotoReader) -> None:
+        """Run the network on what was decoded, then write the whole batch in one transaction."""
+        described = iter(self._describe([item for item in batch if isinstance(item, Decoded)]))
+        with self._database.writing():
+            self._start_run()
+            for item in batch:
+                if isinstance(item, Decoded):
+                    self._write(item, next(described))
+                elif isinstance(item, Twin):
+                    self._write_twin(item, reader)
+                else:
+                    self._write_trouble(item)
+
+    def remove_vanished(self) -> None:
+        """Forget the pictures and skipped files that are no more; those that were moved are still there."""
+        paths = [*self._vanished, *self._gone]
+        for start in range(0, len(paths), _ROWS):
+            with self._database.writing():
+                self._start_run()
+                self._database.write.remove(paths[start : start + _ROWS])
+        self._report.removed = len(self._vanished)
+
+    def _start_run(self) -> None:
+        """Give this run its token, in the transaction that first changes something."""
+        if not self._started:
+            self._database.write.start_run()
+            self._started = True
+
+    def _describe(self, items: Sequence[Decoded]) -> list[Described]:
+        """Run the network once over all items. Raises ValueError if it loses a row."""
+        if not items:
+            return []
+        pixels = np.stack([item.pixels for item in items])  # (B, S, S, 3)
+        made, captions = self._model.describe(pixels, self._settings.captions, self._settings.beam)
+        vectors = np.asarray(made, np.float32)
+        if vectors.shape != (len(items), self._model.dim):
+            raise ValueError(f"the model made vectors {vectors.shape} of {len(items)} pictures")
+        if captions is not None and len(captions) != len(items):
+            raise ValueError(f"the model made {len(captions)} captions of {len(items)} pictures")
+        self._report.encoded += len(items)
+        if captions is None:
+            return [Described(vector) for vector in vectors]
+        rows = zip(vectors, captions, self._model.embed_captions(captions), strict=True)
+        return [Described(*row) for row in rows]
+
+    def _write(self, item: Decoded, made: Described) -> None:
+        file, known = item.job.file, item.job.known
+        if not np.isfinite(made.vector).all() or not made.vector.any():
+            self._write_trouble(Trouble(item.job, "the model makes no vector of it", lasting=True))
+        elif item.same and known is not None:
+            self._database.write.touch(known.id, *file)
+            if made.caption is not None:
+                self._database.write.set_caption(known.id, made.caption, made.caption_vector)
+            self._report.captioned += 1
+        else:
+            new = NewPicture(*file, item.digest, made.vector, made.caption, made.caption_vector)
+            self._database.write.put(new)
+            self._count(known)
+
+    def _write_twin(self, item: Twin, reader: PhotoReader) -> None:
+        """Touch, move or copy the picture whose content a file has."""
+        file, known, twin = item.job.file, item.job.known, item.picture
+        if known is not None and known.id == twin.id:
+            self._database.write.touch(twin.id, *file)
+            self._report.unchanged += 1
+        elif self._vanished.get(twin.path) == twin.id:
+            del self._vanished[twin.path]
+            self._database.write.touch(twin.id, *file)
+            self._report.moved += 1
+        elif self._database.write.copy(twin.id, *file):
+            self._count(known)
+        else:
+            self._write_alone(item, reader)
+
+    def _write_alone(self, item: Twin, reader: PhotoReader) -> None:
+        """Read a file again whose twin went away a moment ago, and write it as a picture of its own."""
+        alone = reader.prepare(item.job, twins=False)
+        if isinstance(alone, Decoded):
+            (made,) = self._describe([alone])
+            self._write(alone, made)
+        elif isinstance(alone, Trouble):
+            self._write_trouble(alone)
+
+    def _write_trouble(self, item: Trouble) -> None:
+        if item.lasting:
+            self._database.write.skip(*item.job.file, item.reason)
+        self._report.skipped.append((item.job.file.path, item.reason))
+
+    def _count(self, known: Dates | None) -> None:
+        if known is None:
+            self._report.added += 1
+        else:
+            self._report.updated += 1
