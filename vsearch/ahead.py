@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(function: Callable[[T], R], items: Iterable[T], threads: int, window: int) -> Iterator[R]:
+def ahead(function: Callable[[T], R], items: Iterable[T], threads: int, window: int) -> Generator[R, None, None]:
     """Yield `function` of every item, in order, from a pool of `threads`.
 
     At most `window` items are taken and not yet consumed, so memory does not grow with their number. What `function`

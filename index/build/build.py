@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 from index.build.plan import Plan, plan
 from index.build.read import Decoded, PhotoReader, Prepared
@@ -119,10 +120,11 @@ def run(
     with Database.open(database.path, read_only=True) as committed:  # threads see no half of a transaction
         reader = PhotoReader(committed.read.by_hash, side, settings.captions)
         prepared = ahead(reader.prepare, work.jobs, threads, _AHEAD * settings.batch)
-        for batch in batches(prepared, settings.batch):
-            writer.settle(batch, reader)
-            done += len(batch)
-            progress(done, total)
+        with closing(prepared):  # whatever happens, no thread is left that asks a closed file
+            for batch in batches(prepared, settings.batch):
+                writer.settle(batch, reader)
+                done += len(batch)
+                progress(done, total)
 
 
 def batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:

@@ -58,7 +58,7 @@ def test_leaving_early_drops_what_has_not_begun() -> None:
     results = ahead(wait, range(100), 1, 50)
     assert next(results) == 0
     threading.Timer(0.05, go.set).start()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) <= 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 

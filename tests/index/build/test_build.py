@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -488,6 +488,28 @@ def test_an_error_in_the_network_keeps_what_is_done(library: Database, photos: P
         "total": 10,
     }
     check(library, sorted(photos.iterdir()))
+
+
+def test_an_error_leaves_no_thread_that_reads(library: Database, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that asks a database while that is closed can end the process."""
+    draw_folder(photos, 40, first=100)
+    reading = threading.Semaphore(0)
+
+    def slow(*args: Any, **named: Any) -> object:
+        reading.release()
+        time.sleep(0.05)
+        return read_pixels(*args, **named)
+
+    class Failing(FakeDescriber):
+        def describe(self, *_: object) -> NoReturn:
+            assert reading.acquire(timeout=20)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("index.build.read.read_pixels", slow)
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        build_index(library, [photos], Failing(), batch=2, threads=4)
+    assert set(threading.enumerate()) <= before
 
 
 def test_two_builds_at_once(library: Database, describer: FakeDescriber, photos: Path) -> None:
