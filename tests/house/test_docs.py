@@ -309,3 +309,12 @@ def test_every_public_name_stands_in_the_reference() -> None:
     names = [f"{package.__name__}.{name}" for package in (vsearch, index) for name in package.__all__]
     assert len(names) >= 11
     assert [name for name in names if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", page)] == []
+
+
+def test_the_design_shows_every_room() -> None:
+    house = PAGES["docs/explanation/design.md"].partition("## The house")[2].partition("What a user")[0]
+    rooms = {
+        path.parent.relative_to(ROOT) for p in ("vsearch", "index", "training") for path in (ROOT / p).rglob("*.py")
+    }
+    assert len(rooms) >= 20
+    assert [room for room in rooms if not re.search(rf"(?<![\w/]){room.name}/", house)] == []
