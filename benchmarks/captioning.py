@@ -29,7 +29,7 @@ from benchmarks.tutorial_loop import TutorialDecoder
 from training.data.caption_set import read_caption_set
 from training.data.features import read_grid
 from training.evaluate.decoder import evaluate_decoder
-from training.tasks.caption import Batch, caption_loss
+from training.tasks.caption import CaptionBatch, caption_loss
 from training.tasks.decoding import generate, load_decoder
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, resolve
@@ -117,7 +117,7 @@ def train_speed(sample: Sample, device: torch.device, batch: int, repeats: int) 
 
     def project(n: int, each: int) -> None:
         rows = torch.arange(n * batch // each, (n + 1) * batch // each) % len(sample.cells)
-        group = Batch(sample.cells[rows], sample.captions[rows, :each], sample.lengths[rows, :each])
+        group = CaptionBatch(sample.cells[rows], sample.captions[rows, :each], sample.lengths[rows, :each])
         with autocast(device):
             loss, _ = caption_loss(ours, group, smoothing=0.1, alpha=1.0)
         optimizer.zero_grad(set_to_none=True)

@@ -85,17 +85,17 @@ def _recall(run: Path, args: argparse.Namespace, words: str) -> dict[str, float]
 
 def zero_shot(args: argparse.Namespace) -> Table:
     """Hits and precisions of word vectors, random vectors, softmax and ConSE."""
-    from training.evaluate.devise import dev_pictures, evaluate, read_runs, read_unseen, run_columns
-    from training.tasks.labels import read_labelled
+    from training.evaluate.devise import dev_pictures, evaluate_column, read_runs, read_unseen, run_columns
+    from training.tasks.labels import read_labelled_set
 
     runs = [args.runs / f"zero-shot-{target}" for target in ("words", "random", "softmax")]
     for run in runs:
         overrides = {"task.target": run.name.removeprefix("zero-shot-")}
         train("devise-zero-shot", Inputs(args.data, args.features), run, "cpu", overrides)
-    labelled = read_labelled(args.data)
+    labelled = read_labelled_set(args.data)
     pictures = dev_pictures(labelled, PhraseSpace.load(args.words), read_unseen("devise-zero-shot"), "tiny-imagenet")
     columns = [c for run in read_runs(runs) for c in run_columns(run, labelled, args.features, CPU)]
-    return {column.name: evaluate(column, pictures) for column in columns}
+    return {column.name: evaluate_column(column, pictures) for column in columns}
 
 
 def _products(batch: int, channels: int, hidden: int, dim: int, contrastive: bool) -> Callable[[], None]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from training.assemble.translator import load_run
+from training.assemble.translator import load_translator
 from training.data.pairs import read_lines, read_parallel
 from training.evaluate import captions as evaluation
 from training.plots import read_log
@@ -57,7 +57,7 @@ def table(runs: Sequence[Path], data: Path, split: str, beam: int, device: str) 
     pairs, rows, signature = read_parallel(data), Rows(), ""
     texts = [pairs.texts[i] for i in pairs.rows(split)]
     for run in runs:
-        translator = load_run(run, data)
+        translator = load_translator(run, data)
         translator.model.to(resolve(device))
         found = translate(translator, [own for own, _ in texts], beam)
         score, signature = sacrebleu([other for _, other in texts], found)

@@ -9,7 +9,7 @@ import torch
 
 from training.kinds import load, recipe_of
 from training.loop import distributed
-from training.loop.fit import check, fit
+from training.loop.fit import check_checkpoint, fit
 from training.loop.lr_finder import LrCurve, find_lr
 from training.loop.task import Report, Task
 from training.recipe import Inputs, Recipe, Source
@@ -36,10 +36,10 @@ def train_recipe(
 ) -> None:
     """Train a recipe that has been read, as `train` does."""
     seed_everything(recipe.loop.seed)
-    with distributed.joined(device) as place:
+    with distributed.process_group(device) as place:
         task = build(recipe, inputs, place)
         if distributed.first():
-            check(output, task)
+            check_checkpoint(output, task)
             before = recipe_of(output) if begun(output) and (output / RECIPE).is_file() else None
             write_notes(output, recipe, inputs, before)
         fit(task, recipe.loop, output, place, report)

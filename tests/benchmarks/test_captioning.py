@@ -15,7 +15,7 @@ from tests.support.training_data import features, prepared_captions
 from training.data.prepared import open_prepared
 from training.recipe import Inputs
 from training.run import train
-from training.tasks.caption import Batch, caption_loss
+from training.tasks.caption import CaptionBatch, caption_loss
 from vsearch.captions.beam import greedy
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
@@ -43,7 +43,7 @@ def test_the_reference_has_the_same_loss_and_gradients() -> None:
     cells, lengths = torch.randn(4, 5, 6), torch.tensor([5, 8, 3, 6])
     captions = torch.randint(4, 34, (4, 8))
     captions[:, 0] = START
-    loss, _ = caption_loss(ours, Batch(cells, captions[:, None], lengths[:, None]), smoothing=0.0, alpha=1.0)
+    loss, _ = caption_loss(ours, CaptionBatch(cells, captions[:, None], lengths[:, None]), smoothing=0.0, alpha=1.0)
     reference = tutorial_loop.training_loss(theirs, cells, captions, lengths)
     assert reference.item() == pytest.approx(loss.item(), rel=1e-5)
     torch.autograd.backward([loss, reference])

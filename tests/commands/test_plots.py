@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 import cli
 from tests.support import training_worker
 from training.commands.train import training_report
-from training.loop.task import Progress
+from training.loop.task import Status
 
 
 def call(*arguments: str | os.PathLike[str]) -> Result:
@@ -88,5 +88,5 @@ def test_a_bundle_refuses_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_training_bar_shows_loss_rate_speed_and_time_left() -> None:
     told: list[tuple[int, int, str]] = []
     report = training_report(lambda *words: told.append(words))
-    report(Progress(epoch=2, epochs=10, step=4, steps=20, loss=1.25, lr=1e-3, items_per_second=321.4, left=185))
+    report(Status(epoch=2, epochs=10, step=4, steps=20, loss=1.25, lr=1e-3, items_per_second=321.4, left=185))
     assert told == [(5, 20, "of epoch 2/10: loss 1.2500, lr 1.0e-03, 321/s, 3:05 left")]

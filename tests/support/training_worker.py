@@ -77,20 +77,20 @@ def gathered() -> dict[str, Any]:
     """The mean of squares of A x, the rows of x shared out, as value and as gradient; and unlike means made one."""
     x = torch.arange(12.0).reshape(6, 2)
     weight = nn.Parameter(torch.tensor([[1.0, 2.0], [0.5, -1.0]]))
-    whole = distributed.spread(lambda rows: rows @ weight, x)
+    whole = distributed.run_sharded(lambda rows: rows @ weight, x)
     (whole @ whole.T).square().mean().backward()
     assert weight.grad is not None
     slices = torch.arange(4.0)[: 1 + 2 * distributed.rank()]  # one row here, three there
-    mean = distributed.average(distributed.share(slices.mean(), len(slices)))
+    mean = distributed.average(distributed.weighted_mean(slices.mean(), len(slices)))
     own = distributed.shard(x)
     calls = [
         lambda: distributed.shard(x[:5]),
-        lambda: distributed.agree(len(own[0]), CPU, "width"),
-        lambda: distributed.agree(distributed.rank(), CPU, "checkpoint"),
+        lambda: distributed.assert_equal(len(own[0]), CPU, "width"),
+        lambda: distributed.assert_equal(distributed.rank(), CPU, "checkpoint"),
     ]
     return {
         "value": whole.tolist(), "grad": distributed.average(weight.grad).tolist(), "mean": float(mean),
-        "shard": own.tolist(), "told": distributed.told(float(distributed.rank()), CPU),
+        "shard": own.tolist(), "told": distributed.broadcast(float(distributed.rank()), CPU),
         "refused": [refusal(call) for call in calls],
     }  # fmt: skip
 
@@ -133,7 +133,7 @@ class Poisoned:
 
 def work(folder: Path) -> None:
     """Each process writes what it found; in the end one fails, and so do both."""
-    with distributed.joined("auto"):
+    with distributed.process_group("auto"):
         found = gathered()
         found |= {"devise": losses(devise(folder)), "caption": losses(caption(folder))}
         told: list[float] = []

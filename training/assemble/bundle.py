@@ -23,7 +23,7 @@ from training.data.labels import prepare_labels, read_tiny_imagenet
 from training.data.prepared import open_prepared
 from training.data.words import train_words
 from training.evaluate.captions import read_split
-from training.evaluate.scores import choose, see
+from training.evaluate.scores import choose_scores, encode_photos
 from training.kinds import load
 from training.loop.checkpoint import below
 from training.loop.task import Report
@@ -182,9 +182,9 @@ class _Bundler:
         if (self.folders.output / RANKING).is_file():
             return
         model, space = modelfolder.load(self.folders.output, self.device), PhraseSpace.load(self.folders.output)
-        photos = see(model, space, read_split(self.path("captions.h5"), "dev"), self.progress)
+        photos = encode_photos(model, space, read_split(self.path("captions.h5"), "dev"), self.progress)
         try:
-            choose(photos, space).save(self.folders.output)
+            choose_scores(photos, space).save(self.folders.output)
         except DataError as error:
             self.say(f"ranking: none, scores will be cosines: {error}")
 

@@ -15,7 +15,7 @@ from vsearch.translation.network import TranslationModel
 from vsearch.translation.translator import Translator
 
 
-def load_run(run: Path, data: Path) -> Translator:
+def load_translator(run: Path, data: Path) -> Translator:
     """The translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
 
     Raises DataError where the folder holds none, ConfigError where it trained something else.
@@ -38,5 +38,5 @@ def load_run(run: Path, data: Path) -> Translator:
 
 
 def assemble_translator(run: Path, data: Path, output: Path) -> TranslatorConfig:
-    """Write the folder `output` of the translator in `run`, see `load_run`; returns its config."""
-    return load_run(run, data).save(output)
+    """Write the folder `output` of the translator in `run`, see `load_translator`; returns its config."""
+    return load_translator(run, data).save(output)

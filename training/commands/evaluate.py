@@ -16,8 +16,8 @@ from vsearch.console import out, progress_bar, shown_path
 
 if TYPE_CHECKING:
     from training.evaluate.devise import Column, DevPictures
-    from training.evaluate.scores import Report
-    from training.tasks.labels import Labelled
+    from training.evaluate.scores import ScoresReport
+    from training.tasks.labels import LabelledSet
 
 app = typer.Typer(
     name="evaluate",
@@ -90,7 +90,7 @@ def evaluate_captions(
     if agreement is not None:
         loaded.set_agreement(agreement)
     with progress_bar("pictures") as show:
-        found = evaluation.evaluate(loaded, space, data, split, beams, word or [], show)
+        found = evaluation.evaluate_model(loaded, space, data, split, beams, word or [], show)
     if as_json:
         named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in found.words.items()}
         out(json.dumps({**found.metrics, "words": named}, indent=2))
@@ -156,9 +156,9 @@ def evaluate_devise(
     if run and features is None:
         raise typer.BadParameter("--run needs --features, those it was trained on")
     from training.evaluate import devise as zeroshot
-    from training.tasks.labels import read_labelled
+    from training.tasks.labels import read_labelled_set
 
-    labelled, space = read_labelled(data), load_words(model_folder(model))
+    labelled, space = read_labelled_set(data), load_words(model_folder(model))
     runs = zeroshot.read_runs(run or [])
     left_out = runs[0].task.unseen if runs else zeroshot.read_unseen(unseen) if unseen is not None else ()
     pictures = zeroshot.dev_pictures(labelled, space, left_out, hierarchy)
@@ -206,22 +206,22 @@ def evaluate_ranking(
     folder = model_folder(model)
     loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Scores.load(folder)
     with progress_bar("pictures") as show:
-        photos = measuring.see(loaded, space, read_split(data, split), show)
+        photos = measuring.encode_photos(loaded, space, read_split(data, split), show)
     if write:
-        chosen = measuring.choose(photos, space)
+        chosen = measuring.choose_scores(photos, space)
         chosen.save(folder)
-    report = measuring.report(photos, space, chosen)
+    report = measuring.measure(photos, space, chosen)
     if as_json:
         out(json.dumps(asdict(report), indent=2))
     else:
         print_ranking(report)
 
 
-def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: Labelled, *, as_json: bool) -> None:
+def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: LabelledSet, *, as_json: bool) -> None:
     """A column for each model, in the order given; below the figures, those of single words."""
     from training.evaluate import devise as zeroshot
 
-    tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate(column, pictures) for column in columns}
+    tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate_column(column, pictures) for column in columns}
     words = {k: labelled.classes[k][1][0] for k in pictures.queries}
     found = {column.name: zeroshot.word_precisions(column, pictures) for column in columns}
     if as_json:
@@ -237,7 +237,7 @@ def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: L
         out(f"{'  ' + word:<36}" + "".join(cell(values.get(k), width, 2) for values in found.values()))
 
 
-def print_ranking(report: Report) -> None:
+def print_ranking(report: ScoresReport) -> None:
     weight = report.ranking.caption_weight
     out(f"{'':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}")
     for name, row in report.recalls.items():

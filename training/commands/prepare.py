@@ -203,7 +203,7 @@ def prepare_labels(
     """
     from training.data import labels
 
-    found, space = labels.read_labelled(source, lemmas), load_words(words)
+    found, space = labels.read_labelled_pictures(source, lemmas), load_words(words)
     with progress_bar("pictures") as show:
         done = labels.prepare_labels(found, output, space, per_class, show, side)
     out(f"{shown_path(output)}: {done.pictures} pictures, {done.classes} classes")

@@ -15,7 +15,7 @@ from vsearch.console import clock, out, progress_bar, remark, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
-    from training.loop.task import Progress
+    from training.loop.task import Status
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -196,10 +196,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
 
 
-def training_report(show: Callable[..., None]) -> Callable[[Progress], None]:
+def training_report(show: Callable[..., None]) -> Callable[[Status], None]:
     """Shows where a training stands in the progress bar."""
 
-    def report(p: Progress) -> None:
+    def report(p: Status) -> None:
         numbers = f"loss {p.loss:.4f}, lr {p.lr:.1e}, {p.items_per_second:.0f}/s, {clock(p.left)} left"
         show(p.step + 1, p.steps, f"of epoch {p.epoch}/{p.epochs}: {numbers}")
 

@@ -1,4 +1,4 @@
-"""Labelled pictures become one HDF5 file of pictures, classes and the classes' word vectors.
+"""LabelledPictures pictures become one HDF5 file of pictures, classes and the classes' word vectors.
 
 Shapes: I pictures, K classes, D word-vector size, S side.
 """
@@ -20,7 +20,7 @@ from training.data.distil import read_shard, shard_views
 from training.data.pictures import encode_picture, in_order
 from training.data.prepared import PreparedWriter
 from training.data.sources.class_names import Names
-from training.data.sources.entries import Classes, Entry, Labelled
+from training.data.sources.entries import Classes, Entry, LabelledPictures
 from training.data.sources.json_file import read_json
 from training.data.word_table import write_words
 from vsearch.errors import DataError, PictureError
@@ -79,8 +79,8 @@ class Shards:
         return sum(n if per_class is None else min(n, per_class) for n in count.values())
 
 
-def read_labelled(folder: Path, lemmas: Path | None = None) -> Labelled:
-    """Labelled pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
+def read_labelled_pictures(folder: Path, lemmas: Path | None = None) -> LabelledPictures:
+    """LabelledPictures pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
 
     `lemmas`: a file of `wnid TAB lemma, lemma` lines that names the classes. Raises DataError where it is neither.
     """
@@ -143,8 +143,8 @@ def unknown_words(lemmas: list[str], space: PhraseSpace) -> list[str]:
 
 
 def prepare_labels(
-    source: Labelled, output: Path, space: PhraseSpace, per_class: int | None = None, progress: Progress | None = None,
-    side: int = 256,
+    source: LabelledPictures, output: Path, space: PhraseSpace, per_class: int | None = None,
+    progress: Progress | None = None, side: int = 256,
 ) -> LabelReport:  # fmt: skip
     """Write a prepared file of kind "labels", of the training split at most `per_class` pictures of each class.
 

@@ -96,7 +96,7 @@ class Evaluation:
     words: dict[str, tuple[int, list[str]]]
 
 
-def evaluate(
+def evaluate_model(
     model: JointModel, space: PhraseSpace, data: Path, split: str, beams: Sequence[int] = (5,),
     words: Sequence[str] = (), progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip

@@ -23,7 +23,14 @@ from training.kinds import recipe_of
 from training.recipe import read, shipped
 from training.run_folder import noted_key
 from training.tasks.devise import DeviseModule
-from training.tasks.labels import Labelled, LabelsRecipe, LabelsTaskConfig, SoftmaxModule, build_module, class_targets
+from training.tasks.labels import (
+    LabelledSet,
+    LabelsRecipe,
+    LabelsTaskConfig,
+    SoftmaxModule,
+    build_module,
+    class_targets,
+)
 from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError, QueryError
 from vsearch.metrics.hierarchy import distances, hierarchical_precision, read_hierarchy, wordnet_parents
@@ -63,7 +70,7 @@ class DevPictures:
     queries: dict[int, Floats | None]  # None: the word is not in the dictionary, so a search is refused
 
 
-def evaluate(column: Column, pictures: DevPictures) -> Table:
+def evaluate_column(column: Column, pictures: DevPictures) -> Table:
     """All figures of one model: hits and precisions in percent, the mean of 1 - cos, precision of searches by a word.
 
     Without an unseen class there is only the case "all among all".
@@ -145,7 +152,7 @@ def local_scaling(scores: Floats, training: Floats, nearest: int = LOCAL) -> Flo
 
 
 def dev_pictures(
-    labelled: Labelled, space: PhraseSpace, unseen: Sequence[str], hierarchy: str | None = None
+    labelled: LabelledSet, space: PhraseSpace, unseen: Sequence[str], hierarchy: str | None = None
 ) -> DevPictures:
     """The dev split, with a query for each unseen class (for each, where none is): its first lemma, as one types it.
 
@@ -196,7 +203,7 @@ def read_parents(name: str) -> Mapping[str, Sequence[str]]:
 
 
 def model_column(
-    model: JointModel, data: Path, labelled: Labelled, features: Path | None, progress: Progress | None = None
+    model: JointModel, data: Path, labelled: LabelledSet, features: Path | None, progress: Progress | None = None
 ) -> Column:
     """A finished model on the dev pictures of `data`: from cached features of its own encoder, or end to end."""
     if model.devise is None:
@@ -223,12 +230,12 @@ def _described(
                 progress(start + len(pixels), len(rows))
 
 
-def _dev_features(labelled: Labelled, features: Path, key: str | None) -> torch.Tensor:
+def _dev_features(labelled: LabelledSet, features: Path, key: str | None) -> torch.Tensor:
     """The pooled features (I, C) float32 of the dev pictures, of the plain view."""
     return _features(labelled, labelled.rows("dev"), features, key)
 
 
-def _features(labelled: Labelled, rows: NDArray[np.int64], features: Path, key: str | None) -> torch.Tensor:
+def _features(labelled: LabelledSet, rows: NDArray[np.int64], features: Path, key: str | None) -> torch.Tensor:
     pool = read_features(features, labelled.names[rows], key, grid=False).pool
     return torch.from_numpy(pool[:, 0].astype(np.float32))
 
@@ -270,7 +277,7 @@ def _read_run(folder: Path) -> Run:
 
 
 @torch.no_grad()
-def run_columns(run: Run, labelled: Labelled, features: Path, device: torch.device) -> list[Column]:
+def run_columns(run: Run, labelled: LabelledSet, features: Path, device: torch.device) -> list[Column]:
     """The best weights of a run on the dev pictures, by features like those it trained on; of softmax ConSE, too.
 
     What has a place for each class is also scored with `local_scaling`, by the training pictures of the seen classes.

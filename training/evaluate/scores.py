@@ -76,7 +76,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Report:
+class ScoresReport:
     """A ranking on some photos: recalls of the pictures alone, the captions alone and the mix, reliability by kind."""
 
     ranking: Scores
@@ -84,7 +84,7 @@ class Report:
     reliabilities: dict[str, Reliability]
 
 
-def see(model: JointModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
+def encode_photos(model: JointModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
     """The photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
     if model.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
@@ -104,18 +104,18 @@ def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> lis
     return table
 
 
-def choose(photos: Photos, space: PhraseSpace) -> Scores:
+def choose_scores(photos: Photos, space: PhraseSpace) -> Scores:
     """The weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and both curves with it.
 
     Raises DataError where there are too few photos to fit a curve.
     """
     means = [float(np.mean(list(row.values()))) for row in recalls(photos, space, GRID)]
     weight = GRID[int(np.argmax(means))]
-    words = fit(word_hits(photos, space, weight))
-    return Scores(weight, words, fit(picture_hits(photos)))
+    words = fit_curve(word_hits(photos, space, weight))
+    return Scores(weight, words, fit_curve(picture_hits(photos)))
 
 
-def report(photos: Photos, space: PhraseSpace, ranking: Scores) -> Report:
+def measure(photos: Photos, space: PhraseSpace, ranking: Scores) -> ScoresReport:
     """What a ranking reaches on these photos; kinds of query without a curve are left out."""
     table = recalls(photos, space, [0.0, 1.0, ranking.caption_weight])
     found: dict[str, Reliability] = {}
@@ -123,7 +123,7 @@ def report(photos: Photos, space: PhraseSpace, ranking: Scores) -> Report:
         found["words"] = reliability(word_hits(photos, space, ranking.caption_weight), ranking, "words")
     if ranking.picture is not None:
         found["picture"] = reliability(picture_hits(photos), ranking, "picture")
-    return Report(ranking, dict(zip(("picture alone", "caption alone", "mix"), table, strict=True)), found)
+    return ScoresReport(ranking, dict(zip(("picture alone", "caption alone", "mix"), table, strict=True)), found)
 
 
 def queries(texts: list[list[list[str]]]) -> list[tuple[str, ...]]:
@@ -187,7 +187,7 @@ def words_of(group: list[list[str]]) -> set[str]:
     return {word for tokens in group for word in tokens}
 
 
-def fit(hits: Judged) -> Curve:
+def fit_curve(hits: Judged) -> Curve:
     """Slope and offset of the logistic curve of highest likelihood, by Newton's method.
 
     Raises DataError where hits that fit, or that do not, are missing, or cosines do not rise with fitting.

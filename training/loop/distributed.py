@@ -24,7 +24,7 @@ from vsearch.errors import ConfigError, DataError
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=1)  # of a process whose fellows are silent; torchrun sees at once where one has died
-_alone = False
+_single = False
 
 
 def started() -> bool:
@@ -38,7 +38,7 @@ def first() -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[torch.device]:
+def process_group(device: str) -> Iterator[torch.device]:
     """The device for this process, called `device`; the processes of torchrun are joined within the block.
 
     Raises ConfigError for a numbered device beside torchrun, which gives each process its own, VsearchError for one
@@ -60,7 +60,7 @@ def joined(device: str) -> Iterator[torch.device]:
 
 def world() -> int:
     """How many processes share the work."""
-    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
+    return dist.get_world_size() if dist.is_initialized() and not _single else 1
 
 
 def rank() -> int:
@@ -68,14 +68,14 @@ def rank() -> int:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """Within the block this process works as if there were no other, as in an evaluation that only one does."""
-    global _alone
-    _alone, before = True, _alone
+    global _single
+    _single, before = True, _single
     try:
         yield
     finally:
-        _alone = before
+        _single = before
 
 
 def wrap(task: Task) -> Callable[[Any], Loss]:
@@ -113,7 +113,7 @@ def shard(batch: T) -> T:
     return dataclasses.replace(batch, **parts)  # type: ignore[type-var]
 
 
-def spread(network: Callable[[Tensor], Any], rows: Tensor) -> Any:
+def run_sharded(network: Callable[[Tensor], Any], rows: Tensor) -> Any:
     """`network(rows)`, a tensor or a tuple of them, each process having computed its slice; with gradient.
 
     Each process must then compute the same loss from it.
@@ -147,7 +147,7 @@ class _Gather(torch.autograd.Function):
         return grad[rank() :: world()] * world()
 
 
-def share(value: Tensor, count: int) -> Tensor:
+def weighted_mean(value: Tensor, count: int) -> Tensor:
     """A mean over `count` things of this process, weighed so that its average over the processes is the mean over all
     of theirs."""
     if world() == 1:
@@ -164,8 +164,8 @@ def average(value: Tensor) -> Tensor:
     return total / world()
 
 
-def told(value: float, device: torch.device) -> float:
-    """What the first process says; the others' `value` does not matter."""
+def broadcast(value: float, device: torch.device) -> float:
+    """Broadcast `value` from process 0 to all processes."""
     if world() == 1:
         return value
     said = torch.tensor(value, dtype=torch.float64, device=device)
@@ -173,7 +173,7 @@ def told(value: float, device: torch.device) -> float:
     return float(said)
 
 
-def agree(value: float, device: torch.device, what: str) -> None:
+def assert_equal(value: float, device: torch.device, what: str) -> None:
     """Raises DataError, on every process, where they do not all have the same `value` of `what`."""
     if world() == 1:
         return

@@ -18,7 +18,7 @@ from training.loop.config import LoopConfig
 from training.loop.ema import Average
 from training.loop.schedule import Standing, schedule
 from training.loop.step import Stepper, Watch, steps_of
-from training.loop.task import Progress, Report, Task
+from training.loop.task import Report, Status, Task
 from vsearch.errors import ConfigError
 from vsearch.networks.fast.memory import keep_kernels, keep_memory
 
@@ -38,7 +38,7 @@ def fit(task: Task, config: LoopConfig, output: Path, device: torch.device, repo
     _Fit(task, config, output, device, report).run()
 
 
-def check(output: Path, task: Task) -> None:
+def check_checkpoint(output: Path, task: Task) -> None:
     """Raises DataError where `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
     last = output / "checkpoint.safetensors"
     if last.is_file():
@@ -76,7 +76,7 @@ class _Fit:
         while self.standing.epoch < self.config.epochs and not self.is_over():
             epoch = self.standing.epoch
             record = {"epoch": epoch + 1, **self.train(epoch), **self.evaluate()}
-            value = distributed.told(self.monitored(record), self.device)
+            value = distributed.broadcast(self.monitored(record), self.device)
             self.standing = self.standing.after(value, patience, self.config.decay_factor)
             if self.first:
                 self.keep(record)
@@ -91,7 +91,7 @@ class _Fit:
             if self.average:
                 self.average.load(average)
             self.standing = Standing(**state)
-        distributed.agree(self.standing.epoch, self.device, f"checkpoint {last}")
+        distributed.assert_equal(self.standing.epoch, self.device, f"checkpoint {last}")
         if self.first:
             self.cut_log()
 
@@ -131,13 +131,13 @@ class _Fit:
         done = self.begins[epoch] + step + 1
         elapsed = time.monotonic() - self.started
         left = elapsed / max(1, done - self.done_before) * (self.begins[-1] - done)
-        self.report(Progress(epoch + 1, self.config.epochs, step, self.steps[epoch], float(value), lr, speed, left))
+        self.report(Status(epoch + 1, self.config.epochs, step, self.steps[epoch], float(value), lr, speed, left))
 
     def evaluate(self) -> dict[str, float]:
         """The task's metrics with the averaged weights, where there are any; on the first process alone."""
         if not self.first:
             return {}
-        with self.average.in_place() if self.average else nullcontext(), distributed.alone(), torch.no_grad():
+        with self.average.in_place() if self.average else nullcontext(), distributed.single_process(), torch.no_grad():
             self.task.module.eval()
             return self.task.evaluate()
 

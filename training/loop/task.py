@@ -35,23 +35,34 @@ class Task(Protocol):
     """A model, its data and its losses.
 
     On several processes all of them draw the same batches; `loss` runs the network on this process's slice alone, by
-    `training.loop.distributed.spread` or `shard`. `items` are those of the whole batch, `value` averaged over the
+    `training.loop.distributed.run_sharded` or `shard`. `items` are those of the whole batch, `value` averaged over the
     processes is its loss.
     """
 
     monitor: str  # the metric of `evaluate` that chooses the best epoch, higher is better; "" keeps the last
 
     @property
-    def module(self) -> nn.Module: ...
-    def groups(self) -> list[Group]: ...
-    def steps(self, epoch: int) -> int: ...
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Any]: ...
-    def loss(self, batch: Any) -> Loss: ...
-    def evaluate(self) -> dict[str, float]: ...
+    def module(self) -> nn.Module:
+        """The network that is trained; its state is what a checkpoint keeps."""
+
+    def groups(self) -> list[Group]:
+        """Return the parameters to optimise; the others stay as they are."""
+
+    def steps(self, epoch: int) -> int:
+        """Return how many batches `batches` yields in `epoch`, counted from 0."""
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Any]:
+        """Yield the batches of `epoch`. All that is random is drawn from `generator`."""
+
+    def loss(self, batch: Any) -> Loss:
+        """Run the network on a batch; return the loss, with gradient, and the values to log."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the metrics of the dev split by name, higher is better for `monitor`."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class Status:
     """Where a training stands; `left` in seconds."""
 
     epoch: int
@@ -64,7 +75,7 @@ class Progress:
     left: float
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[Status], None]
 
 
 class Stopped(VsearchError):

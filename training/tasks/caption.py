@@ -23,7 +23,7 @@ from training.data.caption_set import read_caption_set
 from training.data.features import read_grid
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
-from training.loop.distributed import shard, share
+from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.decoding import generate
@@ -88,7 +88,7 @@ class CaptionRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class CaptionBatch:
     memory: Tensor  # (B, N, C) float16
     captions: Tensor  # (B, K, L)
     lengths: Tensor  # (B, K)
@@ -131,12 +131,12 @@ class CaptionTask:
         each = self.config.captions_per_photo
         return sum(-(-len(own) // each) for own in self.captions.values()) // (self.config.batch // each)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[CaptionBatch]:
         rng = numpy_generator(generator)
         rows = np.stack(list(self._draw(rng)))  # (units, K)
         order, photos = rng.permutation(len(rows)), self.config.batch // self.config.captions_per_photo
 
-        def make() -> Iterator[Batch]:
+        def make() -> Iterator[CaptionBatch]:
             for step in range(self.steps(epoch)):
                 yield self._batch(rows[order[step * photos : (step + 1) * photos]], rng, self.config.sampling(epoch))
 
@@ -150,17 +150,17 @@ class CaptionTask:
             for start in range(0, len(own), each):
                 yield np.resize(np.roll(shuffled, -start), each)
 
-    def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> Batch:
+    def _batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> CaptionBatch:
         captioned = self.captioned
         memory = self._views(captioned.owner[rows[:, 0]], rng)
         ids, lengths = torch.from_numpy(captioned.ids[rows]), torch.from_numpy(captioned.lengths[rows])
-        return Batch(memory, ids, lengths, sampling, *(self.soft.of(rows) if self.soft else ()))
+        return CaptionBatch(memory, ids, lengths, sampling, *(self.soft.of(rows) if self.soft else ()))
 
     def _views(self, photos: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """The cells (B, N, C) of a random view of each photo."""
         return torch.from_numpy(self.grid[photos, rng.integers(self.grid.shape[1], size=len(photos))])
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: CaptionBatch) -> Loss:
         items, batch = batch.lengths.numel(), shard(batch)
         c = self.config
         total, parts = caption_loss(self.module.decoder, batch, c.label_smoothing, c.alpha, c.teaching)
@@ -184,7 +184,7 @@ def teach(decoder: Decoder, memory: Tensor, captions: Tensor, lengths: Tensor, s
 
 
 def caption_loss(
-    decoder: Decoder, batch: Batch, smoothing: float, alpha: float, teaching: float = 0.0
+    decoder: Decoder, batch: CaptionBatch, smoothing: float, alpha: float, teaching: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and its parts with the share of words among the five likeliest (top5).
 
@@ -193,16 +193,16 @@ def caption_loss(
     out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling)
     logits = out.logits.float()  # (P, V)
     entropy = F.cross_entropy(logits, out.targets, label_smoothing=smoothing)
-    parts = {"cross_entropy": share(entropy, len(logits))}
+    parts = {"cross_entropy": weighted_mean(entropy, len(logits))}
     total = parts["cross_entropy"]
     if batch.likely is not None and batch.shares is not None:
         lengths = batch.lengths.flatten()
         soft = [packed_steps(part.flatten(0, 1), lengths).to(logits.device) for part in (batch.likely, batch.shares)]
-        parts["soft"] = share(soft_loss(logits, *soft), len(logits))
+        parts["soft"] = weighted_mean(soft_loss(logits, *soft), len(logits))
         total = (1 - teaching) * total + teaching * parts["soft"]
     with torch.no_grad():
         better = logits > logits.gather(1, out.targets[:, None])
-        parts["top5"] = share((better.sum(1) < 5).float().mean(), len(logits))
+        parts["top5"] = weighted_mean((better.sum(1) < 5).float().mean(), len(logits))
     if out.attention is not None and alpha:
         cells = out.attention[..., : batch.memory.shape[1]].float()  # (B * K, T, N), no sentinel
         parts["stochastic"] = ((1 - cells.sum(1)) ** 2).mean()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.targets import (
@@ -75,7 +75,7 @@ class DeviseRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class DeviseBatch:
     pool: Tensor  # (B, C)
     target: Tensor  # (B, D) phrase vectors; or, of words that are tuned, rows of words (B, L), -1 behind the last
     label_pool: Tensor  # (b, C)
@@ -156,7 +156,7 @@ class DeviseTask:
     def steps(self, epoch: int) -> int:
         return max(1, len(self.train_rows) // self.config.batch)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[DeviseBatch]:
         rng = numpy_generator(generator)
         order = rng.permutation(self.train_rows)
         for step in range(self.steps(epoch)):
@@ -165,7 +165,7 @@ class DeviseTask:
             label = self.label_class[few] if len(few) else few
             pool = random_views(self.label_pool, few, rng) if len(few) else random_views(self.pool, few, rng)
             target = self.captions.draw(rows, rng)
-            yield Batch(random_views(self.pool, rows, rng), target, pool, torch.from_numpy(label))
+            yield DeviseBatch(random_views(self.pool, rows, rng), target, pool, torch.from_numpy(label))
 
     def embed(self, pool: Tensor) -> Tensor:
         """Pooled features (B, C) -> unit vectors (B, D), on the device."""
@@ -176,9 +176,9 @@ class DeviseTask:
         target = target.to(self.device)
         return cast(Tensor, self.module.phrases(target)) if self.config.words == "tuned" else target
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: DeviseBatch) -> Loss:
         c, target = self.config, self.phrases(batch.target)
-        predicted = spread(self.embed, batch.pool)
+        predicted = run_sharded(self.embed, batch.pool)
         parts = caption_losses(c, predicted, target, self.module.contrastive)
         total = weighted(c, parts)
         if len(batch.label):
@@ -187,8 +187,8 @@ class DeviseTask:
             total = total + c.label_weight * torch.stack(list(label_parts.values())).sum()
         return Loss(total, len(target), parts)
 
-    def _label_losses(self, batch: Batch) -> dict[str, Tensor]:
-        predicted, label = spread(self.embed, batch.label_pool), batch.label.to(self.device)
+    def _label_losses(self, batch: DeviseBatch) -> dict[str, Tensor]:
+        predicted, label = run_sharded(self.embed, batch.label_pool), batch.label.to(self.device)
         tuned = self.config.words == "tuned"
         vectors = self.classes.vectors(self.module.phrases) if tuned else self.label_vectors  # (K, D)
         parts = label_losses(self.config, predicted, label, vectors, self.module.contrastive)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from training.data.augment import augment
 from training.data.prepared import open_prepared, read_encoded
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from vsearch.ahead import prefetch
@@ -65,7 +65,7 @@ class DistilRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class DistilBatch:
     images: Tensor  # (B, 3, S, S) float32
     pool: Tensor  # (B, C)
     logits: Tensor  # (B, K)
@@ -73,12 +73,12 @@ class Batch:
     mixed_label: Tensor | None = None  # (B,) of the picture that was mixed in, -1: none ...
     share: float = 1.0  # ... and what the first one has of the mixture
 
-    def mixed(self, share: float, other: Tensor, temperature: float) -> Batch:
+    def mixed(self, share: float, other: Tensor, temperature: float) -> DistilBatch:
         """Each picture with `share`, and the one of row `other` (B,) with the rest; so too what the teacher says."""
         images, pool = (torch.lerp(x[other], x, share) for x in (self.images, self.pool))
         classes = (self.logits / temperature).softmax(1)
         logits = torch.lerp(classes[other], classes, share).clamp_min(1e-12).log() * temperature
-        return Batch(images, pool, logits, self.label, self.label[other], share)
+        return DistilBatch(images, pool, logits, self.label, self.label[other], share)
 
 
 class Student(nn.Module):
@@ -133,13 +133,13 @@ class DistilTask:
     def phase(self, epoch: int) -> int:
         return max(i for i, begin in enumerate(self.config.phases) if begin <= epoch / self.epochs)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[DistilBatch]:
         phase = self.phase(epoch)
         side, share = self.config.sides[phase], self.config.photos[phase]
         rng = numpy_generator(generator)
         photos = round(self.config.batch * share) if len(self.labelled) else self.config.batch
 
-        def draw() -> Iterator[Batch]:
+        def draw() -> Iterator[DistilBatch]:
             for _ in range(self.steps(epoch)):
                 rows = [rng.choice(self.photos, photos, replace=False)] if photos else []
                 rows += [rng.choice(self.labelled, self.config.batch - photos, replace=False)]
@@ -151,12 +151,12 @@ class DistilTask:
 
         return prefetch(draw())
 
-    def batch(self, rows: list[NDArray[np.int64]], side: int, rng: np.random.Generator | None) -> Batch:
+    def batch(self, rows: list[NDArray[np.int64]], side: int, rng: np.random.Generator | None) -> DistilBatch:
         """Rows of one source share one size; without `rng` nothing is augmented."""
         sources = (np.stack([self.pictures[i] for i in r]) for r in rows)
         parts = [augment(s, side, self.preprocess, rng, device=self.device) for s in sources]
         flat = np.concatenate(rows)
-        return Batch(
+        return DistilBatch(
             torch.cat(parts),
             torch.from_numpy(self.pool[flat]),
             torch.from_numpy(self.logits[flat].astype(np.float32)),
@@ -168,9 +168,9 @@ class DistilTask:
         outputs: tuple[Tensor, Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
         return outputs
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: DistilBatch) -> dict[str, Tensor]:
         t = self.config.temperature
-        pool, classes, labels = (x.float() for x in spread(self.forward, batch.images))
+        pool, classes, labels = (x.float() for x in run_sharded(self.forward, batch.images))
         target = F.log_softmax(batch.logits.to(self.device) / t, 1)
         divergence = F.kl_div(F.log_softmax(classes / t, 1), target, log_target=True, reduction="batchmean")
         losses = {
@@ -185,7 +185,7 @@ class DistilTask:
             losses["label"] = torch.stack(own).sum()
         return losses
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: DistilBatch) -> Loss:
         c, parts = self.config, self.losses(batch)
         weights = {"feature": c.feature_weight, "class": c.class_weight, "label": c.label_weight}
         return Loss(torch.stack([weights[k] * v for k, v in parts.items()]).sum(), len(batch.label), parts)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from training.data.batches import drawn, steps, whole
 from training.data.prepared import open_prepared
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss
 from training.recipe import Inputs, Recipe
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
@@ -68,7 +68,7 @@ class FinetuneRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class FinetuneBatch:
     images: Tensor  # (B, 3, S, S) normalised
     target: Tensor  # (B, D)
 
@@ -124,17 +124,17 @@ class FinetuneTask:
     def steps(self, epoch: int) -> int:
         return steps(self.train_rows, self.config.batch)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[FinetuneBatch]:
         c = self.config
         rng, pictures = drawn(self.data, self.train_rows, c.batch, self.preprocess, c.smallest, generator)
-        return prefetch(Batch(images, self.captions.draw(rows, rng)) for rows, images in pictures)
+        return prefetch(FinetuneBatch(images, self.captions.draw(rows, rng)) for rows, images in pictures)
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""
         return cast(Tensor, self.module(images.to(self.device, memory_format=torch.channels_last)))
 
-    def loss(self, batch: Batch) -> Loss:
-        predicted, target = spread(self.embed, batch.images), batch.target.to(self.device)
+    def loss(self, batch: FinetuneBatch) -> Loss:
+        predicted, target = run_sharded(self.embed, batch.images), batch.target.to(self.device)
         parts = caption_losses(self.config, predicted, target, self.module.contrastive)
         return Loss(weighted(self.config, parts), len(target), parts)
 

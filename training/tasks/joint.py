@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from training.data.batches import drawn, steps, whole
 from training.data.caption_set import read_caption_set
 from training.data.prepared import open_prepared
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss
 from training.recipe import Inputs, Recipe
-from training.tasks.caption import Batch as Told
-from training.tasks.caption import caption_loss, check_choice
+from training.tasks.caption import CaptionBatch, caption_loss, check_choice
 from training.tasks.decoding import generate
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
@@ -92,7 +91,7 @@ class JointRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class JointBatch:
     images: Tensor  # (B, 3, S, S) normalised
     target: Tensor  # (B, D)
     captions: Tensor  # (B, K, L)
@@ -172,11 +171,11 @@ class JointTask:
     def steps(self, epoch: int) -> int:
         return steps(self.train_rows, self.config.batch)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[JointBatch]:
         c = self.config
         rng, pictures = drawn(self.data, self.train_rows, c.batch, self.preprocess, c.smallest, generator)
         return prefetch(
-            Batch(images, self.phrases.draw(photos, rng), *self._told(photos, rng)) for photos, images in pictures
+            JointBatch(images, self.phrases.draw(photos, rng), *self._told(photos, rng)) for photos, images in pictures
         )
 
     def _told(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -190,12 +189,12 @@ class JointTask:
         found: tuple[Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
         return found
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: JointBatch) -> Loss:
         c, parts = self.config, dict[str, Tensor]()
-        grid, vectors = spread(self.see, batch.images)
+        grid, vectors = run_sharded(self.see, batch.images)
         total = grid.new_zeros((), dtype=torch.float32)
         if self.module.decoder is not None:
-            told = Told(grid, batch.captions, batch.lengths)
+            told = CaptionBatch(grid, batch.captions, batch.lengths)
             value, found = caption_loss(self.module.decoder, told, c.label_smoothing, c.alpha)
             parts |= found
             total = total + c.caption * value

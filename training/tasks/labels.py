@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseModule
@@ -46,7 +46,7 @@ class LabelsTaskConfig:
     contrastive: float = 0.0
     margin: float = 0.1
     temperature: float = 0.07
-    mixed: float = 0.0  # so many mixtures of two pictures for each picture of a batch, see `Batch`
+    mixed: float = 0.0  # so many mixtures of two pictures for each picture of a batch, see `LabelsBatch`
     random_seed: int = 0  # of the random vectors
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class LabelsRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledSet:
     """What a prepared file of labelled pictures says of them: I pictures, K classes."""
 
     classes: list[tuple[str, list[str]]]  # WordNet number, lemmas
@@ -94,11 +94,11 @@ class Labelled:
         return np.array([wnid not in unseen for wnid in wnids])
 
 
-def read_labelled(path: Path) -> Labelled:
+def read_labelled_set(path: Path) -> LabelledSet:
     """All of a prepared file of kind "labels" but the pictures."""
     with open_prepared(path, "labels") as file:
         classes = [(str(wnid), [str(x) for x in lemmas]) for wnid, lemmas in json.loads(file.attrs["classes"])]
-        return Labelled(
+        return LabelledSet(
             classes,
             file["labels/vector"][:].astype(np.float32),
             file["pictures/name"][:],
@@ -137,7 +137,7 @@ def class_targets(config: LabelsTaskConfig, vectors: NDArray[np.float32]) -> Ten
 
 
 @dataclass(frozen=True)
-class Batch:
+class LabelsBatch:
     """B pictures, and b mixtures, each of two of them.
 
     A mixture (mixup, Zhang et al. 2018) is to lie where the mixture of its two classes' vectors lies, which is then one
@@ -161,7 +161,7 @@ class LabelsTask:
         self, config: LabelsTaskConfig, head: DeviseConfig, data: Path, features: Path, device: torch.device
     ) -> None:
         self.config, self.device = config, device
-        labelled = read_labelled(data)
+        labelled = read_labelled_set(data)
         seen = labelled.seen(config.unseen)
         if head.dim != labelled.vectors.shape[1]:
             raise ConfigError(
@@ -181,13 +181,13 @@ class LabelsTask:
     def steps(self, epoch: int) -> int:
         return max(1, len(self.train_rows) // self.config.batch)
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelsBatch]:
         rng = numpy_generator(generator)
         order = rng.permutation(self.train_rows)
         for step in range(self.steps(epoch)):
             rows = order[step * self.config.batch : (step + 1) * self.config.batch]
             label = torch.from_numpy(self.label[rows])
-            yield Batch(random_views(self.pool, rows, rng), label, *self._mixtures(len(rows), rng))
+            yield LabelsBatch(random_views(self.pool, rows, rng), label, *self._mixtures(len(rows), rng))
 
     def _mixtures(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Which of `count` pictures are mixed with which, and the share of the first: 0.3 to 0.7."""
@@ -201,18 +201,18 @@ class LabelsTask:
         network = self.module.devise if isinstance(self.module, DeviseModule) else self.module
         return cast(Tensor, network(pool.to(self.device)))
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: LabelsBatch) -> Loss:
         label = batch.label.to(self.device)
         if isinstance(self.module, SoftmaxModule):
-            entropy = nn.functional.cross_entropy(spread(self.answer, batch.pool).float(), label)
+            entropy = nn.functional.cross_entropy(run_sharded(self.answer, batch.pool).float(), label)
             return Loss(entropy, len(label), {"cross_entropy": entropy})
         mixtures = torch.lerp(batch.pool[batch.second], batch.pool[batch.first], batch.share)  # (b, C)
-        answers = spread(self.answer, torch.cat([batch.pool, mixtures]))
+        answers = run_sharded(self.answer, torch.cat([batch.pool, mixtures]))
         targets, label = self._with_mixtures(batch, label)
         parts = label_losses(self.config, answers, label, targets, self.module.contrastive)
         return Loss(torch.stack(list(parts.values())).sum(), len(batch.label), parts)
 
-    def _with_mixtures(self, batch: Batch, label: Tensor) -> tuple[Tensor, Tensor]:
+    def _with_mixtures(self, batch: LabelsBatch, label: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the seen classes and the batch's mixtures, (S + b, D), and the rows of its B + b pictures."""
         first, second = (self.targets[label[rows.to(self.device)]] for rows in (batch.first, batch.second))
         mixed = nn.functional.normalize(torch.lerp(second, first, batch.share.to(self.device)), dim=-1)  # (b, D)

@@ -22,11 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.loop.checkpoint import load_best
-from training.loop.distributed import shard, share
+from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Loss, numpy_generator
 from training.recipe import Inputs, Recipe
-from training.tasks.caption import MONITORS, CaptionTask, CaptionTaskConfig, caption_loss, check_choice, teach
-from training.tasks.caption import Batch as Captions
+from training.tasks.caption import (
+    MONITORS,
+    CaptionBatch,
+    CaptionTask,
+    CaptionTaskConfig,
+    caption_loss,
+    check_choice,
+    teach,
+)
 from training.tasks.soft_targets import packed_steps
 from vsearch.ahead import prefetch
 from vsearch.captions.beam import greedy, sample
@@ -77,7 +84,7 @@ class SelfCriticalRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class SelfCriticalBatch:
     memory: Tensor  # (B, N, C) float16
     photos: Tensor  # (B,)
     captions: Tensor  # (B, 1, L) one of each photo's own
@@ -106,37 +113,37 @@ class SelfCriticalTask(CaptionTask):
     def steps(self, epoch: int) -> int:
         return len(self.photos) // self.critic.batch
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:  # type: ignore[override]
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[SelfCriticalBatch]:  # type: ignore[override]
         rng = numpy_generator(generator)
         order = rng.permutation(self.photos)
 
-        def make() -> Iterator[Batch]:
+        def make() -> Iterator[SelfCriticalBatch]:
             for step in range(self.steps(epoch)):
                 photos = order[step * self.critic.batch : (step + 1) * self.critic.batch]
                 rows = np.asarray([[rng.choice(self.captions[i])] for i in photos.tolist()])
                 own = self._batch(rows, rng, 0.0)
-                yield Batch(own.memory, torch.from_numpy(photos), own.captions, own.lengths)
+                yield SelfCriticalBatch(own.memory, torch.from_numpy(photos), own.captions, own.lengths)
 
         return prefetch(make())
 
-    def loss(self, batch: Batch) -> Loss:  # type: ignore[override]
+    def loss(self, batch: SelfCriticalBatch) -> Loss:  # type: ignore[override]
         c, decoder = self.critic, self.module.decoder
         items, batch = len(batch.photos), shard(batch)
         ids, lengths, rewards, baseline = self.explore(batch)
         out = teach(decoder, batch.memory, ids, lengths)
         advantage = (rewards - baseline).to(out.logits.device)  # (B, S)
         policy = policy_loss(out.logits.float(), out.targets, packed(advantage, lengths))
-        total = (1 - c.xe_weight) * share(policy, len(out.targets))
+        total = (1 - c.xe_weight) * weighted_mean(policy, len(out.targets))
         parts = {"reward": rewards.mean(), "baseline": baseline.mean(), "words": lengths.float().mean()}
         if c.xe_weight:
-            own = Captions(batch.memory, batch.captions, batch.lengths)
+            own = CaptionBatch(batch.memory, batch.captions, batch.lengths)
             entropy, _ = caption_loss(decoder, own, c.label_smoothing, alpha=0.0)
             parts["cross_entropy"] = entropy
             total = total + c.xe_weight * entropy
         return Loss(total, items, parts)
 
     @torch.no_grad()
-    def explore(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def explore(self, batch: SelfCriticalBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sampled ids (B, S, L) and lengths (B, S), their rewards (B, S) and the baseline (B, S) on the CPU."""
         c, decoder, memory = self.critic, self.module.decoder, batch.memory.to(self.device).float()
         training = decoder.training

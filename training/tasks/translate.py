@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.pairs import read_parallel
-from training.loop.distributed import shard, share
+from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import WORD_VECTORS, check_choice
@@ -77,7 +77,7 @@ class TranslateRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class Batch:
+class TranslateBatch:
     source: Tensor  # (B, N)
     target: Tensor  # (B, T)
     sampling: float = 0.0
@@ -116,16 +116,16 @@ class TranslateTask:
     def steps(self, epoch: int) -> int:
         return len(self.train) // self.config.batch
 
-    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[TranslateBatch]:
         rng = numpy_generator(generator)
         rows = bucketed(self.train, self._lengths(), self.config.batch, rng)
         return prefetch(self._batch(own, self.config.sampling(epoch)) for own in rows)
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: TranslateBatch) -> Loss:
         items, batch = len(batch.source), shard(batch)
         logits, targets = self._teach(batch.source, batch.target, batch.sampling)
         entropy = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
-        value = share(entropy, len(targets))
+        value = weighted_mean(entropy, len(targets))
         return Loss(value, items, {"cross_entropy": value})
 
     def evaluate(self) -> dict[str, float]:
@@ -145,7 +145,7 @@ class TranslateTask:
         score = bleu(self.references, [found[row] for row in self.dev.tolist()])["bleu4"]
         return {"bleu4": score, "val_loss": float(sums[0] / sums[2]), "val_loss_free": float(sums[1] / sums[2])}
 
-    def _entropy(self, batch: Batch, sampling: float) -> float:
+    def _entropy(self, batch: TranslateBatch, sampling: float) -> float:
         logits, targets = self._teach(batch.source, batch.target, sampling)
         return float(F.cross_entropy(logits, targets, reduction="sum"))
 
@@ -158,8 +158,8 @@ class TranslateTask:
         """Of each pair the lengths of source and target (M, 2)."""
         return np.stack([(ids != PAD).sum(1) for ids in (self.pairs.source, self.pairs.target)], 1)
 
-    def _batch(self, rows: NDArray[np.int64], sampling: float) -> Batch:
-        return Batch(_cut(self.pairs.source[rows]), _cut(self.pairs.target[rows]), sampling)
+    def _batch(self, rows: NDArray[np.int64], sampling: float) -> TranslateBatch:
+        return TranslateBatch(_cut(self.pairs.source[rows]), _cut(self.pairs.target[rows]), sampling)
 
     def _set_word_vectors(self, frozen: bool) -> None:
         """Start the embeddings from the file's vectors; words without one keep their random start."""

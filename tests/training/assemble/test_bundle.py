@@ -13,7 +13,7 @@ from training import recipe as recipes
 from training.assemble.bundle import STAGES, Folders, make
 from training.assemble.model import assemble
 from training.evaluate import scores as ranking
-from training.evaluate.captions import describe, evaluate, read_split, words_top
+from training.evaluate.captions import describe, evaluate_model, read_split, words_top
 from training.recipe import Inputs
 from training.run import train
 from vsearch.errors import ConfigError, DataError
@@ -59,7 +59,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
             raise DataError("no curve fits those")
         return curves.pop(0)
 
-    monkeypatch.setattr(ranking, "fit", fit)
+    monkeypatch.setattr(ranking, "fit_curve", fit)
     places, recipe = folders(tmp_path), small_recipe(tmp_path, devise)
     said: list[str] = []
     shown: list[tuple[int, int]] = []
@@ -78,7 +78,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
         and (places.work / words / config.words.file).read_bytes() == (places.output / config.words.file).read_bytes()
     )
     assert Scores.load(places.output).words == (3.0, 0.5) and Scores.load(places.output).picture == (2.0, 0.25)
-    table = evaluate(model, space, places.work / "captions.h5", "test", (1, 2)).metrics
+    table = evaluate_model(model, space, places.work / "captions.h5", "test", (1, 2)).metrics
     assert {"t2i_r10", "i2t_r1", "bleu4_beam1", "cider_beam2", "rouge_l_beam2"} <= set(table)
     pictures = read_split(places.work / "captions.h5", "test")
     vectors, [captions] = describe(model, pictures, [2], batch=4)

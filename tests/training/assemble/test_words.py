@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.support.tiny_model import words_file
 from tests.support.training_data import features, prepared_captions, tiny_imagenet
 from training.assemble.words import tuned_space
-from training.data.labels import class_vectors, prepare_labels, read_labelled
+from training.data.labels import class_vectors, prepare_labels, read_labelled_pictures
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words, table_of
 from training.loop.checkpoint import below
@@ -160,7 +160,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs, space: Ph
     classes = json.loads(listing.read_text("utf-8"))
     classes[2][1] = ["engines", "green, engines"]
     listing.write_text(json.dumps(classes))
-    prepare_labels(read_labelled(folder / "t"), folder / "l.h5", space)
+    prepare_labels(read_labelled_pictures(folder / "t"), folder / "l.h5", space)
     with open_prepared(folder / "l.h5", "labels") as file:
         names = list(file["pictures/name"].asstr()[:])
     return dataclasses.replace(inputs, labels=folder / "l.h5", label_features=features(folder / "lf.h5", names))

@@ -17,7 +17,13 @@ from PIL import Image
 
 from tests.support.tiny_model import words_file
 from tests.support.training_data import COLOURS, draw, image_folder, tiny_imagenet
-from training.data.labels import class_vectors, prepare_labels, read_labelled, read_tiny_imagenet, unknown_words
+from training.data.labels import (
+    class_vectors,
+    prepare_labels,
+    read_labelled_pictures,
+    read_tiny_imagenet,
+    unknown_words,
+)
 from training.data.prepared import open_prepared, read_encoded, read_pixels
 from training.data.sources.class_names import Names, from_wordnet
 from training.data.sources.imagefolder import read_image_folder
@@ -60,7 +66,7 @@ def colours(found: dict[str, Any], classes: dict[str, str]) -> list[int]:
 
 def test_class_folders_become_rows_with_their_words(tmp_path: Path, space: PhraseSpace) -> None:
     folder = image_folder(tmp_path / "i", CLASSES)
-    report = prepare_labels(read_labelled(folder), tmp_path / "l.h5", space)
+    report = prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", space)
     assert (report.pictures, report.classes, report.empty, report.skipped) == (15, 3, [], [])
     assert report.subwords == {"fire_truck": ["fire", "truck"]}
     found = read(tmp_path / "l.h5")
@@ -75,7 +81,11 @@ def test_class_folders_become_rows_with_their_words(tmp_path: Path, space: Phras
 def test_per_class_limits_the_training_split_alone(tmp_path: Path, space: PhraseSpace) -> None:
     folder, shown = image_folder(tmp_path / "i", CLASSES, train=5), []
     report = prepare_labels(
-        read_labelled(folder), tmp_path / "l.h5", space, per_class=2, progress=lambda n, total: shown.append((n, total))
+        read_labelled_pictures(folder),
+        tmp_path / "l.h5",
+        space,
+        per_class=2,
+        progress=lambda n, total: shown.append((n, total)),
     )
     assert (report.pictures, shown[-1]) == (12, (12, 12))
     assert read(tmp_path / "l.h5")["split"].count(0) == 6
@@ -97,7 +107,7 @@ def test_the_archive_of_tiny_imagenet(tmp_path: Path, space: PhraseSpace) -> Non
     (tmp_path / "wnids.txt").write_text("n02\nn01\nn07\n")  # n03 is not among them, n07 has no folder
     (tmp_path / "words.txt").write_text("n01\tboat\nn02\tdog, brown dog\nn07\tsea\nn99\tsnow\n")
 
-    report = prepare_labels(read_labelled(tmp_path), tmp_path / "l.h5", space)
+    report = prepare_labels(read_labelled_pictures(tmp_path), tmp_path / "l.h5", space)
     found = read(tmp_path / "l.h5")
     assert found["classes"] == [("n02", ["dog", "brown dog"]), ("n01", ["boat"])]
     assert (report.pictures, report.classes, report.empty) == (7, 2, ["n07"])
@@ -109,7 +119,7 @@ def test_the_archive_of_tiny_imagenet(tmp_path: Path, space: PhraseSpace) -> Non
 
     (tmp_path / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\nval_1.JPEG\n")
     with pytest.raises(DataError, match=r"val_annotations.txt, line 2: not 'file TAB wnid'"):
-        read_labelled(tmp_path)
+        read_labelled_pictures(tmp_path)
 
 
 # Names of classes
@@ -196,7 +206,7 @@ def test_words_outside_the_dictionary_are_counted_by_label(space: PhraseSpace) -
 def test_a_class_that_has_no_vector_is_an_error_before_any_work(tmp_path: Path, table: PhraseSpace) -> None:
     folder = image_folder(tmp_path / "i", {"dog": "red", "fire_truck": "green"})
     with pytest.raises(DataError, match="class fire_truck has no word that has a vector: fire truck") as caught:
-        prepare_labels(read_labelled(folder), tmp_path / "l.h5", table)
+        prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", table)
     assert "subwords" in caught.value.hint
     assert "--lemmas" in caught.value.hint
     assert list(tmp_path.glob("l.h5*")) == []
@@ -205,7 +215,7 @@ def test_a_class_that_has_no_vector_is_an_error_before_any_work(tmp_path: Path, 
 def test_with_a_vec_lemmas_count_as_far_as_they_have_a_vector(tmp_path: Path, table: PhraseSpace) -> None:
     folder = image_folder(tmp_path / "i", {"n01": "red"})
     (folder / "words.txt").write_text("n01\thot dog, frankfurter, dog\n")
-    report = prepare_labels(read_labelled(folder), tmp_path / "l.h5", table)
+    report = prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", table)
     assert report.subwords == {"n01": ["frankfurter"]}
     mean = table.vector(["hot", "dog"]) + table.vector(["dog"])
     assert read(tmp_path / "l.h5")["vectors"][0] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
@@ -219,7 +229,7 @@ def test_a_corrupt_picture_is_skipped_and_shifts_no_label(tmp_path: Path, space:
     (folder / "train" / "dog" / "1.JPEG").write_bytes(b"no picture")
     (folder / "val" / "fire_truck" / "0.JPEG").write_bytes(b"")
     (folder / "train" / "dog" / "notes.txt").write_text("no picture, and not called one")
-    report = prepare_labels(read_labelled(folder), tmp_path / "l.h5", space)
+    report = prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", space)
     assert (report.pictures, report.classes) == (13, 3)
     assert report.skipped == [
         ("train/dog/1.JPEG", "not a picture of a known format"),
@@ -250,7 +260,7 @@ def test_classes_without_a_picture_are_kept_out(tmp_path: Path, space: PhraseSpa
         (folder / "train" / "boat" / f"{i}.JPEG").write_bytes(b"no picture")  # only known once they are decoded
         (folder / "train" / "fire_truck" / f"{i}.JPEG").unlink()
     (folder / "val" / "yacht").mkdir()
-    report = prepare_labels(read_labelled(folder), tmp_path / "l.h5", space)
+    report = prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", space)
     assert (report.classes, sorted(report.empty)) == (3, ["boat", "fire_truck"])
     assert ("val/yacht", "no class of train is called so") in report.skipped
     assert report.subwords == {}
@@ -263,16 +273,16 @@ def test_classes_without_a_picture_are_kept_out(tmp_path: Path, space: PhraseSpa
 
 def test_a_folder_with_nothing_to_train_on_is_an_error(tmp_path: Path, space: PhraseSpace) -> None:
     with pytest.raises(DataError, match="no labelled pictures in"):
-        read_labelled(tmp_path)
+        read_labelled_pictures(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(DataError, match="no class folder in"):
-        read_labelled(tmp_path)
+        read_labelled_pictures(tmp_path)
     (tmp_path / "train" / "dog").mkdir()
     with pytest.raises(DataError, match="all 1 class folders in .* are empty"):
-        read_labelled(tmp_path)
+        read_labelled_pictures(tmp_path)
     (tmp_path / "train" / "dog" / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match="not one picture to train on"):
-        prepare_labels(read_labelled(tmp_path), tmp_path / "l.h5", space)
+        prepare_labels(read_labelled_pictures(tmp_path), tmp_path / "l.h5", space)
     assert not (tmp_path / "l.h5").exists()
 
 
@@ -297,7 +307,7 @@ def test_large_pictures_are_squashed_small_ones_stay(tmp_path: Path, space: Phra
     draw(folder / "train" / "dog" / "big.jpg", "red", side=300)
     small = (folder / "train" / "dog" / "0.JPEG").read_bytes()
     for side in (96, 256):
-        prepare_labels(read_labelled(folder), tmp_path / "l.h5", space, side=side)
+        prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", space, side=side)
         with open_prepared(tmp_path / "l.h5", "labels") as file:
             first, big, _ = read_encoded(file)
         assert first == small
@@ -309,4 +319,4 @@ def test_a_list_of_classes_that_is_no_text_is_named(tmp_path: Path) -> None:
     root = image_folder(tmp_path / "d", {"dog": "red"})
     (root / "wnids.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"wnids\.txt is not UTF-8 text"):
-        read_labelled(root)
+        read_labelled_pictures(root)

@@ -71,12 +71,14 @@ def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
     splits = counted(monkeypatch, "read_split", evaluation, lambda split: len(split.rows))  # type: ignore[attr-defined]
     pixels = counted(monkeypatch, "read_pixels", evaluation, len)  # type: ignore[arg-type]
     shown: list[tuple[int, int]] = []
-    evaluation.evaluate(model, space, data, "dev", (1, 3, 5), ["dog"], lambda done, total: shown.append((done, total)))
+    evaluation.evaluate_model(
+        model, space, data, "dev", (1, 3, 5), ["dog"], lambda done, total: shown.append((done, total))
+    )
     assert (seen, splits, pixels, shown) == ([7], [7], [7], [(7, 7)])
 
 
 def test_one_pass_finds_what_a_pass_for_each_figure_finds(data: Path, space: PhraseSpace, model: JointModel) -> None:
-    found = evaluation.evaluate(model, space, data, "test", (1, 4), ["dog", "boat"])
+    found = evaluation.evaluate_model(model, space, data, "test", (1, 4), ["dog", "boat"])
     split = evaluation.read_split(data, "test")
     vectors, none = evaluation.describe(model, split, batch=3)
     expected = evaluation.retrieval(vectors, split, space)
@@ -104,7 +106,7 @@ def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: JointMo
 
 def test_a_model_without_a_decoder_has_only_recalls(data: Path, space: PhraseSpace, model: JointModel) -> None:
     model.decoder = None
-    found = evaluation.evaluate(model, space, data, "dev", (1, 3))
+    found = evaluation.evaluate_model(model, space, data, "dev", (1, 3))
     assert {name.partition("_")[0] for name in found.metrics} == {"t2i", "i2t"} and found.words == {}
 
 

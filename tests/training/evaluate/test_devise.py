@@ -17,10 +17,10 @@ from training import recipe as recipes
 from training.data.labels import prepare_labels, read_tiny_imagenet
 from training.data.prepared import open_prepared
 from training.evaluate import devise as zeroshot
-from training.evaluate.devise import Column, DevPictures, conse, evaluate, local_scaling, word_precisions
+from training.evaluate.devise import Column, DevPictures, conse, evaluate_column, local_scaling, word_precisions
 from training.recipe import Inputs
 from training.run import train
-from training.tasks.labels import Labelled, LabelsTask, LabelsTaskConfig, class_targets, read_labelled
+from training.tasks.labels import LabelledSet, LabelsTask, LabelsTaskConfig, class_targets, read_labelled_set
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.hierarchy import distances
@@ -65,7 +65,7 @@ def overrides(target: str, epochs: int = 2) -> dict[str, str]:
 
 
 def test_no_picture_of_an_unseen_class_is_looked_at(inputs: Inputs) -> None:
-    labelled = read_labelled(inputs.data)
+    labelled = read_labelled_set(inputs.data)
     task = small(inputs)
     unseen = {i for i, label in enumerate(labelled.label) if labelled.classes[label][0] == ENGINE}
     assert len(unseen) == 2 * 8 + 2
@@ -78,7 +78,7 @@ def test_no_picture_of_an_unseen_class_is_looked_at(inputs: Inputs) -> None:
 
 def test_labels_follow_the_classes_that_stay(inputs: Inputs) -> None:
     """Without the middle class, engine moves from row 2 to row 1; so does its vector."""
-    task, labelled = small(inputs, unseen=(BOAT,)), read_labelled(inputs.data)
+    task, labelled = small(inputs, unseen=(BOAT,)), read_labelled_set(inputs.data)
     assert torch.equal(task.targets, torch.from_numpy(labelled.vectors[[0, 2]]))
     assert (task.label[labelled.label == 2] == 1).all() and (task.label[labelled.label == 0] == 0).all()
 
@@ -123,7 +123,7 @@ def test_a_mixture_is_drawn_to_the_mixture_of_its_words(inputs: Inputs) -> None:
 
 
 def test_random_targets_are_unit_repeatable_and_not_the_words(inputs: Inputs) -> None:
-    vectors = read_labelled(inputs.data).vectors
+    vectors = read_labelled_set(inputs.data).vectors
     first, again, other = (
         class_targets(LabelsTaskConfig(target="random", random_seed=seed), vectors) for seed in (0, 0, 1)
     )
@@ -180,7 +180,7 @@ def by_hand(queries: dict[int, np.ndarray | None] | None = None) -> DevPictures:
 
 def test_seen_and_unseen_by_hand() -> None:
     """precision@2: each class's set is it and its sister, as all others are four steps away, not two."""
-    table = evaluate(Column("model", SCORES, None), by_hand())
+    table = evaluate_column(Column("model", SCORES, None), by_hand())
     expected = {
         "seen among seen, hit@1": 50, "seen among seen, hit@2": 100, "seen among all, hit@1": 50,
         "seen among all, hit@2": 50, "seen among all, hit@5": 100, "unseen among unseen, hit@1": 50,
@@ -203,7 +203,7 @@ def test_a_model_that_cannot_name_unseen_classes_gets_no_figure_for_it() -> None
     """
     scores = SCORES.copy()
     scores[:, 2:] = -np.inf
-    table = evaluate(Column("softmax", scores, None), by_hand())
+    table = evaluate_column(Column("softmax", scores, None), by_hand())
     assert table["seen among all, hit@1"] == table["seen among seen, hit@1"] == 50
     assert table["all among all, hit@2"] == 50  # a first, b second; c and d never
     for name in ("unseen among unseen, hit@1", "unseen among unseen, precision@2", "unseen among all, hit@10"):
@@ -215,7 +215,7 @@ def test_a_model_that_cannot_name_unseen_classes_gets_no_figure_for_it() -> None
 def test_without_unseen_classes_there_is_one_case() -> None:
     pictures = by_hand()
     whole = DevPictures(pictures.label, pictures.vectors, np.ones(4, bool), None, {})
-    table = evaluate(Column("model", SCORES, None), whole)
+    table = evaluate_column(Column("model", SCORES, None), whole)
     assert [name for name in table if "among" in name] == [f"all among all, hit@{k}" for k in (1, 2, 5, 10)]
 
 
@@ -227,7 +227,7 @@ def test_cosines_and_words_by_hand() -> None:
     """
     vectors = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]], np.float32)
     pictures = by_hand({2: np.eye(4, dtype=np.float32)[2], 3: None})
-    table = evaluate(Column("model", vectors @ pictures.vectors.T, vectors), pictures)
+    table = evaluate_column(Column("model", vectors @ pictures.vectors.T, vectors), pictures)
     assert table["1 - cos, seen"] == pytest.approx((0 + 0.4) / 2)
     assert table["1 - cos, unseen"] == pytest.approx((0 + 1) / 2)
     assert table["1 - cos, all"] == pytest.approx(1.4 / 4)
@@ -257,8 +257,8 @@ def test_conse_by_hand() -> None:
     assert conse(probability, vectors, 10) == pytest.approx(conse(probability, vectors, 3))
 
 
-def pictures_of(inputs: Inputs, unseen: tuple[str, ...] = (ENGINE,)) -> tuple[Labelled, DevPictures]:
-    labelled = read_labelled(inputs.data)
+def pictures_of(inputs: Inputs, unseen: tuple[str, ...] = (ENGINE,)) -> tuple[LabelledSet, DevPictures]:
+    labelled = read_labelled_set(inputs.data)
     return labelled, zeroshot.dev_pictures(labelled, PhraseSpace.load(model_folder()), unseen)
 
 
@@ -268,7 +268,7 @@ def test_runs_become_columns(inputs: Inputs, runs: dict[str, Path]) -> None:
     found = {}
     for run in zeroshot.read_runs(list(runs.values())):
         for column in zeroshot.run_columns(run, labelled, inputs.features, CPU):
-            found[column.name] = (column, evaluate(column, pictures))
+            found[column.name] = (column, evaluate_column(column, pictures))
     placed = {"words", "random", "softmax, ConSE"}
     assert set(found) == {"softmax"} | placed | {f"{name}, scaled" for name in placed}
     without = {"random", "random, scaled", "softmax"}
@@ -289,7 +289,7 @@ def test_a_run_is_scored_by_its_best_weights(inputs: Inputs, runs: dict[str, Pat
     column, scaled = zeroshot.run_columns(run, labelled, inputs.features, CPU)
     assert scaled.vectors is column.vectors and not np.array_equal(scaled.scores, column.scores)
     log = [json.loads(line) for line in (runs["words"] / "log.jsonl").read_text().splitlines()]
-    table = evaluate(column, pictures)
+    table = evaluate_column(column, pictures)
     assert table["seen among seen, hit@1"] == pytest.approx(max(epoch["hit1"] for epoch in log))
     assert table["1 - cos, seen"] in [pytest.approx(epoch["dev_cosine"], abs=1e-5) for epoch in log]
 
@@ -301,7 +301,7 @@ def test_a_model_gives_the_same_end_to_end_and_from_features(inputs: Inputs, tmp
     model = modelfolder.load(model_folder(), "cpu")
     network = encoder_network(model.encoder, model.config.preprocess, CPU)
     write_features(network, inputs.data, tmp_path / "f.h5", CPU, grid=False)
-    labelled = read_labelled(inputs.data)
+    labelled = read_labelled_set(inputs.data)
     whole = zeroshot.model_column(model, inputs.data, labelled, None)
     cached = zeroshot.model_column(model, inputs.data, labelled, tmp_path / "f.h5")
     assert whole.vectors is not None and cached.vectors is not None
@@ -322,7 +322,7 @@ def test_queries_are_the_first_lemmas_of_unseen_classes(inputs: Inputs) -> None:
 def test_other_words_are_refused(inputs: Inputs) -> None:
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["dog", "boat"], ["engine"]])
     with pytest.raises(DataError, match="other words"):
-        zeroshot.dev_pictures(read_labelled(inputs.data), space, ())
+        zeroshot.dev_pictures(read_labelled_set(inputs.data), space, ())
 
 
 def test_runs_that_do_not_fit_are_refused(inputs: Inputs, runs: dict[str, Path], tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_runs_that_do_not_fit_are_refused(inputs: Inputs, runs: dict[str, Path],
     assert inputs.features is not None
     [run] = zeroshot.read_runs([tmp_path])
     with pytest.raises(DataError, match="does not fit"):
-        zeroshot.run_columns(run, read_labelled(inputs.data), inputs.features, CPU)
+        zeroshot.run_columns(run, read_labelled_set(inputs.data), inputs.features, CPU)
 
 
 def test_unseen_classes_by_recipe_or_file(tmp_path: Path) -> None:

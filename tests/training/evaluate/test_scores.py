@@ -17,7 +17,7 @@ from training.data.captions import prepare_captions
 from training.data.sources.captions import read_captions
 from training.evaluate import scores as module
 from training.evaluate.captions import read_split
-from training.evaluate.scores import Judged, Photos, fit, picture_hits, queries, recalls, reliability, word_hits
+from training.evaluate.scores import Judged, Photos, fit_curve, picture_hits, queries, recalls, reliability, word_hits
 from vsearch.errors import DataError
 from vsearch.scores import Scores
 from vsearch.storage import modelfolder
@@ -92,7 +92,7 @@ def test_the_fit_finds_the_curve_that_was_drawn_from() -> None:
     rng = np.random.default_rng(0)
     cosines = rng.uniform(-0.2, 0.8, 40_000)
     fits = rng.random(40_000) < 1 / (1 + np.exp(-(6 * cosines - 2)))
-    slope, offset = fit(Judged(cosines, fits))
+    slope, offset = fit_curve(Judged(cosines, fits))
     assert slope == pytest.approx(6, abs=0.25) and offset == pytest.approx(-2, abs=0.1)
     ranking = Scores(0.0, (slope, offset))
     found = reliability(Judged(cosines, fits), ranking, "words")
@@ -106,15 +106,15 @@ def test_the_fit_by_hand() -> None:
     """
     cosines = np.repeat([0.0, 1.0], 4)
     fits = np.array([True, False, False, False, True, True, True, False])
-    slope, offset = fit(Judged(cosines, fits))
+    slope, offset = fit_curve(Judged(cosines, fits))
     assert slope == pytest.approx(2 * math.log(2)) and offset == pytest.approx(-math.log(2))
 
 
 def test_what_cannot_be_fitted() -> None:
     with pytest.raises(DataError, match="0 hits fit"):
-        fit(Judged(np.array([0.1, 0.2]), np.array([False, False])))
+        fit_curve(Judged(np.array([0.1, 0.2]), np.array([False, False])))
     with pytest.raises(DataError, match="no more often"):
-        fit(Judged(np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, True, False, False])))
+        fit_curve(Judged(np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, True, False, False])))
 
 
 def test_reliability_by_hand() -> None:
@@ -129,7 +129,7 @@ def test_reliability_by_hand() -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRID", (0.0, 0.5, 1.0))
     monkeypatch.setattr(module, "SHARES", (0.2, 0.5))
-    monkeypatch.setattr(module, "fit", lambda hits: (3.0, 0.5) if len(hits.fits) else None)
+    monkeypatch.setattr(module, "fit_curve", lambda hits: (3.0, 0.5) if len(hits.fits) else None)
     folder = tmp_path / "model"
     modelfolder.save(
         modelfolder.load(model_folder(), "cpu"),

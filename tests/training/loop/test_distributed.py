@@ -150,12 +150,12 @@ def test_torchrun_trains_and_speaks_once(folder: Path, tmp_path: Path) -> None:
 
 def test_one_process_alone_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(3, 2, requires_grad=True)
-    assert distributed.shard(x) is x and distributed.gather(x) is x and distributed.share(x, 3) is x
+    assert distributed.shard(x) is x and distributed.gather(x) is x and distributed.weighted_mean(x, 3) is x
     assert (distributed.world(), distributed.rank(), distributed.first()) == (1, 0, True)
-    with distributed.joined("cpu") as device:
+    with distributed.process_group("cpu") as device:
         assert device == torch.device("cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert distributed.started() and not distributed.first()
-    with pytest.raises(ConfigError, match="each process its device"), distributed.joined("cuda:1"):
+    with pytest.raises(ConfigError, match="each process its device"), distributed.process_group("cuda:1"):
         pass

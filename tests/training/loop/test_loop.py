@@ -18,7 +18,7 @@ from training.loop.ema import Average
 from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
-from training.loop.task import Group, Loss, Progress, Stopped
+from training.loop.task import Group, Loss, Status, Stopped
 from vsearch.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_resume_is_bit_for_bit(tmp_path: Path, config: LoopConfig, done: int) ->
         task.monitor = "error" if config.schedule == "plateau" else "fit"  # the error falls: no gain, ever
     fit(whole, config, tmp_path / "whole", CPU)
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: Status) -> None:
         if progress.epoch == done + 1:
             raise Enough
 

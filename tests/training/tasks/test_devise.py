@@ -21,7 +21,7 @@ from training.recipe import Inputs
 from training.run import train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
-from training.tasks.distil import Batch, DistilConfig, DistilTask
+from training.tasks.distil import DistilBatch, DistilConfig, DistilTask
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.text.phrase import PhraseSpace
@@ -158,7 +158,7 @@ def test_distil_mixes_sources_as_asked_and_trains_every_parameter(tmp_path: Path
 def test_a_mixture_is_taught_the_mixture_of_both_answers(tmp_path: Path) -> None:
     task = small_distil(tmp_path, mixup=0.4, photos=(0.5,))
     torch.manual_seed(0)
-    plain = Batch(torch.randn(3, 3, 8, 8), torch.randn(3, 5), torch.randn(3, 4), torch.tensor([1, -1, 0]))
+    plain = DistilBatch(torch.randn(3, 3, 8, 8), torch.randn(3, 5), torch.randn(3, 4), torch.tensor([1, -1, 0]))
     found = plain.mixed(0.75, torch.tensor([1, 2, 0]), 2.0)
     assert torch.allclose(found.images[0], 0.75 * plain.images[0] + 0.25 * plain.images[1], atol=1e-6)
     assert torch.allclose(found.pool[2], 0.75 * plain.pool[2] + 0.25 * plain.pool[0], atol=1e-6)

@@ -13,7 +13,7 @@ import torch
 
 from tests.support.translator_data import SOURCE, TARGET, pairs_file
 from training import recipe as recipes
-from training.assemble.translator import load_run
+from training.assemble.translator import load_translator
 from training.data.pairs import Settings, only, part, prepare_pairs, read_pairs, read_parallel, without
 from training.recipe import Inputs
 from training.run import train
@@ -197,7 +197,7 @@ def test_a_toy_language_is_learnt_and_assembled(tmp_path: Path, bpe: int, cell: 
     train("translate", Inputs(data), run, "cpu", small_model)
     record = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     assert record["bleu4"] > 90 and record["val_loss"] < 0.2
-    found = load_run(run, data).translate(SOURCE, beam=3)
+    found = load_translator(run, data).translate(SOURCE, beam=3)
     assert bleu([[t.split()] for t in TARGET], [one.text.split() for one in found])["bleu4"] > 90
 
 
@@ -223,4 +223,4 @@ def test_a_step_trains(tmp_path: Path, name: str) -> None:
 def test_a_run_of_another_kind_is_no_translator(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text('{"kind": "caption"}')
     with pytest.raises(ConfigError, match="trained no translator"):
-        load_run(tmp_path, tmp_path / "p.h5")
+        load_translator(tmp_path, tmp_path / "p.h5")

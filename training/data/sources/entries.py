@@ -1,4 +1,4 @@
-"""Labelled pictures as every reader of a data set yields them."""
+"""LabelledPictures pictures as every reader of a data set yields them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     source: Path | bytes
 
 
-class Labelled(Protocol):
+class LabelledPictures(Protocol):
     """A set of labelled pictures with the splits "train" and "dev"."""
 
     @property
