@@ -1,4 +1,4 @@
-"""Whether a library is whole: the database, its rows and vectors, the caches beside it, the files on disk.
+"""Check whether a library is whole: the database, its rows and vectors, the caches beside it, the files on disk.
 
 D is the length of a vector, n a number of pictures.
 """
@@ -112,7 +112,7 @@ def _vectors(database: Database) -> list[Finding]:
 
 
 def _wrong(blobs: list[bytes], dim: int) -> int:
-    """How many packed vectors are not of `dim` finite numbers and unit length."""
+    """Count the packed vectors that are not of `dim` finite numbers and unit length."""
     fitting = [blob for blob in blobs if len(blob) == 2 * dim]
     rows = np.frombuffer(b"".join(fitting), "<f2").astype(np.float32).reshape(len(fitting), dim)  # (n, D)
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
@@ -161,7 +161,7 @@ def _whole_graph(database: Database, path: Path) -> None:
 
 
 def _weight(path: Path) -> float:
-    """How much captions count in a cache, as its footer says."""
+    """Return how much captions count in a cache, as its footer says."""
     try:
         with path.open("rb") as file:
             return float(footer(file).get("weight", 0.0))
@@ -173,7 +173,7 @@ def _weight(path: Path) -> float:
 
 
 def _graphs(database: Database, graph_from: int) -> Iterator[Graph | Finding]:
-    """The graphs that searches use, and a finding for each that they lack."""
+    """Yield the graphs that searches use, and a finding for each that they lack."""
     if database.read.count() < graph_from:
         return
     for weight in weights(database):
@@ -185,7 +185,7 @@ def _graphs(database: Database, graph_from: int) -> Iterator[Graph | Finding]:
 
 
 def _sample(ids: NDArray[np.int64]) -> list[int]:
-    """Some of the ids (n,), the same at every call, ascending."""
+    """Return some of the ids (n,), the same at every call, ascending."""
     chosen = np.random.default_rng(0).choice(ids, min(SAMPLES, len(ids)), replace=False)
     return sorted(chosen.tolist())
 
@@ -213,7 +213,7 @@ def graph_recall(database: Database, graph: Graph) -> float:
 
 
 def _near(database: Database, graph: Graph, query: NDArray[np.float32], weight: float, bound: float) -> int:
-    """How many of the ten pictures that the graph answers first have a cosine of at least `bound`."""
+    """Count, of the ten pictures that the graph answers first, those with a cosine of at least `bound`."""
     asked = NEIGHBOURS
     while True:
         ids, _ = graph.query(query, asked)
@@ -267,7 +267,7 @@ def _some(paths: Iterable[str]) -> str:
 
 
 def _build(database: Database, folder: str | None = None) -> str:
-    """The shell command that builds this library once more."""
+    """Return the shell command that builds this library once more."""
     known = database.read.folders()
     words = ["vsearch", "build-index", *database.place_options(), folder or (known[0] if known else "FOLDER")]
     return " ".join(shell(word) for word in words)

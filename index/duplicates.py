@@ -54,7 +54,7 @@ def duplicates(
     graph_from: int = GRAPH_FROM,
     progress: Progress | None = None,
 ) -> list[Group]:
-    """All groups of two or more, the one that would free most bytes first.
+    """Return all groups of two or more, the one that would free most bytes first.
 
     `threshold` is the cosine of two vectors from which on they count as the same picture; above 1 only equal content
     does. `within` looks at pictures below a folder alone. From `graph_from` pictures on the graph names candidates for
@@ -98,7 +98,7 @@ class _Near:
         self._progress = progress
 
     def run(self, graph: Graph | None) -> None:
-        """All pairs; those among pictures that the graph knows through the graph."""
+        """Join all pairs; those among pictures that the graph knows through the graph."""
         n = len(self._ids)
         known = np.isin(self._ids, graph.ids) if graph is not None else np.zeros(n, bool)  # (n,)
         for start in range(0, n, _OUTER):
@@ -112,7 +112,7 @@ class _Near:
         self._progress(n, n)
 
     def _vectors(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The unit vectors (m, D) of the pictures at these positions (m,); one without a vector gets zeros."""
+        """Return the unit vectors (m, D) of the pictures at these positions (m,); one without a vector gets zeros."""
         found, vectors = self._database.read.vectors(self._ids[at].tolist())
         if len(found) == len(at):
             return vectors
@@ -178,7 +178,7 @@ def _groups(database: Database, ids: NDArray[np.int64], parent: NDArray[np.int64
 
 
 def _load(database: Database) -> Graph | None:
-    """The graph of picture vectors beside a library, None where there is none that serves."""
+    """Return the graph of picture vectors next to a library, None if there is none that serves."""
     try:
         return load_graph(database)
     except CacheError:

@@ -1,4 +1,4 @@
-"""The vectors of a library as files that other programs read: NumPy, JSON Lines, Parquet.
+"""Write the vectors of a library as files that other programs read: NumPy, JSON Lines, Parquet.
 
 Pictures stand in the order of their ids. Each file is written beside its place and moved there when it is complete.
 D is the length of a vector, n the pictures.

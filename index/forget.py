@@ -1,4 +1,4 @@
-"""Taking folders out of the library again; the files stay where they are."""
+"""Take folders out of the library again; the files stay where they are."""
 
 from __future__ import annotations
 

@@ -62,6 +62,10 @@ class Library:
         `build` and `forget`. `reindex` lets a library of another model pass, so that `build(reindex=True)` can embed
         its pictures again with this one; until then it cannot be searched.
         Raises LibraryError if the file is damaged, of another format, or was made by another model.
+
+        >>> with Library.open("photos.library", model, read_only=True) as library:
+        ...     library.count()
+        4
         """
         place = default_path() if path is None else Path(_expanded(path))
         library = cls(place.absolute(), model, read_only=read_only)
@@ -109,6 +113,11 @@ class Library:
         `Filter`. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
         compares with every picture, however many there are.
         Raises QueryError if no word is known, VsearchError if the picture cannot be read.
+
+        >>> words = library.search("dog -boat", k=3)
+        >>> both = library.search("dog", image="photos/red.png", within="photos")
+        >>> len(words), len(both), words[0].score >= words[1].score
+        (3, 4, True)
         """
         searcher = self._searcher
         query = words if isinstance(words, Query) and image is None else self.query(words, image)
@@ -116,7 +125,12 @@ class Library:
         return searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
 
     def query(self, words: str | Query | None = None, image: Photo | None = None) -> Query:
-        """Return what `search` looks for: a vector, and the words that the model does not know."""
+        """Return what `search` looks for: a vector, and the words that the model does not know.
+
+        >>> query = library.query("dog snowboarding")
+        >>> query.kind, query.unknown, query.identity == model.identity
+        ('words', ('snowboarding',), True)
+        """
         return make_query(self._required_model, words, _expanded(image))
 
     def similar(
@@ -126,6 +140,10 @@ class Library:
 
         If the photo is already in the library, its stored vector is used.
         Raises VsearchError if the photo cannot be read.
+
+        >>> hits = library.similar("photos/red.png", k=2)
+        >>> len(hits), any(hit.path.endswith("red.png") for hit in hits)
+        (2, False)
         """
         from index.search.similar import similar
 
@@ -133,7 +151,12 @@ class Library:
         return similar(self._searcher, self._required_model, _expanded(photo), k, only)
 
     def explain(self, hits: Iterable[Hit], k: int = 5) -> dict[int, list[str]]:
-        """Return the `k` words of the training captions nearest to each hit, by the hit's id."""
+        """Return the `k` words of the training captions nearest to each hit, by the hit's id.
+
+        >>> hits = library.search("dog", k=2)
+        >>> [len(library.explain(hits, k=3)[hit.id]) for hit in hits]
+        [3, 3]
+        """
         from index.search.explain import explain
 
         return explain(self._database, self._required_model, hits, k)
@@ -155,6 +178,10 @@ class Library:
         `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
         the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
+
+        >>> report = library.build(["photos"])
+        >>> report.added, report.unchanged, report.total
+        (0, 4, 4)
         """
         from index.build.build import build_index
 
@@ -168,6 +195,9 @@ class Library:
         """Take folders and all pictures below them out of the library; no file is touched.
 
         Raises LibraryError for a folder that the library does not know.
+
+        >>> library.forget(["photos"]).pictures, library.count()
+        (4, 0)
         """
         from index.forget import forget
 
@@ -182,6 +212,9 @@ class Library:
         """Return the groups of near-identical pictures, the one that would free most bytes first.
 
         `threshold` is the cosine from which on two pictures are one, by default 0.98; above 1 only equal files are.
+
+        >>> library.duplicates(2)
+        []
         """
         from index.duplicates import THRESHOLD, duplicates
 
@@ -189,7 +222,11 @@ class Library:
         return duplicates(self._database, limit, within=_expanded(within), progress=progress)
 
     def check(self) -> Checked:
-        """Verify database, vectors, caches and files; a damaged cache is deleted, nothing else is changed."""
+        """Verify database, vectors, caches and files; a damaged cache is deleted, nothing else is changed.
+
+        >>> library.check().findings
+        ()
+        """
         from index.check import check
 
         return check(self._database)
@@ -198,17 +235,29 @@ class Library:
         """Write all vectors with their pictures into a file that ends in .npy, .jsonl or .parquet.
 
         Raises VsearchError for another ending, without pyarrow for .parquet, and if the file cannot be written.
+
+        >>> done = library.export("vectors.npy")
+        >>> done.count, [file.name for file in done.files]
+        (4, ['vectors.npy', 'vectors.rows.jsonl'])
         """
         from index.export import export
 
         return export(self._database, Path(_expanded(file)))
 
     def folders(self) -> list[str]:
-        """Return every folder that was ever built from, sorted."""
+        """Return every folder that was ever built from, sorted.
+
+        >>> [Path(folder).name for folder in library.folders()]
+        ['photos']
+        """
         return self._database.read.folders()
 
     def count(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of pictures.
+
+        >>> library.count()
+        4
+        """
         return self._database.read.count()
 
     @property

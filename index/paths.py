@@ -15,23 +15,23 @@ def default_path() -> Path:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """The path as the library keeps it: absolute, without `..`, links left as they are."""
+    """Return the path as the library keeps it: absolute, without `..`, links left as they are."""
     return os.path.abspath(path)  # Path.absolute keeps the `..`
 
 
 def below(folder: str) -> tuple[bytes, bytes]:
-    """The half-open range of encoded paths that lie below a folder, given as an absolute path."""
+    """Return the half-open range of encoded paths that lie below a folder, given as an absolute path."""
     stem = os.fsencode(folder.rstrip(os.sep) + os.sep)
     return stem, stem[:-1] + bytes([stem[-1] + 1])
 
 
 def inside(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies below it."""
+    """Tell whether a path is a folder, or is below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def shell(word: str) -> str:
-    """A word as bash and zsh take it; control characters and bytes that are no UTF-8 in the $'...' form."""
+    """Return a word as bash and zsh take it; control characters and bytes that are no UTF-8 in the $'...' form."""
     if word.isprintable():
         return shlex.quote(word)
     body = "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\{b:03o}" for b in os.fsencode(word))
@@ -39,6 +39,6 @@ def shell(word: str) -> str:
 
 
 def readable(path: str) -> str:
-    """A path as valid text for a page: bytes that are no UTF-8 become U+FFFD, control characters a blank."""
+    """Return a path as valid text for a page: bytes that are no UTF-8 become U+FFFD, control characters a blank."""
     text = os.fsencode(path).decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() or letter == "\ufffd" else " " for letter in text)

@@ -1,1 +1,1 @@
-"""How a library is built: found on disk, read by threads, planned, embedded, settled."""
+"""How a library is built: files are found, planned, read by threads, embedded and written."""

@@ -46,7 +46,7 @@ class Scan:
             yield from self._walk(folder, above)
 
     def kept(self, path: str) -> bool:
-        """Whether a path that was not found may still exist, because nobody could look."""
+        """Tell whether a path that was not found may still exist, because nobody could look."""
         return any(inside(path, place) for place, _ in self.unreadable)
 
     def covers(self, path: str) -> bool:
@@ -81,7 +81,7 @@ class Scan:
             stack += reversed(folders)
 
     def _look(self, entry: os.DirEntry[str]) -> Found | str | None:
-        """A picture file, the path of a folder to walk, or None for anything else."""
+        """Return a picture file, the path of a folder to walk, or None for anything else."""
         name = entry.name
         if name.startswith("."):
             return None
@@ -96,7 +96,7 @@ class Scan:
 
 
 def scan(folders: Iterable[str | os.PathLike[str]], known_mounts: Iterable[str] = ()) -> Scan:
-    """A walk over these folders, made absolute; hidden files and folders are left out, links are followed."""
+    """Return a walk over these folders, made absolute; hidden files and folders are left out, links are followed."""
     return Scan([absolute(folder) for folder in folders], frozenset(known_mounts))
 
 

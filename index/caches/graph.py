@@ -14,8 +14,8 @@ What nmslib would let pass, and what stands against it here:
 - an interrupt during createIndex is lost: the building runs in a thread of its own, the interrupt is raised after it;
 - it talks on stderr: its own chatter is dropped, anything else is passed on.
 
-File layout: as in `cachefile`; the payload is nmslib's file (it ignores what follows its own data), then ids int64 (n),
-then the row of each id in nmslib, int64 (n).
+File layout: as in `sealed_file`; the payload is nmslib's file (it ignores what follows its own data), then ids
+int64 (n), then the row of each id in nmslib, int64 (n).
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def inspect(path: Path, *, again: bool = False) -> tuple[dict[str, Any], NDArray
     """The facts of a saved graph, its ids (n,) and their rows (n,), once size and checksum have proved right.
 
     nmslib is not asked. Raises CacheError if the file is missing, damaged, or no graph of this kind. `again`: see
-    `cachefile.prove`.
+    `sealed_file.prove`.
     """
     try:
         with path.open("rb") as file:

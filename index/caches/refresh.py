@@ -1,4 +1,4 @@
-"""Keeping the caches of a library, arrays and graphs, in step with it.
+"""Keep the caches of a library, arrays and graphs, in step with it.
 
 There is one of each for the pictures' own vectors and, where captions count, one of each with them mixed in, at the
 weight that the library notes.
@@ -28,7 +28,7 @@ STALE_ROWS = 1_000  # and more than this many rows: so many are read from the li
 
 
 def graph_path(database: Database, weight: float = 0.0) -> Path:
-    """Where the graph of a library lies, for captions of weight 0 or above."""
+    """Return the path of the graph of a library, for captions of weight 0 or above."""
     return beside(database.path, ".mixed-graph" if weight else ".graph")
 
 
@@ -40,12 +40,12 @@ def load_graph(database: Database, weight: float = 0.0) -> Graph:
 
 
 def weights(database: Database) -> list[float]:
-    """The weights of captions for which this library keeps caches: 0 and, where captions count, its own."""
+    """Return the weights of captions for which this library keeps caches: 0 and, where captions count, its own."""
     return sorted({0.0, database.read.mixed(database.read.caption_weight)})
 
 
 def stale(newer: int, dead: int, cached: int) -> bool:
-    """Whether a cache of `cached` rows lacks so many newer ones, or holds so many dead ones, that it is made anew."""
+    """Tell whether a cache of `cached` rows lacks so many newer ones, or holds so many dead ones, that it is redone."""
     return newer + dead > max(STALE_ROWS, STALE_SHARE * cached)
 
 

@@ -52,7 +52,7 @@ def arrays_path(database: Database, weight: float = 0.0) -> Path:
 def load_arrays(database: Database, weight: float = 0.0, *, again: bool = False) -> Arrays:
     """Map the array beside a library; raises CacheError if it is missing, damaged, or not made of this library.
 
-    `again`: see `cachefile.prove`.
+    `again`: see `sealed_file.prove`.
     """
     path = arrays_path(database, weight)
     try:

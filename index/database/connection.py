@@ -105,18 +105,18 @@ class Connection:
             self._connection.executemany(sql, rows)
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         with translated(self.path):
             return self._connection.execute(sql, values).fetchall()
 
     def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        """The first column of the first row, None if there is no row."""
+        """Return the first column of the first row, None if there is no row."""
         with translated(self.path):
             row = self._connection.execute(sql, values).fetchone()
         return row[0] if row else None
 
     def rows_in(self, sql: str, values: Iterable[int]) -> list[Any]:
-        """All rows of a query whose `{}` stands for a list of any number of integers."""
+        """Return all rows of a query whose `{}` stands for a list of any number of integers."""
         wanted = [int(value) for value in values]
         rows: list[Any] = []
         for start in range(0, len(wanted), _CHUNK):
@@ -126,7 +126,7 @@ class Connection:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """A file next to the library that belongs to it."""
+    """Return the path of a file next to the library that belongs to it."""
     return path.with_name(path.name + ending)
 
 
@@ -140,7 +140,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def as_library_error(path: Path, error: Exception) -> LibraryError:
-    """What an error of SQLite or of the file system means for the user."""
+    """Translate an error of SQLite or of the file system for the user."""
     code = error.errno if isinstance(error, OSError) else None
     text = "" if isinstance(error, OSError) else str(error).lower()  # the text of an OSError holds names of files
     if any(word in text for word in _DAMAGE):

@@ -128,11 +128,11 @@ class Database:
             raise OtherModelError(message, f"re-index it: {self.reindex_command()}")
 
     def reindex_command(self) -> str:
-        """The shell command that embeds every folder of this library again."""
+        """Return the shell command that embeds every folder of this library again."""
         if self.read.folders():
             return " ".join(shell(word) for word in ["vsearch", "reindex", *self.place_options()])
         return " ".join(["vsearch build-index FOLDER --reindex", *(shell(word) for word in self.place_options())])
 
     def place_options(self) -> list[str]:
-        """The options that name this library on a command line; none where it is the default one."""
+        """Return the options that name this library on a command line; none where it is the default one."""
         return [] if self.path == default_path().absolute() else ["--library", str(self.path)]

@@ -39,7 +39,7 @@ SCHEMA = (
 
 
 def pack(vector: NDArray[np.float32]) -> bytes:
-    """A vector (D,) of any length above zero as it lies in the library: unit length, float16, little-endian.
+    """Return a vector (D,) of any length above zero as the library stores it: unit length, float16, little-endian.
 
     Raises ValueError for a vector that is not finite or is zero: it has no place among the others.
     """

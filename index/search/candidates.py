@@ -40,7 +40,7 @@ class View:
         self._counted: tuple[object, int] = (None, 0)
 
     def nearest(self, query: Vector, k: int, wanted: Ids | None = None, exact: bool | None = None) -> Ids:
-        """Ids that hold the k nearest to a unit vector (D,), among `wanted` (ascending, all alive) where given."""
+        """Return ids that hold the k nearest to a unit vector (D,), among `wanted` (ascending, all alive) if given."""
         if wanted is not None or exact:
             return self._exact(query, k, wanted)
         self._asked += 1
@@ -60,7 +60,7 @@ class View:
         return best(scores, np.concatenate([arrays.ids[old], newer.ids[new]]), k)
 
     def _current(self) -> Arrays:
-        """The array in memory or from disk, made anew where it does not serve, and what changed since it was made."""
+        """Return the array in memory or from disk, made again if it does not serve; read what changed since."""
         database = self._database
         if self._arrays is None or not database.read.knows_run(self._arrays.token):
             try:
@@ -83,7 +83,7 @@ class View:
     # ---- through the graph
 
     def _useful_graph(self) -> Graph | None:
-        """The graph, where the library is large enough and enough queries came to pay for loading it."""
+        """Return the graph, if the library is large enough and enough queries came to pay for loading it."""
         if self._asked <= self._graph_after:
             return None
         version = self._database.version()
@@ -104,7 +104,7 @@ class View:
         return self._graph
 
     def _through(self, graph: Graph, query: Vector, k: int) -> Ids:
-        """The graph for what it knows, exact for what is newer; more is asked of it until enough are alive."""
+        """Ask the graph for what it knows, exact for what is newer; more is asked of it until enough are alive."""
         newer = self._graph_newer
         newer.update()
         asked = k + _SPARE
@@ -149,7 +149,7 @@ class _Newer:
 
 
 def _cosines(vectors: NDArray[np.float32], at: Ids | None, query: Vector) -> NDArray[np.float32]:
-    """Rows `at` (m,), or all, of vectors (n, D) times the query (D,): (m,), copying no more than a part at a time."""
+    """Multiply rows `at` (m,), or all, of vectors (n, D) by the query (D,): (m,), copying only a part at a time."""
     scores = np.empty(len(vectors) if at is None else len(at), np.float32)
     for start in range(0, len(scores), _ROWS):
         part = slice(start, start + _ROWS)
@@ -158,7 +158,7 @@ def _cosines(vectors: NDArray[np.float32], at: Ids | None, query: Vector) -> NDA
 
 
 def best(scores: NDArray[np.float32], ids: Ids, k: int) -> Ids:
-    """Ids of the k highest scores and of all that are as good within rounding; -inf is never among them."""
+    """Return the ids of the k highest scores and of all that are as good within rounding; -inf is never among them."""
     if len(scores) > k:
         bound = np.partition(scores, len(scores) - k)[len(scores) - k] - _CLOSE
         ids, scores = ids[scores >= bound], scores[scores >= bound]

@@ -109,7 +109,7 @@ class Searcher:
     def _nearest(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None, exact: bool | None
     ) -> NDArray[np.int64]:
-        """Ids that hold the k nearest: from the library where few may be found, or no cache has this weight."""
+        """Return ids that hold the k nearest: from the library where few may be found, or no cache has this weight."""
         if wanted is not None and len(wanted) <= _FEW:
             ids, vectors = self.database.read.vectors(wanted.tolist(), weight)
             return best(vectors @ query, ids, k)
@@ -133,7 +133,7 @@ class Searcher:
         return best(np.concatenate([scores for _, scores in found]), np.concatenate([ids for ids, _ in found]), k)
 
     def _score(self, query: NDArray[np.float32], candidates: NDArray[np.int64], weight: float, kind: Kind) -> list[Hit]:
-        """All candidates scored from the library, in double precision and row by row, the best first."""
+        """Score all candidates from the library, in double precision and row by row, the best first."""
         ids, vectors = self.database.read.vectors(candidates.tolist(), weight)
         pictures = self.database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):

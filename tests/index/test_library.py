@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import shutil
 import subprocess
@@ -186,6 +187,28 @@ def test_a_home_is_found(model: vsearch.Model, photos: Path, tmp_path: Path, mon
 def test_the_default_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("index.library.default_path", lambda: tmp_path / "default")
     assert Library.open().path == tmp_path / "default"
+
+
+EXAMPLES = [test for test in doctest.DocTestFinder().find(Library) if test.examples]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example.name))
+def test_examples_run_as_written(
+    example: doctest.DocTest, model: vsearch.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_model.draw_pictures(tmp_path / "photos")
+    said: list[str] = []
+    with Library.open("photos.library", model) as library:
+        library.build(["photos"])
+        example.globs = {"Library": Library, "Path": Path, "library": library, "model": model}
+        result = doctest.DocTestRunner().run(example, out=said.append)
+    assert result.failed == 0, "".join(said)
+
+
+def test_every_method_has_an_example() -> None:
+    methods = {name for name in dir(Library) if not name.startswith("_")} - {"close", "identity"}
+    assert {example.name.partition(".")[2] for example in EXAMPLES} == methods
 
 
 # ---- where there is none, and where it may not be changed
