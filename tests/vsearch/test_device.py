@@ -15,7 +15,7 @@ import torch
 
 from vsearch import device
 from vsearch.errors import VsearchError
-from vsearch.networks.fast.memory import half_factors
+from vsearch.networks.fast.process import half_factors
 
 
 def test_cpu_is_always_there() -> None:
@@ -69,7 +69,7 @@ def test_keeping_memory_spares_page_faults() -> None:
     """Eight times a block of 64 MiB, written from end to end: new pages each time, unless the freed ones are kept."""
     script = """
 import resource, sys, numpy as np
-from vsearch.networks.fast.memory import keep_memory
+from vsearch.networks.fast.process import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 def touch():
@@ -96,7 +96,7 @@ def test_kept_kernels_are_not_compiled_again() -> None:
     """
     script = """
 import torch
-from vsearch.networks.fast.memory import keep_kernels
+from vsearch.networks.fast.process import keep_kernels
 keep_kernels()
 for n in [*range(33, 41)] * 2:
     torch.ones(n, 64, dtype=torch.bfloat16) @ torch.ones(64, 64, dtype=torch.bfloat16)

@@ -28,8 +28,8 @@ from vsearch.errors import DataError
 from vsearch.files import replacing
 from vsearch.image.pixels import to_pixels
 from vsearch.networks.encoder import Encoder
-from vsearch.networks.fast.memory import keep_memory
 from vsearch.networks.fast.openvino import compiled, quick_encoder, usable
+from vsearch.networks.fast.process import keep_memory
 from vsearch.progress import Progress
 from vsearch.storage.modelfolder import stored
 

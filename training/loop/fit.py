@@ -20,7 +20,7 @@ from training.loop.schedule import Standing, schedule
 from training.loop.step import Stepper, Watch, steps_of
 from training.loop.task import Report, Status, Task
 from vsearch.errors import ConfigError
-from vsearch.networks.fast.memory import keep_kernels, keep_memory
+from vsearch.networks.fast.process import keep_kernels, keep_memory
 
 LOOK = 20  # steps between two looks at the loss on a device that must be waited for
 

@@ -22,7 +22,8 @@ from vsearch.config import DecoderConfig, from_dict
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
 from vsearch.files import load_json
-from vsearch.networks.decoders import Decoder, build_decoder, quick
+from vsearch.networks.decoders import Decoder, build_decoder
+from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.progress import Progress
 from vsearch.text.vocab import Vocabulary
 
@@ -57,7 +58,7 @@ def generate(
 
     agreement: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures.
     """
-    fast, c = quick(decoder, fast_bf16(device)), decoder.config
+    fast, c = QuickDecoder(decoder, fast_bf16(device)), decoder.config
     found: Texts = []
     for start in range(0, len(cells), batch):
         memory = torch.from_numpy(np.asarray(cells[start : start + batch])).to(device).float()

@@ -41,7 +41,7 @@ from vsearch.config import DecoderConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import Cider
-from vsearch.networks.decoders import quick
+from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
 
 BASELINES = ("others", "greedy")
@@ -149,7 +149,7 @@ class SelfCriticalTask(CaptionTask):
         training = decoder.training
         decoder.eval()
         try:
-            fast, max_len = quick(decoder, fast_bf16(self.device)), self.decoder_config.max_len
+            fast, max_len = QuickDecoder(decoder, fast_bf16(self.device)), self.decoder_config.max_len
             with autocast(self.device):
                 ids, lengths = sample(fast, memory, c.samples, max_len)
                 best = greedy(fast, memory, max_len) if c.baseline == "greedy" else []

@@ -1,14 +1,11 @@
 """Caption decoders behind one protocol: `start(memory) -> state`, `step(token, state) -> logits, state, attention`.
 
-Shapes: B pictures, R = B * K rows (K hypotheses of each picture, adjacent), N cells, C channels, H hidden, E embedding,
-T steps, V vocabulary, P packed positions (words and end marks of all captions of a batch, time-major).
+Shapes: see `vsearch.networks`; G gates of the cell, M captions of a batch, and P their words and end marks, time-major.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -19,10 +16,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.networks.attention import Attention
-from vsearch.networks.fast.memory import half_factors
-from vsearch.networks.fast.step_gradients import StepLinear, deferred, evened
+from vsearch.networks.cells import GATES, Cell, TiedOutput
+from vsearch.networks.fast.step_gradients import teaching_kernels
+from vsearch.networks.kernels import PLAIN, Kernels
 
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 KINDS = ("soft", "adaptive", *GATES)
 
 
@@ -35,14 +32,24 @@ class State(NamedTuple):
     keys: Tensor  # (B, N, A)
     image: Tensor  # (B, G) what the whole picture adds to the gates in every step
     mask: Tensor | None = None  # (B, N) True where the memory holds something; None: everywhere
+    kernels: Kernels = PLAIN  # what the steps are computed with
 
     def select(self, rows: Tensor, pictures: Tensor | None = None) -> State:
-        """The hypotheses `rows`, of the pictures `pictures` (None: all, in place, without a copy of their memory)."""
-        hidden, cell = self.hidden[rows], self.cell[rows]
-        if pictures is None:
-            return self._replace(hidden=hidden, cell=cell)
+        """Return the hypotheses `rows` of the pictures `pictures`; None: of all, without a copy of their memory."""
+        state = self._replace(hidden=self.hidden[rows], cell=self.cell[rows])
+        return state if pictures is None else state._of(pictures)
+
+    def first(self, size: int) -> State:
+        """Return the first `size` rows, one hypothesis for each picture, as views."""
+        if len(self.hidden) == size:
+            return self
+        return self._replace(hidden=self.hidden[:size], cell=self.cell[:size])._of(slice(size))
+
+    def _of(self, pictures: Tensor | slice) -> State:
+        """Keep what is of the `pictures`."""
+        memory, keys, image = self.memory[pictures], self.keys[pictures], self.image[pictures]
         mask = None if self.mask is None else self.mask[pictures]
-        return State(hidden, cell, self.memory[pictures], self.keys[pictures], self.image[pictures], mask)
+        return self._replace(memory=memory, keys=keys, image=image, mask=mask)
 
 
 class Teacher(NamedTuple):
@@ -53,56 +60,13 @@ class Teacher(NamedTuple):
     attention: Tensor | None  # (B, T, N) in the order of the batch, zero after a caption's end
 
 
-class Cell(nn.Module):
-    """An RNN, GRU or LSTM cell whose input part is already multiplied; equal to nn.RNNCell, GRUCell and LSTMCell."""
-
-    def __init__(self, kind: str, hidden: int) -> None:
-        super().__init__()
-        self.kind = kind
-        self.recurrent = StepLinear(hidden, GATES[kind] * hidden)
-
-    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """`inputs` (R, gates * H) -> hidden and cell (R, H); gates in torch's order (i f g o; r z n)."""
-        own = self.recurrent(hidden)
-        if self.kind == "lstm":
-            i, f, g, o = (inputs + own).chunk(4, -1)
-            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-            return o.sigmoid() * cell.tanh(), cell
-        if self.kind == "gru":
-            (r, z, n), (own_r, own_z, own_n) = inputs.chunk(3, -1), own.chunk(3, -1)
-            new = torch.tanh(n + torch.sigmoid(r + own_r) * own_n)
-            return new + torch.sigmoid(z + own_z) * (hidden - new), cell
-        return torch.tanh(inputs + own), cell
-
-
-class TiedOutput(nn.Module):
-    """Features (..., H) -> logits (..., V) by way of the embedding's own matrix (Press and Wolf 2017).
-
-    Equal to nn.Linear(H, V) with this `weight` and `bias`.
-    """
-
-    def __init__(self, embedding: nn.Embedding, hidden: int) -> None:
-        super().__init__()
-        self._embedding = (embedding,)  # in a tuple: its weights are the decoder's, and saved once
-        self.project = nn.Linear(hidden, embedding.embedding_dim, bias=False)
-        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
-
-    @property
-    def weight(self) -> Tensor:
-        """(V, H)"""
-        return self._embedding[0].weight @ self.project.weight
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.linear(self.project(features), self._embedding[0].weight, self.bias)
-
-
 class Decoder(nn.Module):
     """What all decoders share: embedding, output layer, one step, and teacher forcing over packed captions."""
 
     def __init__(self, config: DecoderConfig, vocabulary: int, gates: int) -> None:
         super().__init__()
         self.config = config
-        self.rounded = False  # see `quick`
+        self.attention: Attention | None = None
         self.embedding = nn.Embedding(vocabulary, config.embed)
         self.input = nn.Linear(config.embed, gates)
         self.dropout = nn.Dropout(config.dropout)
@@ -138,10 +102,12 @@ class Decoder(nn.Module):
         R is a multiple of the pictures in `state`; rows of one picture are adjacent.
         """
         features, state, attention = self.advance(self.inputs(token), state)
-        exact = torch.autocast(features.device.type, enabled=False)  # bfloat16 logits are too coarse to rank words by
-        with exact, half_factors(self.rounded):
-            logits = self.output(self.dropout(features.float()))
-        return logits, state, attention
+        return self.logits(features), state, attention
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits (R, V) of features (R, H) in float32: bfloat16 is too coarse to rank words by."""
+        with torch.autocast(features.device.type, enabled=False):
+            return cast(Tensor, self.output(self.dropout(features.float())))
 
     def forward(
         self,
@@ -163,26 +129,22 @@ class Decoder(nn.Module):
         order = cast(Tensor, words.sorted_indices)
         state = self.start(memory, mask)
         state = state.select(*[order if rows is None else rows[order]] * 2)
-        given = torch.split(words.data, sizes)
-        with deferred(self), self.teaching(state):
-            if sample_probability:
-                features, attention = self._sampled(given, state, sample_probability)
-            else:
-                inputs = self.inputs(evened(words.data))[: len(words.data)]
-                features, attention = self.follow(torch.split(inputs, sizes), state)
-        logits = self.output(self.dropout(evened(torch.cat(features))))[: len(words.data)]  # (P, V)
+        kernels = teaching_kernels(state.keys, state.memory, self.attention)
+        state = state._replace(kernels=kernels)
+        if sample_probability:
+            features, attention = self._sampled(torch.split(words.data, sizes), state, sample_probability)
+        else:
+            inputs = kernels.rows(self.inputs, words.data)  # (P, G)
+            features, attention = self.follow(torch.split(inputs, sizes), state)
+        logits = kernels.rows(lambda rows: cast(Tensor, self.output(self.dropout(rows))), torch.cat(features))  # (P, V)
         return Teacher(logits, targets.data, _unpack(torch.cat(attention), words) if attention else None)
-
-    def teaching(self, state: State) -> AbstractContextManager[None]:
-        """Around the steps of teacher forcing, which begin at `state` with one row for each caption."""
-        return nullcontext()
 
     def follow(self, inputs: Sequence[Tensor], state: State) -> tuple[list[Tensor], list[Tensor]]:
         """All steps of teacher forcing: the gates' input parts, (R, G) of each step with R falling -> features (R, H)
         and attention (R, N), if any, of each step."""
         features, attention = [], []
         for step in inputs:
-            out, state, weights = self.advance(step, _first(state, len(step)))
+            out, state, weights = self.advance(step, state.first(len(step)))
             features.append(out)
             attention += [] if weights is None else [weights]
         return features, attention
@@ -193,7 +155,7 @@ class Decoder(nn.Module):
         attention = []
         for words in given:
             inputs = self.inputs(self._mix(words, features, probability))
-            out, state, weights = self.advance(inputs, _first(state, len(words)))
+            out, state, weights = self.advance(inputs, state.first(len(words)))
             features.append(out)
             attention += [] if weights is None else [weights]
         return features, attention
@@ -223,7 +185,7 @@ class PlainDecoder(Decoder):
         return State(hidden, hidden, nothing[:, None], nothing[:, None], nothing)
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        hidden, cell = self.cell(inputs, state.hidden, state.cell)
+        hidden, cell = self.cell(inputs, state.hidden, state.cell, state.kernels)
         return hidden, state._replace(hidden=hidden, cell=cell), None
 
 
@@ -238,9 +200,9 @@ class SoftAttentionDecoder(Decoder):
         super().__init__(config, vocabulary, gates)
         self.norm = nn.LayerNorm(channels)
         self.initial = nn.Linear(channels, (2 if config.cell == "lstm" else 1) * config.hidden)
-        self.attention = Attention(channels, config.hidden, config.attention, config.scoring)
-        self.gate = StepLinear(config.hidden, channels) if config.gate else None
-        self.context = StepLinear(channels, gates, bias=False)
+        self.attention: Attention = Attention(channels, config.hidden, config.attention, config.scoring)
+        self.gate = nn.Linear(config.hidden, channels) if config.gate else None
+        self.context = nn.Linear(channels, gates, bias=False)
         self.cell = Cell(config.cell, config.hidden)
 
     def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
@@ -252,15 +214,13 @@ class SoftAttentionDecoder(Decoder):
         keys = self.attention.keys(memory)  # (B, N, A); under autocast the memory takes its dtype, once for all steps
         return State(hidden, cell, plain.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0), mask)
 
-    def teaching(self, state: State) -> AbstractContextManager[None]:
-        return self.attention.teaching(state.keys, state.memory)
-
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        plain, weights = self.attention(state.hidden, state.memory, state.keys, state.mask)
+        kernels = state.kernels
+        plain, weights = self.attention(state.hidden, state.memory, state.keys, state.mask, kernels)
         context = plain * self.norm.weight + self.norm.bias  # the weights sum to one: as if the cells had been scaled
         if self.gate is not None:
-            context = self.gate(state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
-        hidden, cell = self.cell(inputs + self.context(context), state.hidden, state.cell)
+            context = kernels.linear(self.gate, state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
+        hidden, cell = self.cell(inputs + kernels.linear(self.context, context), state.hidden, state.cell, kernels)
         return hidden, state._replace(hidden=hidden, cell=cell), weights
 
 
@@ -279,9 +239,9 @@ class AdaptiveDecoder(Decoder):
         self.image = nn.Linear(size, 5 * size, bias=False)
         self.initial = nn.Linear(channels, 2 * size)
         self.cell = Cell("lstm", size)
-        self.sentinel = StepLinear(size, size, bias=False)
-        self.attention = Attention(size, size, config.attention, config.scoring)
-        self.sentinel_key = StepLinear(size, config.attention)
+        self.sentinel = nn.Linear(size, size, bias=False)
+        self.attention: Attention = Attention(size, size, config.attention, config.scoring)
+        self.sentinel_key = nn.Linear(size, config.attention)
 
     def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
         _refuse(mask)
@@ -292,18 +252,15 @@ class AdaptiveDecoder(Decoder):
         image = self.image(self.dropout(self.whole(mean).relu()))  # (B, 5H)
         return State(hidden, cell, values, self.attention.keys(values), image)
 
-    def teaching(self, state: State) -> AbstractContextManager[None]:
-        return self.attention.teaching(state.keys, state.memory)
-
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        size, beams = self.config.hidden, len(inputs) // len(state.image)
+        size, beams, kernels = self.config.hidden, len(inputs) // len(state.image), state.kernels
         inputs = (inputs.view(-1, beams, 5 * size) + state.image[:, None]).flatten(0, 1)  # (R, 5H)
-        gate = inputs[:, 4 * size :] + self.sentinel(state.hidden)
-        hidden, cell = self.cell(inputs[:, : 4 * size], state.hidden, state.cell)
+        gate = inputs[:, 4 * size :] + kernels.linear(self.sentinel, state.hidden)
+        hidden, cell = self.cell(inputs[:, : 4 * size], state.hidden, state.cell, kernels)
         sentinel = gate.sigmoid() * cell.tanh()  # (R, H)
-        own = self.sentinel_key(self.dropout(sentinel))
-        weights = self.attention.scores(self.dropout(hidden), state.keys, own).softmax(-1)  # (R, N + 1)
-        context = self.attention.weighted(weights[:, :-1], state.memory) + weights[:, -1:] * sentinel
+        own = kernels.linear(self.sentinel_key, self.dropout(sentinel))
+        weights = self.attention.scores(self.dropout(hidden), state.keys, own, kernels).softmax(-1)  # (R, N + 1)
+        context = kernels.weighted(weights[:, :-1], state.memory) + weights[:, -1:] * sentinel
         return context + hidden, state._replace(hidden=hidden, cell=cell), weights
 
 
@@ -331,14 +288,6 @@ def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
     return pad_packed_sequence(packed, batch_first=True)[0]
 
 
-def _first(state: State, size: int) -> State:
-    """The first `size` rows, one hypothesis for each picture, as views."""
-    if len(state.hidden) == size:
-        return state
-    mask = None if state.mask is None else state.mask[:size]
-    return State(*[part[:size] for part in state[:5]])._replace(mask=mask)
-
-
 def _mean(memory: Tensor, mask: Tensor | None) -> Tensor:
     """The mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) alone; none of them: zero."""
     if mask is None:
@@ -350,17 +299,3 @@ def _mean(memory: Tensor, mask: Tensor | None) -> Tensor:
 def _refuse(mask: Tensor | None) -> None:
     if mask is not None:
         raise ValueError("only soft attention takes a mask of its memory")
-
-
-def quick(decoder: Decoder, half: bool) -> Decoder:
-    """For decoding: where `half`, a copy whose matrices are in bfloat16, so that autocast need not cast them in every
-    step; those of the output layer are rounded to it only while they are multiplied, and its sums are float32."""
-    if not half:
-        return decoder
-    fast = copy.deepcopy(decoder).requires_grad_(False)
-    exact = set(fast.output.modules())
-    for layer in fast.modules():
-        if isinstance(layer, nn.Linear) and layer not in exact:
-            layer.bfloat16()
-    fast.rounded = True
-    return fast

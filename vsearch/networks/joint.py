@@ -22,10 +22,11 @@ from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.image.pixels import normalise
-from vsearch.networks.decoders import Decoder, quick
+from vsearch.networks.decoders import Decoder
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.openvino import See, compiled, quick_encoder, usable
+from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.text.vocab import Vocabulary
 
 COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
@@ -63,7 +64,7 @@ class JointModel(nn.Module):
         self.config, self.vocabulary = config, vocabulary
         self.encoder, self.devise, self.decoder = encoder, devise, decoder
         self.place: Place | None = None  # where captions lie among words; see `vsearch.captions.rerank`
-        self._fast: tuple[object, See, Decoder | None] | None = None
+        self._fast: tuple[object, See, QuickDecoder | None] | None = None
         self._seen = 0  # pictures, through what `_fast` holds
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ class JointModel(nn.Module):
     def _words(self, caption: Caption) -> list[str]:
         return self.text(caption).split()
 
-    def _fast_parts(self) -> tuple[See, Decoder | None]:
+    def _fast_parts(self) -> tuple[See, QuickDecoder | None]:
         """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
         tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
         key = tuple((t.data_ptr(), t._version) for t in tensors)
@@ -169,7 +170,7 @@ class JointModel(nn.Module):
             half = fast_bf16(tensors[0].device)
             with torch.inference_mode(False):
                 see = quick_encoder(self.encoder, self.config.preprocess, half)
-                self._fast = (key, see, None if self.decoder is None else quick(self.decoder, half))
+                self._fast = (key, see, None if self.decoder is None else QuickDecoder(self.decoder, half))
             self._seen = 0
         return self._fast[1:]
 

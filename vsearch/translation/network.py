@@ -9,6 +9,7 @@ C = hidden * directions, E embedding, V vocabulary. Ids are padded with PAD = 0.
 
 from __future__ import annotations
 
+import copy
 from typing import cast
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from vsearch.config import SourceConfig, TranslatorConfig
 from vsearch.errors import ConfigError
 from vsearch.networks.decoders import SoftAttentionDecoder, State, Teacher, build_decoder
+from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.text.vocab import PAD
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -95,6 +97,24 @@ class TranslationModel(nn.Module):
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         """As `Decoder.step`."""
+        return self.decoder.step(token, state)
+
+
+class QuickTranslation(nn.Module):
+    """Equals `TranslationModel.start` and `step`, with its weights as they are now: see `QuickDecoder`."""
+
+    def __init__(self, model: TranslationModel, half: bool) -> None:
+        super().__init__()
+        self.config = model.config
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.decoder = QuickDecoder(self.model.decoder, half)
+
+    def start(self, ids: Tensor) -> State:
+        """Start as the model does."""
+        return self.decoder.start(*self.model.memory(ids))
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        """Take a step as the model does."""
         return self.decoder.step(token, state)
 
 

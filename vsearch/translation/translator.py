@@ -7,7 +7,6 @@ target.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from vsearch.translation.language import Language
 if TYPE_CHECKING:
     import torch
 
-    from vsearch.translation.network import TranslationModel
+    from vsearch.translation.network import QuickTranslation, TranslationModel
 
 FORMAT, AT_ONCE = 1, 64  # sentences searched at a time
 END_LABEL = "(end)"
@@ -51,7 +50,7 @@ class Translator:
     def __init__(self, model: TranslationModel, source: Language, target: Language) -> None:
         """`model` is put into evaluation mode."""
         self.model, self.source, self.target = model.eval(), source, target
-        self._fast: TranslationModel | None = None
+        self._fast: QuickTranslation | None = None
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Translator:
@@ -123,7 +122,7 @@ class Translator:
 Found = tuple[list[int], float, NDArray[np.float32] | None]
 
 
-def search(model: TranslationModel, ids: torch.Tensor, beam: int | None = None) -> list[Found]:
+def search(model: TranslationModel | QuickTranslation, ids: torch.Tensor, beam: int | None = None) -> list[Found]:
     """Beam search for each of the source sentences `ids` (B, N): target ids, log-probability and attention (T, N)."""
     from vsearch.captions.beam import beam_search
     from vsearch.device import autocast
@@ -136,14 +135,12 @@ def search(model: TranslationModel, ids: torch.Tensor, beam: int | None = None) 
     return [(best.tokens, best.log_probability, best.attention) for best, *_ in found]
 
 
-def quick_model(model: TranslationModel) -> TranslationModel:
-    """The same for decoding, faster where the device is quick at bfloat16."""
+def quick_model(model: TranslationModel) -> QuickTranslation:
+    """Return the same to search over, faster where the device is quick at bfloat16."""
     from vsearch.device import fast_bf16
-    from vsearch.networks.decoders import quick
+    from vsearch.translation.network import QuickTranslation
 
-    fast = copy.deepcopy(model).requires_grad_(False).eval()
-    fast.decoder = quick(fast.decoder, fast_bf16(next(model.parameters()).device))
-    return fast
+    return QuickTranslation(model, fast_bf16(next(model.parameters()).device))
 
 
 def read_config(folder: Path) -> TranslatorConfig:

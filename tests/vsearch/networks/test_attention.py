@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from vsearch.networks.attention import Attention, weighted
+from vsearch.networks.attention import Attention
+from vsearch.networks.kernels import PLAIN
 
 
 def set_to_identity(attention: Attention) -> None:
@@ -38,27 +39,6 @@ def test_additive_by_hand() -> None:
     context, weights = attention(torch.tensor([[-1.0, 1.0]]), memory, attention.keys(memory))
     assert weights.tolist() == [pytest.approx([0.5, 0.5])]
     assert context.tolist() == [pytest.approx([1.0, 0.5])]
-
-
-@pytest.mark.parametrize("scoring", ["additive", "tanh"])
-def test_scores_of_few_pictures_at_a_time_are_the_same(scoring: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven pictures of three rows: all at once, then in blocks of one, of three with one over, and of two."""
-    torch.manual_seed(0)
-    attention, memory, query, own = Attention(3, 4, 5, scoring), torch.randn(7, 6, 3), torch.randn(21, 4), torch.ones(5)
-    keys, sizes = attention.keys(memory).detach(), list[int]()
-    whole = attention.scores(query, keys, own.expand(21, 5)).detach()
-    plain = attention._of
-
-    def counted(k: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(q))
-        return plain(k, q)
-
-    monkeypatch.setattr(attention, "_of", counted)
-    for pictures in (1, 3, 2):
-        monkeypatch.setattr("vsearch.networks.attention.BLOCK", pictures * 3 * 6 * 5)
-        with torch.no_grad():
-            torch.testing.assert_close(attention.scores(query, keys, own.expand(21, 5)), whole)
-    assert sizes == [*[1] * 7, 21, 3, 3, 1, 21, 2, 2, 2, 1, 21]
 
 
 @pytest.mark.parametrize("scoring", ["additive", "dot"])
@@ -93,4 +73,4 @@ def test_own_key_scores_like_one_more_cell(scoring: str) -> None:
 def test_weighted_shares_the_memory_of_a_picture() -> None:
     memory = torch.tensor([[[1.0], [2.0]], [[10.0], [20.0]]])
     weights = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [1.0, 0.0]])
-    assert weighted(weights, memory).tolist() == [[1.0], [1.5], [20.0], [10.0]]
+    assert PLAIN.weighted(weights, memory).tolist() == [[1.0], [1.5], [20.0], [10.0]]

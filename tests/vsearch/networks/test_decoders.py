@@ -9,17 +9,16 @@ from torch.nn import functional as F
 
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
+from vsearch.networks.cells import Cell, TiedOutput
 from vsearch.networks.decoders import (
     KINDS,
     AdaptiveDecoder,
-    Cell,
     Decoder,
     SoftAttentionDecoder,
     State,
-    TiedOutput,
     build_decoder,
-    quick,
 )
+from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.text.vocab import END, START
 
 B, N, C, V, H = 5, 4, 6, 11, 7
@@ -310,7 +309,7 @@ def test_tied_output_is_the_embedding_again(kind: str) -> None:
     never = sorted(set(range(V)) - set(CAPTIONS[:, :-1].flatten().tolist()))
     assert never and model.embedding.weight.grad is not None
     assert model.embedding.weight.grad[never].abs().sum(1).min() > 0  # no input word, but a word not to say
-    fast = quick(model, half=True)
+    fast = QuickDecoder(model, half=True).decoder
     assert isinstance(fast.output, TiedOutput) and fast.output.project.weight.dtype == torch.float32
     assert fast.cell.recurrent.weight.dtype == torch.bfloat16  # type: ignore[union-attr]
 

@@ -1,4 +1,4 @@
-"""An encoder run quickly: by torch, or by OpenVINO, an optional dependency, on processors that multiply bfloat16.
+"""Equals `Encoder` behind `normalise`: run quickly by torch or, where it is installed, by OpenVINO.
 
 Shapes: B batch, S side in pixels, N grid cells, C channels.
 """

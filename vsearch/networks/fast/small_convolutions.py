@@ -1,4 +1,4 @@
-"""Convolutions over small maps, trained on a processor: the weights' gradient as one matrix product.
+"""Equals `torch.nn.Conv2d`: over small maps on a CPU, with the weights' gradient as one matrix product.
 
 PyTorch's own routine (oneDNN) takes long where a map has few cells and many channels, as at the end of a network on
 small pictures: a third of a training step and more. The product over windows laid out as rows (im2col: Chellapilla et

@@ -1,62 +1,68 @@
-"""Linear layers that a decoder uses in every step, with their weights' gradient computed once instead of T times.
-
-Shapes: R rows of one step, P rows of all steps, I and O the sizes of a layer.
+"""Equals `networks.kernels.Kernels` over the T steps of teacher forcing: weights' gradients by one product, not T.
 
 In a loop over T steps plain autograd multiplies out the gradient of each weight (O, I) in every step, for few rows, and
 adds T such matrices. Here the rows of all steps are collected, and one product over P rows gives the same sum.
+
+Shapes: see `vsearch.networks`; r rows of one step, P rows of all steps, I and O the sizes of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROWS = 128  # what numbers of words are rounded up to
+from vsearch.networks.attention import Attention
+from vsearch.networks.fast.cpu import CpuKernels, evened
+from vsearch.networks.kernels import Kernels
 
 
-def evened(rows: Tensor) -> Tensor:
-    """`rows` (P, ...) and zeros behind them, up to a multiple of ROWS.
+def teaching_kernels(keys: Tensor, memory: Tensor, attention: Attention | None) -> Kernels:
+    """Return what to compute the steps of one teacher forcing with, over `keys` (R, N, A) and `memory` (R, N, C).
 
-    Batches have other numbers of words each. oneDNN builds each product anew for a shape that it has not met, which may
-    take longer than to multiply, and keeps what it built.
+    These are of the captions, the longest first; step t has the first rows, one for each caption that is not over.
     """
-    missing = -len(rows) % ROWS
-    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return StepGradients(keys, memory, attention)
+    return CpuKernels()
 
 
-class StepLinear(nn.Linear):
-    """nn.Linear; within `deferred` its weight gradient waits for the last of the steps."""
+class StepGradients(CpuKernels):
+    """Collects what the steps of one teacher forcing owe to layers and memory, until their gradients are asked for.
 
-    _uses: _Uses | None = None
+    The memory is collected over only with additive scoring.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) if self._uses is None else self._uses(x)
+    def __init__(self, keys: Tensor, memory: Tensor, attention: Attention | None) -> None:
+        self._layers: dict[nn.Linear, _Uses] = {}
+        self._memory: StepMemory | None = None
+        if attention is not None and attention.scoring == "additive":
+            assert attention.score is not None
+            self._memory = StepMemory(keys, memory, attention.score.weight[0])
 
+    def linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        """Apply a layer; its weight's gradient waits for the last of the steps."""
+        if not layer.weight.requires_grad:
+            return super().linear(layer, x)
+        if layer not in self._layers:
+            self._layers[layer] = _Uses(layer)
+        return self._layers[layer](x)
 
-@contextmanager
-def deferred(module: nn.Module) -> Iterator[None]:
-    """Let the step layers of `module` collect; one forward pass long. No effect where no gradient is taken."""
-    layers = [m for m in module.modules() if isinstance(m, StepLinear) and m.weight.requires_grad]
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        layers = []
-    try:
-        for layer in layers:
-            layer._uses = _Uses(layer)
-        yield
-    finally:
-        for layer in layers:
-            layer._uses = None
+    def scores(self, attention: Attention, query: Tensor, keys: Tensor) -> Tensor:
+        """Score `query` (r, A) against the first r rows of the keys: (r, N)."""
+        return super().scores(attention, query, keys) if self._memory is None else self._memory.scores(query)
+
+    def weighted(self, weights: Tensor, memory: Tensor) -> Tensor:
+        """Sum the first r rows of the memory under `weights` (r, N): (r, C)."""
+        return super().weighted(weights, memory) if self._memory is None else self._memory.weighted(weights)
 
 
 class _Uses:
     """A layer's weights in the dtype of the products, and the rows that went through it."""
 
-    def __init__(self, layer: StepLinear) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         kind = layer.weight.device.type
         on = torch.is_autocast_enabled(kind)
         self.dtype = torch.get_autocast_dtype(kind) if on else layer.weight.dtype
