@@ -15,6 +15,7 @@ from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption,
 from vsearch.console import out, progress_bar, shown_path
 
 if TYPE_CHECKING:
+    from training.evaluate.captions import Evaluation
     from training.evaluate.devise import Column, DevPictures
     from training.evaluate.scores import ScoresReport
     from training.tasks.labels import LabelledSet
@@ -70,14 +71,7 @@ def evaluate_captions(
       vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --run runs/adaptive
       vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --head runs/head --agreement 1.5
     """
-    if bool(run) != (features is not None):
-        raise typer.BadParameter("--run and --features, those it was trained on, go together")
-    if head is not None and not run:
-        raise typer.BadParameter("--head goes with --run: a model has a head of its own")
-    if run and head is None and agreement is not None:
-        raise typer.BadParameter("--agreement of a caption training needs --head")
-    if run and word:
-        raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
+    check_runs(run or [], features, head, agreement, word or [])
     beams = tuple(beam or [1, 3, 5])
     if run and features is not None:
         compare_runs(run, data, features, split, beams, device, head, agreement, as_json=as_json)
@@ -91,6 +85,25 @@ def evaluate_captions(
         loaded.set_agreement(agreement)
     with progress_bar("pictures") as show:
         found = evaluation.evaluate_model(loaded, space, data, split, beams, word or [], show)
+    print_evaluation(found, as_json=as_json)
+
+
+def check_runs(
+    run: Sequence[Path], features: Path | None, head: Path | None, agreement: float | None, word: Sequence[str]
+) -> None:
+    """Raises BadParameter if options of a model and of trainings are mixed."""
+    if bool(run) != (features is not None):
+        raise typer.BadParameter("--run and --features, those it was trained on, go together")
+    if head is not None and not run:
+        raise typer.BadParameter("--head goes with --run: a model has a head of its own")
+    if run and head is None and agreement is not None:
+        raise typer.BadParameter("--agreement of a caption training needs --head")
+    if run and word:
+        raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
+
+
+def print_evaluation(found: Evaluation, *, as_json: bool) -> None:
+    """Print the metrics of a model and the pictures nearest to single words."""
     if as_json:
         named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in found.words.items()}
         out(json.dumps({**found.metrics, "words": named}, indent=2))

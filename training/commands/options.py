@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
+
 
 @dataclass(frozen=True)
 class Encoder:

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from training.commands.options import Encoder, check_encoder
+from training.commands.options import Encoder, OutputArgument, check_encoder
+from training.commands.pairs import prepare_pairs
 from vsearch.commands.group import expanded
 from vsearch.commands.options import DeviceOption, ModelOption, load_words, model_folder
 from vsearch.console import out, print_skipped, progress_bar, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
-OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
 WordsOption = Annotated[
     Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
 ]
@@ -108,74 +108,7 @@ def prepare_captions(
     print_skipped(done.skipped)
 
 
-@app.command("pairs")
-def prepare_pairs(
-    texts: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE [TARGET]", help="Two files of lines, or one with tabs; or .gz.")
-    ],
-    output: OutputArgument,
-    source: Annotated[str, typer.Option("--from", metavar="LANGUAGE", help="Of the source: de, en or fr.")],
-    target: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="Of the target.")],
-    swap: Annotated[bool, typer.Option("--swap", help="In the one file with tabs the target stands first.")] = False,
-    dev_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source sentences of the dev split.")] = None,
-    dev_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
-    test_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source of the test split.")] = None,
-    test_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None,
-    dev_share: Annotated[
-        float, typer.Option(min=0.001, max=0.5, metavar="X", help="Without dev files: so much becomes the dev split.")
-    ] = 0.1,
-    only: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Train on pairs alone whose target begins like this.")
-    ] = None,
-    names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each training line.")] = None,
-    dev_names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each dev line.")] = None,
-    exclude: Annotated[Path | None, typer.Option(metavar="FILE", help="Photos whose pairs are left out.")] = None,
-    vocabulary: Annotated[int, typer.Option(min=1, metavar="N", help="Words of each side, at most.")] = 30_000,
-    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 2,
-    max_percentile: Annotated[
-        float, typer.Option(metavar="P", help="Leave out pairs longer than this percentile of lengths.")
-    ] = 100.0,
-    bpe: Annotated[int, typer.Option(min=0, metavar="N", help="Part words into N pieces; 0: whole words.")] = 0,
-    source_words: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="fastText vectors to start from, .bin or .vec.")
-    ] = None,
-    target_words: Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the target.")] = None,
-) -> None:
-    """Sentences in two languages, for training a translator.
-
-    \b
-    Example:
-      vsearch prepare pairs fra.txt pairs.h5 --from fr --to en --swap
-      vsearch prepare pairs a.fr.gz a.en.gz pairs.h5 --from fr --to en --dev-source b.fr.gz --dev-target b.en.gz
-    """
-    from training.data import pairs as parallel
-
-    photos = {split: file for split, file in (("train", names), ("dev", dev_names)) if file is not None}
-    if bool(photos) != (exclude is not None):
-        raise typer.BadParameter("--exclude needs --names or --dev-names, and they need it")
-    if dev_names is not None and dev_source is None:
-        raise typer.BadParameter("--dev-names needs --dev-source and --dev-target")
-    if swap and len(texts) != 1:
-        raise typer.BadParameter("--swap is for one file with tabs")
-    extra = {"dev": (dev_source, dev_target), "test": (test_source, test_target)}
-    settings = parallel.Settings(source, target, vocabulary, min_word_freq, max_percentile, bpe)
-    splits = {"train": parallel.read_pairs(texts, swap)}
-    for name, (own, other) in extra.items():
-        if (own is None) != (other is None):
-            raise typer.BadParameter(f"--{name}-source and --{name}-target need each other")
-        if own is not None and other is not None:
-            splits[name] = parallel.read_pairs([own, other])
-    for split, file in photos.items():
-        assert exclude is not None
-        splits[split] = parallel.without(splits[split], file, exclude)
-    if only is not None:
-        splits["train"] = parallel.only(splits["train"], only)
-    if "dev" not in splits:
-        splits["train"], splits["dev"] = parallel.part(splits["train"], dev_share)
-    words = {side: path for side, path in (("source", source_words), ("target", target_words)) if path is not None}
-    done = parallel.prepare_pairs(splits, output, settings, words)
-    told = ", ".join(f"{done[name]} {name}" for name in splits)
-    out(f"{shown_path(output)}: {told} pairs, {done['source']} and {done['target']} words")
+app.command("pairs")(prepare_pairs)
 
 
 @app.command("labels")

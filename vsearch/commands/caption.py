@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +18,13 @@ from vsearch.commands.options import (
     check_drawing,
     model_folder,
 )
+from vsearch.commands.photos import Row, print_each
 from vsearch.commands.translate import load_translator
-from vsearch.console import complain, out, progress_bar, shown_path
-from vsearch.errors import VsearchError
+from vsearch.console import out, shown_path
 
 if TYPE_CHECKING:
     from vsearch.model import Caption
+    from vsearch.translation.translator import Translator
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -59,39 +59,35 @@ def caption(
       vsearch caption dog.jpg --heatmap attention.png
       vsearch caption dog.jpg --to fr
     """
+    check_options(photos, heatmap, translator, target)
+    from vsearch.model import Model
+
+    own = None if target is None else load_translator("en", target, translator, device)
+    loaded = Model(model_folder(model), device)
+    _ = loaded.network  # what is wrong with the model is no fault of a photo
+
+    def describe(photo: Path) -> Row:
+        found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)
+        if heatmap is not None:
+            draw_heatmap(photo, found, heatmap)
+        return caption_row(photo, found, own)
+
+    print_each(photos, describe, print_caption, as_json=as_json)
+
+
+def check_options(photos: list[Path], heatmap: Path | None, translator: Path | None, target: str | None) -> None:
+    """Raises BadParameter or VsearchError if options do not go together."""
     if heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
     if heatmap is not None:
         check_drawing(heatmap)
     if translator is not None and target is None:
         raise typer.BadParameter("--translator needs --to LANGUAGE")
-    from vsearch.model import Model
 
-    own = None if target is None else load_translator("en", target, translator, device)
-    loaded = Model(model_folder(model), device)
-    _ = loaded.network  # what is wrong with the model is no fault of a photo
-    failed, rows = 0, []
-    with progress_bar("photos") as progress:
-        for done, photo in enumerate(photos):
-            progress(done, len(photos))
-            try:
-                found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)
-                if heatmap is not None:
-                    draw_heatmap(photo, found, heatmap)
-                row = caption_row(photo, found)
-                if own is not None:
-                    row |= {"english": row["caption"], "caption": own.translate([row["caption"]])[0].text}
-            except VsearchError as error:
-                failed += 1
-                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
-                continue
-            rows.append(row)
-            if not as_json:
-                out(f"{shown_path(photo)}: {row['caption']}")
-    if as_json:
-        out(json.dumps(rows, indent=2))
-    if failed:
-        raise typer.Exit(1)
+
+def print_caption(photo: Path, row: Row) -> None:
+    """Print a photo and its caption."""
+    out(f"{shown_path(photo)}: {row['caption']}")
 
 
 def draw_heatmap(photo: Path, found: Caption, file: Path) -> None:
@@ -105,10 +101,13 @@ def draw_heatmap(photo: Path, found: Caption, file: Path) -> None:
     heatmap.draw(decode(photo), found.words, found.attention, found.sentinel).save(file)
 
 
-def caption_row(photo: Path, found: Caption) -> dict[str, Any]:
-    """Return a photo and its captions as an object of JSON."""
+def caption_row(photo: Path, found: Caption, translator: Translator | None = None) -> Row:
+    """Return a photo and its captions as an object of JSON; with a translator, the best one in both languages."""
     best, *others = [
         {"caption": one.text, "log_probability": round(one.log_probability, 4)} for one in (found, *found.runner_ups)
     ]
     sentinel = {} if found.sentinel is None else {"sentinel": [round(float(b), 4) for b in found.sentinel]}
-    return {"path": os.fspath(photo), **best, **sentinel, "runner_ups": others}
+    row = {"path": os.fspath(photo), **best, **sentinel, "runner_ups": others}
+    if translator is not None:
+        row |= {"english": found.text, "caption": translator.translate([found.text])[0].text}
+    return row

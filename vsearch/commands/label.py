@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +16,8 @@ from vsearch.commands.options import (
     PhotosArgument,
     model_folder,
 )
-from vsearch.console import complain, out, progress_bar, remark, shown, shown_path
+from vsearch.commands.photos import Row, print_each
+from vsearch.console import out, remark, shown, shown_path
 from vsearch.errors import PictureError
 
 if TYPE_CHECKING:
@@ -54,33 +54,21 @@ def label(
     left_out = loaded.nouns(nouns).left_out
     if left_out:
         remark(f"{left_out} lemmas left out: none of their words is in the dictionary")
-    failed, rows = 0, []
-    with progress_bar("photos") as progress:
-        for done, photo in enumerate(photos):
-            progress(done, len(photos))
-            try:
-                nearest = loaded.label(photo, nouns, count)
-            except PictureError as error:
-                failed += 1
-                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
-                continue
-            rows.append(label_row(photo, nearest))
-            if not as_json:
-                print_labels(photo, nearest)
-    if as_json:
-        out(json.dumps(rows, indent=2))
-    if failed:
-        raise typer.Exit(1)
+
+    def describe(photo: Path) -> Row:
+        return label_row(photo, loaded.label(photo, nouns, count))
+
+    print_each(photos, describe, print_labels, as_json=as_json, faults=PictureError)
 
 
-def print_labels(photo: Path, nearest: Sequence[Label]) -> None:
+def print_labels(photo: Path, row: Row) -> None:
     """Print a photo and the nouns nearest to it."""
     out(shown_path(photo))
-    for one in nearest:
-        out(f"{one.score:6.3f}  {shown(', '.join(one.lemmas))}")
+    for one in row["labels"]:
+        out(f"{one['score']:6.3f}  {shown(', '.join(one['lemmas']))}")
 
 
-def label_row(photo: Path, nearest: Sequence[Label]) -> dict[str, Any]:
+def label_row(photo: Path, nearest: Sequence[Label]) -> Row:
     """Return a photo and the nouns nearest to it as an object of JSON."""
     labels = [{"lemmas": one.lemmas, "wnid": one.wnid, "score": round(one.score, 4)} for one in nearest]
     return {"path": os.fspath(photo), "labels": labels}
