@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,40 +74,39 @@ def train(
       vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
       vsearch train devise-tuned --data captions.h5 --features features.h5 --output runs/head --set loop.epochs=30
     """
+    from training import recipe as recipes
     from training.loop import distributed
 
     overrides = parse_settings(how.settings or [])
-    is_bundle = check_use(recipe, extra, bundled)
+    tables = recipes.read(recipe)
+    is_bundle = tables.get("kind") == "bundle"
+    check_use(recipe, extra if is_bundle else bundled)
     if is_bundle and distributed.started():
         raise VsearchError(
             "a bundle is made in one process", "leave out torchrun; use it for the recipes of its stages"
         )
     with progress_bar("steps") as show:
         if is_bundle:
-            train_bundle(recipe, data, output, bundled, how.device, overrides, show)
+            train_bundle(tables, data, output, bundled, how.device, overrides, show)
         else:
             import training.run
             from training.recipe import Inputs
 
             inputs = Inputs(data, **vars(extra))
-            training.run.train(recipe, inputs, output, how.device, overrides, training_report(show))
+            training.run.train(tables, inputs, output, how.device, overrides, training_report(show))
     if distributed.first():
         out(shown_path(output))
 
 
-def check_use(recipe: str, extra: Extra, bundled: Bundled) -> bool:
-    """Return whether a recipe is of a bundle; raises BadParameter where it has no use for what is given."""
-    from training import recipe as recipes
-
-    is_bundle = recipes.read(recipe).get("kind") == "bundle"
-    for name, value in vars(extra if is_bundle else bundled).items():
+def check_use(recipe: str, others: Extra | Bundled) -> None:
+    """Raise BadParameter if an option is given that only recipes of another kind use."""
+    for name, value in vars(others).items():
         if value:
             raise typer.BadParameter(f"--{name.replace('_', '-')} has no use in the recipe {recipe}")
-    return is_bundle
 
 
 def train_bundle(
-    recipe: str,
+    recipe: Mapping[str, Any],
     data: Path,
     output: Path,
     bundled: Bundled,
