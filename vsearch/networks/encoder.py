@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vsearch.config import EncoderConfig
 from vsearch.errors import ConfigError
-from vsearch.networks.torchvision import torchvision
+from vsearch.torchvision import torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -107,7 +107,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def backbone_source(name: str) -> tuple[str, str]:
     """URL and start of the sha256 of torchvision's best ImageNet weights for the network `name`."""
-    from vsearch.networks.torchvision import torchvision
+    from vsearch.torchvision import torchvision
 
     try:
         url = str(torchvision().models.get_model_weights(name).DEFAULT.url)

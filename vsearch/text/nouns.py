@@ -91,7 +91,7 @@ def read_nouns(name: str) -> list[Noun]:
 
 def imagenet() -> list[Noun]:
     """The names of the 1,000 classes of ImageNet 2012, from torchvision."""
-    from vsearch.networks.torchvision import torchvision
+    from vsearch.torchvision import torchvision
 
     return [Noun((str(name),)) for name in torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"]]
 

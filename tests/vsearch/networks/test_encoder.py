@@ -10,7 +10,7 @@ from vsearch.config import EncoderConfig
 from vsearch.errors import ConfigError
 from vsearch.networks.encoder import BACKBONES, Encoder
 from vsearch.networks.fast.batchnorm import folded
-from vsearch.networks.torchvision import torchvision
+from vsearch.torchvision import torchvision
 
 CHANNELS = {"resnet18": 512, "resnet34": 512, "mobilenet_v3_small": 576, "mobilenet_v3_large": 960, "vgg16": 512}
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from vsearch.networks import torchvision as vision
+from vsearch import torchvision as vision
 
 
 def test_matching_pair_is_imported_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
