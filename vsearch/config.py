@@ -55,6 +55,8 @@ class DecoderConfig:
     gate: bool = True
     memory_dropout: float = 0.0  # share of the memory's channels left out in training
     tied: bool = False  # the output layer shares the embedding's matrix
+    cells: int = 0  # of kind soft: channels that the memory is mapped to before anything else; 0: it stays as it is
+    vector: int = 0  # of kind soft: size of the picture's vector among words, given beside the memory; 0: none is given
     max_len: int = 20
     beam: int = 5
     length_power: float = 0.7

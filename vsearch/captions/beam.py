@@ -101,7 +101,7 @@ def sample(decoder: Steps[S], memory: Tensor, count: int, max_len: int = 20) -> 
     for t in range(max_len + 1):
         logits, state, _ = decoder.step(token, state)
         logits = logits.float()
-        _mask(logits[:, None], torch.stack(ids, 1)[:, None], max_len + 1, False)
+        forbid(logits[:, None], torch.stack(ids, 1)[:, None], max_len + 1, False)
         token = torch.multinomial(logits.softmax(-1), 1)[:, 0].where(going, PAD)
         if t == max_len:
             token = token.where(token == END, PAD)  # room for the end mark alone
@@ -125,7 +125,7 @@ def _run(search: _Search, decoder: Steps[S], memory: Tensor, block_repeats: bool
         logits, state, weights = decoder.step(words[..., -1].flatten(), state)
         logits = logits.float().view(*scores.shape, -1)  # (B, K, V)
         base = scores - logits.logsumexp(-1)  # (B, K)
-        _mask(logits, words, search.max_len, block_repeats)
+        forbid(logits, words, search.max_len, block_repeats)
         top, parent, token = _best(logits, base, 2 * search.beam)  # (B, 2K), best first
         search.collect(top, parent, token, pictures, t)
         scores, parent, token = _open(top, parent, token, search.beam)  # (B, K)
@@ -229,7 +229,7 @@ class _Search:
         return found
 
 
-def _mask(logits: Tensor, words: Tensor, max_len: int, block_repeats: bool) -> None:
+def forbid(logits: Tensor, words: Tensor, max_len: int, block_repeats: bool) -> None:
     """Set to -inf, in place, what may not follow the `words` (B, K, t + 1): `logits` (B, K, V)."""
     t = words.shape[2] - 1
     logits[..., [PAD, START, UNK]] = -torch.inf

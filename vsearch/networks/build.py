@@ -17,6 +17,9 @@ def build(config: ModelConfig, vocabulary: Vocabulary | None = None) -> JointMod
     Raises ConfigError for unknown kinds, for a decoder without a vocabulary, and where DeViSE and words differ in size.
     """
     encoder = Encoder(config.encoder)
+    told = config.decoder.vector if config.decoder else 0
+    if told and told != (config.devise.dim if config.devise else 0):
+        raise ConfigError(f"decoder.vector is {told}, which is not devise.dim", "make them equal, or decoder.vector 0")
     if config.decoder is not None and vocabulary is None:
         raise ConfigError("a caption decoder needs a vocabulary", "give the model folder a vocab.json")
     if config.devise and config.words and config.devise.dim != config.words.dim:

@@ -21,6 +21,7 @@ from vsearch.networks.fast.step_gradients import teaching_kernels
 from vsearch.networks.kernels import PLAIN, Kernels
 
 KINDS = ("soft", "adaptive", *GATES)
+NO_VECTOR = "this decoder takes no vectors of its pictures"
 
 
 class State(NamedTuple):
@@ -77,10 +78,11 @@ class Decoder(nn.Module):
         if config.tied:
             self.output = TiedOutput(self.embedding, config.hidden)
 
-    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
         """The state before the first word, one row for each picture of `memory` (B, N, C).
 
-        `mask` (B, N), where the decoder takes one, is False in the cells that are padding. Raises ValueError where not.
+        `mask` (B, N), where the decoder takes one, is False in the cells that are padding; `vector` (B, D) is the
+        picture's place among words, where the decoder takes one. Raises ValueError where not.
         """
         raise NotImplementedError
 
@@ -117,19 +119,21 @@ class Decoder(nn.Module):
         rows: Tensor | None = None,
         sample_probability: float = 0.0,
         mask: Tensor | None = None,
+        vector: Tensor | None = None,
     ) -> Teacher:
         """Teacher forcing: `captions` (M, L) with start and end, `lengths` (M,) counting both, over `memory` (B, N, C).
 
         `rows` (M,) names the memory row of each caption, so that several captions share one picture; None: M = B and in
         order. With `sample_probability` an input word after the first is, that often, the decoder's own last guess
-        instead of the caption's word (scheduled sampling, Bengio et al. 2015). `mask` is that of `start`.
+        instead of the caption's word (scheduled sampling, Bengio et al. 2015). `mask` and `vector` are
+        those of `start`.
         """
         words, targets = pack(captions[:, :-1], lengths), pack(captions[:, 1:], lengths)
         sizes = words.batch_sizes.tolist()
         order = cast(Tensor, words.sorted_indices)
-        state = self.start(memory, mask)
+        state = self.start(memory, mask, vector)
         state = state.select(*[order if rows is None else rows[order]] * 2)
-        kernels = teaching_kernels(state.keys, state.memory, self.attention)
+        kernels = teaching_kernels(state.keys, state.memory, self.attention if memory.shape[1] else None)
         state = state._replace(kernels=kernels)
         if sample_probability:
             features, attention = self._sampled(torch.split(words.data, sizes), state, sample_probability)
@@ -178,8 +182,8 @@ class PlainDecoder(Decoder):
         self.initial = nn.Linear(channels, config.hidden)
         self.initial_norm = nn.BatchNorm1d(config.hidden)
 
-    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
-        _refuse(mask)
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
+        _refuse(mask, vector)
         hidden = self.initial_norm(self.initial(self.thinned(memory).mean(1))).float()  # (B, H)
         nothing = hidden.new_zeros(len(hidden), 0)
         return State(hidden, hidden, nothing[:, None], nothing[:, None], nothing)
@@ -190,37 +194,54 @@ class PlainDecoder(Decoder):
 
 
 class SoftAttentionDecoder(Decoder):
-    """Show, Attend and Tell (Xu et al. 2015, soft): an LSTM, or GRU, over [embedding; gated context].
+    """Show, Attend and Tell (Xu et al. 2015, soft): an LSTM, or GRU, over [embedding; gated context; picture's vector].
 
-    Cells of the memory are layer-normed; their mean, padding left out, gives the first state.
+    Cells of the memory are layer-normed; their mean, padding left out, gives the first state. The picture's vector,
+    if `config.vector` is its size, adds to the first state and, in every step, to the gates. Next to a vector the
+    memory may have no cells: nothing is attended to then, and the vector says it all.
     """
 
     def __init__(self, config: DecoderConfig, channels: int, vocabulary: int) -> None:
         gates = GATES[config.cell] * config.hidden
         super().__init__(config, vocabulary, gates)
+        self.reduce = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, config.cells)) if config.cells else None
+        channels = config.cells or channels
+        first = (2 if config.cell == "lstm" else 1) * config.hidden
         self.norm = nn.LayerNorm(channels)
-        self.initial = nn.Linear(channels, (2 if config.cell == "lstm" else 1) * config.hidden)
+        self.initial = nn.Linear(channels, first)
         self.attention: Attention = Attention(channels, config.hidden, config.attention, config.scoring)
         self.gate = nn.Linear(config.hidden, channels) if config.gate else None
         self.context = nn.Linear(channels, gates, bias=False)
         self.cell = Cell(config.cell, config.hidden)
+        self.vector = nn.Linear(config.vector, gates + first, bias=False) if config.vector else None
 
-    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
-        plain = F.layer_norm(memory.float(), memory.shape[-1:])  # without scale and shift, which `advance` applies
-        plain = self.thinned(plain)
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
+        memory = memory.float() if self.reduce is None else self.reduce(memory.float()).float()
+        plain = F.layer_norm(memory, memory.shape[-1:])  # without scale and shift, which `advance` applies
+        plain = self.thinned(plain) if memory.shape[1] else plain
         memory = plain * self.norm.weight + self.norm.bias
         first = self.initial(_mean(memory, mask)).float()
+        image = first.new_zeros(len(first), 0)
+        if (vector is None) != (self.vector is None):
+            raise ValueError("this decoder takes the vectors of its pictures" if vector is None else NO_VECTOR)
+        if self.vector is not None:
+            image, own = self.vector(vector).float().split([self.input.out_features, first.shape[1]], -1)
+            first = first + own
         hidden, cell = first[:, : self.config.hidden], first[:, self.config.hidden :]  # a GRU's cell has size zero
         keys = self.attention.keys(memory)  # (B, N, A); under autocast the memory takes its dtype, once for all steps
-        return State(hidden, cell, plain.to(keys.dtype), keys, hidden.new_zeros(len(hidden), 0), mask)
+        return State(hidden, cell, plain.to(keys.dtype), keys, image, mask)
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        kernels = state.kernels
-        plain, weights = self.attention(state.hidden, state.memory, state.keys, state.mask, kernels)
-        context = plain * self.norm.weight + self.norm.bias  # the weights sum to one: as if the cells had been scaled
-        if self.gate is not None:
-            context = kernels.linear(self.gate, state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
-        hidden, cell = self.cell(inputs + kernels.linear(self.context, context), state.hidden, state.cell, kernels)
+        kernels, weights = state.kernels, None
+        if self.vector is not None:
+            inputs = (inputs.view(len(state.image), -1, inputs.shape[-1]) + state.image[:, None]).flatten(0, 1)
+        if state.memory.shape[1]:
+            plain, weights = self.attention(state.hidden, state.memory, state.keys, state.mask, kernels)
+            context = plain * self.norm.weight + self.norm.bias  # the weights sum to one: as if cells had been scaled
+            if self.gate is not None:
+                context = kernels.linear(self.gate, state.hidden).sigmoid() * context  # (R, C), Xu et al. 4.2.1
+            inputs = inputs + kernels.linear(self.context, context)
+        hidden, cell = self.cell(inputs, state.hidden, state.cell, kernels)
         return hidden, state._replace(hidden=hidden, cell=cell), weights
 
 
@@ -243,8 +264,8 @@ class AdaptiveDecoder(Decoder):
         self.attention: Attention = Attention(size, size, config.attention, config.scoring)
         self.sentinel_key = nn.Linear(size, config.attention)
 
-    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
-        _refuse(mask)
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
+        _refuse(mask, vector)
         memory = self.thinned(self.norm(memory.float()))
         mean = memory.mean(1)
         hidden, cell = self.initial(mean).float().chunk(2, -1)
@@ -268,6 +289,8 @@ def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Deco
     """The decoder `config.kind` over cells of `channels`, for a vocabulary of that many words."""
     if config.cell not in (("lstm", "gru") if config.kind == "soft" else ("lstm",)):
         raise ConfigError(f"a {config.kind} decoder has no cell {config.cell!r}", "lstm; of kind soft also gru")
+    if config.kind != "soft" and (config.vector or config.cells):
+        raise ConfigError(f"a {config.kind} decoder takes no vector and maps no cells", "kind soft does")
     if config.kind == "soft":
         return SoftAttentionDecoder(config, channels, vocabulary)
     if config.kind == "adaptive":
@@ -289,13 +312,17 @@ def _unpack(data: Tensor, like: PackedSequence) -> Tensor:
 
 
 def _mean(memory: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) alone; none of them: zero."""
+    """The mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) only; none of them: zero."""
+    if not memory.shape[1]:
+        return memory.new_zeros(len(memory), memory.shape[2])
     if mask is None:
         return memory.mean(1)
     held = mask[..., None].to(memory.dtype)
     return (memory * held).sum(1) / held.sum(1).clamp(min=1)
 
 
-def _refuse(mask: Tensor | None) -> None:
+def _refuse(mask: Tensor | None, vector: Tensor | None) -> None:
     if mask is not None:
         raise ValueError("only soft attention takes a mask of its memory")
+    if vector is not None:
+        raise ValueError(NO_VECTOR)

@@ -27,6 +27,7 @@ from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.openvino import See, compiled, quick_encoder, usable
 from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.told import told
 from vsearch.text.vocab import Vocabulary
 
 COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
@@ -123,8 +124,9 @@ class JointModel(nn.Module):
             width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
             agreement = self._agreement(c.agreement)
             count = n_best if agreement is None else max(n_best, width)
+            seen = told(decoder, torch.from_numpy(encoded.vectors).to(encoded.grid.device))
             with autocast(encoded.grid.device):
-                found = beam_search(decoder, encoded.grid, width, c.max_len, c.length_power, count, block)
+                found = beam_search(seen, encoded.grid, width, c.max_len, c.length_power, count, block)
             if agreement is None:
                 return found
             return [own[:n_best] for own in agreement.order(found, encoded.vectors, self._words)]

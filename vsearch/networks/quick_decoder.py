@@ -26,9 +26,9 @@ class QuickDecoder(nn.Module):
         self.config, self.rounds = decoder.config, half
         self.decoder = _rounded(decoder) if half else decoder
 
-    def start(self, memory: Tensor, mask: Tensor | None = None) -> State:
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
         """Start as the decoder does."""
-        return self.decoder.start(memory, mask)._replace(kernels=CpuKernels())
+        return self.decoder.start(memory, mask, vector)._replace(kernels=CpuKernels())
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         """Take a step as the decoder does."""

@@ -1,0 +1,37 @@
+"""A decoder with the vectors of its pictures given beforehand, for a search that hands it memories only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vsearch.networks.decoders import Decoder, State
+from vsearch.networks.quick_decoder import QuickDecoder
+
+
+class Told(NamedTuple):
+    """A decoder, and the vectors (B, D) of the pictures that it describes next."""
+
+    decoder: Decoder | QuickDecoder
+    vector: Tensor
+
+    def start(self, memory: Tensor) -> State:
+        """Return the state before the first word of the pictures whose cells are `memory` (B, N, C)."""
+        return self.decoder.start(memory, vector=self.vector)
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        """Take one step of the decoder."""
+        return self.decoder.step(token, state)
+
+
+def told(decoder: Decoder | QuickDecoder, vector: Tensor | None) -> Decoder | QuickDecoder | Told:
+    """Return what to search with: `decoder`, told the vectors (B, D) of its pictures if it takes them.
+
+    Raises ValueError if it takes them and `vector` is None.
+    """
+    if not decoder.config.vector:
+        return decoder
+    if vector is None:
+        raise ValueError("this decoder takes the vectors of its pictures")
+    return Told(decoder, vector)
