@@ -6,12 +6,19 @@ Shapes: see `vsearch.networks`; I and O are the sizes of a layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from vsearch.networks.attention import Attention
+
+class Scoring(Protocol):
+    """What the kernels need of an attention: how it scores, and its layer from hidden size to score, if it has one."""
+
+    score: nn.Linear | None
+
+    def energy(self, keys: Tensor, queries: Tensor) -> Tensor:
+        """Score projected keys and queries (..., A), which broadcast: (...)."""
+        ...
 
 
 class Kernels:
@@ -21,7 +28,7 @@ class Kernels:
         """Apply a layer that takes part in every step: (R, I) -> (R, O)."""
         return cast(Tensor, layer(x))
 
-    def scores(self, attention: Attention, query: Tensor, keys: Tensor) -> Tensor:
+    def scores(self, attention: Scoring, query: Tensor, keys: Tensor) -> Tensor:
         """Score projected queries (R, A) against the keys (B, N, A) of their pictures: (R, N)."""
         return attention.energy(keys[:, None], query.view(len(keys), -1, 1, keys.shape[-1])).flatten(0, 1)
 

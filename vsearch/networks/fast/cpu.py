@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vsearch.networks.attention import Attention
-from vsearch.networks.kernels import Kernels
+from vsearch.networks.kernels import Kernels, Scoring
 
 BLOCK = 1 << 19  # values that a CPU works on at once
 ROWS = 128  # what numbers of words are rounded up to
@@ -20,7 +19,7 @@ ROWS = 128  # what numbers of words are rounded up to
 class CpuKernels(Kernels):
     """The plain operations, cut and padded to sizes that a CPU is quick at."""
 
-    def scores(self, attention: Attention, query: Tensor, keys: Tensor) -> Tensor:
+    def scores(self, attention: Scoring, query: Tensor, keys: Tensor) -> Tensor:
         """Score as `Kernels.scores`, without a gradient for few pictures at a time.
 
         What stands between, (K, N, A) for each picture, then never leaves the CPU's cache, which doubles the speed.

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vsearch.networks.attention import Attention
 from vsearch.networks.fast.cpu import CpuKernels, evened
-from vsearch.networks.kernels import Kernels
+from vsearch.networks.kernels import Kernels, Scoring
 
 
 def teaching_kernels(keys: Tensor, memory: Tensor, attention: Attention | None) -> Kernels:
@@ -50,7 +50,7 @@ class StepGradients(CpuKernels):
             self._layers[layer] = _Uses(layer)
         return self._layers[layer](x)
 
-    def scores(self, attention: Attention, query: Tensor, keys: Tensor) -> Tensor:
+    def scores(self, attention: Scoring, query: Tensor, keys: Tensor) -> Tensor:
         """Score `query` (r, A) against the first r rows of the keys: (r, N)."""
         return super().scores(attention, query, keys) if self._memory is None else self._memory.scores(query)
 
