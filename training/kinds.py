@@ -11,6 +11,7 @@ from training.recipe import Recipe, Source, read
 from training.run_folder import RECIPE, read_note
 from training.tasks.caption import CaptionRecipe
 from training.tasks.devise import DeviseRecipe
+from training.tasks.devise_classes import ClassesRecipe
 from training.tasks.distil import DistilRecipe
 from training.tasks.finetune import FinetuneRecipe
 from training.tasks.joint import JointRecipe
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Recipe]] = {
     for recipe in (
         DistilRecipe,
         DeviseRecipe,
+        ClassesRecipe,
         LabelsRecipe,
         FinetuneRecipe,
         CaptionRecipe,

@@ -23,14 +23,17 @@ Source = str | Path | Mapping[str, Any]  # a recipe: shipped, by its name; a .to
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files a training reads: a prepared file, its cached features, labelled pictures and theirs, and the folder
-    of the model that a second stage starts from."""
+    """The files a training reads: a prepared file, its cached features, labelled pictures and theirs, the folder of the
+    model that a second stage starts from, a pretrained classifier, and photos with many labels and their features."""
 
     data: Path
     features: Path | None = None
     labels: Path | None = None
     label_features: Path | None = None
     start: Path | None = None
+    classifier: Path | None = None
+    scenes: Path | None = None
+    scene_features: Path | None = None
 
     def needed_features(self) -> Path:
         """Return the file of cached features. Raises ConfigError if none is given."""

@@ -1,0 +1,68 @@
+"""Photos with many labels become a prepared file of kind "scenes".
+
+scenes/share      (I, K) float16   of the area that shows the class, 1 where only known to be there, 0: not there
+scenes/vector     (K, D) float32   unit vectors of the classes' names
+attrs["classes"]  JSON, [[name, [name]], ...]
+words/...         the words of the names, see `training.data.word_table`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.labels import class_vectors, lemma_texts
+from training.data.pictures import encode_picture, in_order
+from training.data.prepared import SPLITS, PreparedWriter
+from training.data.sources.scenes import Scene, class_names
+from training.data.word_table import write_words
+from vsearch.errors import DataError, PictureError
+from vsearch.text.phrase import PhraseSpace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class SceneReport:
+    """What became of the photos: how many were written, of how many classes; which were skipped, and why."""
+
+    pictures: int = 0
+    classes: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def prepare_scenes(
+    scenes: Sequence[Scene], output: Path, space: PhraseSpace, *, dev_every: int = 10, side: int = 256,
+    progress: Progress | None = None,
+) -> SceneReport:  # fmt: skip
+    """Write the photos, every `dev_every`-th of them as the dev split (0: none), and how much each shows of each class.
+
+    Raises DataError if no photo to train on can be read, or a class has no word that has a vector.
+    """
+    names = class_names(list(scenes))
+    classes = [(name, [name]) for name in names]
+    vectors, report = class_vectors(classes, space) if classes else np.zeros((0, 0), np.float32), SceneReport()
+    rows: list[NDArray[np.float16]] = []
+    with PreparedWriter(output, "scenes", classes=json.dumps(classes)) as writer:
+        ready = in_order(lambda scene: encode_picture(scene.path, side), scenes)
+        for number, (scene, content) in enumerate(ready, 1):
+            if isinstance(content, PictureError):
+                report.skipped.append((str(scene.path), str(content)))
+            else:
+                split = SPLITS.index("dev") if dev_every and number % dev_every == 0 else SPLITS.index("train")
+                writer.add_pictures([content], [scene.path.name], SPLITS[split])
+                rows.append(np.array([scene.labels.get(name, 0.0) for name in names], np.float16))
+            if progress:
+                progress(number, len(scenes))
+        if not rows:
+            raise DataError("not one labelled photo can be read", "check the data set's folder")
+        write_words(writer, [text for _, lemmas in classes for text in lemma_texts(lemmas)], space)
+        writer.write("scenes/share", np.stack(rows))
+        writer.write("scenes/vector", vectors)
+    report.pictures, report.classes = len(rows), len(names)
+    return report

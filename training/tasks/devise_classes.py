@@ -1,0 +1,189 @@
+"""The DeViSE head that knows what a pretrained classifier knows: two branches, taught by captions, classes and scenes.
+
+To the losses of `training.tasks.devise` on captions (and labelled pictures) come, each weighed in the recipe:
+
+- soft: any photo at hand is to lie among the class names where the classifier's probabilities say: the cross-entropy of
+  softmax(scale * cosine to each class name) against them (Hinton et al. 2015, at temperature 1);
+- scenes: a photo with many labels is to find its names, by their shares of the area (square roots, so that small
+  things count), and each name is to find its photos among the batch.
+
+Words are tuned throughout, so that class names move with the words of captions.
+Shapes: B batch, A views, C channels, K classes, D word-vector size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data.classifier import read_classifier
+from training.data.features import read_features
+from training.data.prepared import SPLITS, open_prepared
+from training.data.word_table import WordTable
+from training.loop.distributed import spread
+from training.loop.task import Group, Loss, numpy_generator
+from training.recipe import Inputs, Recipe
+from training.tasks.devise import Batch, DeviseTask, DeviseTaskConfig
+from training.tasks.targets import TunedClasses, phrase_encoder, random_views
+from vsearch.config import DeviseConfig
+from vsearch.errors import ConfigError, DataError
+from vsearch.networks.phrases import PhraseEncoder
+
+
+@dataclass(frozen=True)
+class ClassesTaskConfig(DeviseTaskConfig):
+    """The `[task]` table: that of `devise`, and the photos a batch holds for each further loss, with its weight."""
+
+    words: str = "tuned"
+    soft_batch: int = 256
+    soft_weight: float = 0.3
+    scene_batch: int = 0
+    scene_weight: float = 0.3
+
+
+@dataclass(frozen=True)
+class ClassesRecipe(Recipe):
+    """The two-branch DeViSE head on cached features of captioned photos, of labelled pictures and of scenes."""
+
+    kind: str = "devise-classes"
+    task: ClassesTaskConfig = field(default_factory=ClassesTaskConfig)
+    devise: DeviseConfig = field(default_factory=lambda: DeviseConfig(classes=1000))
+
+    reads = ("features", "labels", "label_features", "classifier", "scenes", "scene_features")
+
+    def build(self, inputs: Inputs, device: torch.device) -> ClassesTask:
+        return ClassesTask(self.task, self.devise, inputs, device)
+
+
+@dataclass(frozen=True)
+class WiderBatch(Batch):
+    soft_pool: Tensor  # (b, C)
+    scene_pool: Tensor  # (s, C)
+    share: Tensor  # (s, K) of the area
+
+
+class ClassesTask(DeviseTask):
+    """`inputs` has the prepared classifier, and perhaps labelled pictures and scenes, with their features."""
+
+    config: ClassesTaskConfig
+
+    def __init__(self, config: ClassesTaskConfig, head: DeviseConfig, inputs: Inputs, device: torch.device) -> None:
+        if inputs.classifier is None:
+            raise ConfigError("this recipe needs a pretrained classifier", "name its prepared file (--classifier)")
+        if config.words != "tuned":
+            raise ConfigError(f"task.words is {config.words!r}", 'of this recipe they are "tuned"')
+        self.inputs = inputs
+        self.known = read_classifier(inputs.classifier)
+        if head.classes != len(self.known.classes):
+            raise ConfigError(f"devise.classes is {head.classes}", f"the classifier has {len(self.known.classes)}")
+        super().__init__(
+            config, head, inputs.data, inputs.needed_features(), device, inputs.labels, inputs.label_features
+        )
+        branch = self.module.devise.branch
+        assert branch is not None
+        branch.start(*map(torch.from_numpy, (self.known.weight, self.known.bias, self.known.vectors)))
+
+    def _read_labels(self, labels: Path | None, features: Path | None) -> None:
+        super()._read_labels(labels, features)
+        assert self.inputs.classifier is not None
+        table = self.classes.table if self.config.label_batch else self.captions.table
+        with open_prepared(self.inputs.classifier, "classifier") as file:
+            self.names = TunedClasses(file, table)
+        self.scene_rows = np.zeros(0, np.int64)
+        if self.config.scene_batch:
+            self._read_scenes(self.names.table)
+
+    def _read_scenes(self, table: WordTable) -> None:
+        scenes, features = self.inputs.scenes, self.inputs.scene_features
+        if scenes is None or features is None:
+            raise ConfigError(
+                "task.scene_batch needs photos with many labels", "give scenes and scene_features, or set it to 0"
+            )
+        with open_prepared(scenes, "scenes") as file:
+            self.scene_rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index("train"))
+            self.share = torch.from_numpy(file["scenes/share"][:].astype(np.float32))  # (I, K)
+            self.scene_names = TunedClasses(file, table)
+            found = read_features(features, file["pictures/name"][:], grid=False)
+        if found.key != self.key:
+            raise DataError(f"{features} holds features of another encoder or preprocessing", "prepare both with one")
+        self.scene_pool = found.pool
+
+    def _phrase_encoder(self) -> PhraseEncoder:
+        table = self.scene_names.table if self.config.scene_batch else self.names.table
+        return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
+
+    def groups(self) -> list[Group]:
+        """As of `devise`, but nothing pulls gate, temperature, map and shifts of the branch to 0."""
+        own = {id(p) for name, p in self.module.named_parameters() if name.startswith("devise.branch.")}
+        rest, words = super().groups()
+        layers = [p for p in rest.parameters if id(p) not in own]
+        branch = [p for p in rest.parameters if id(p) in own and p.requires_grad]
+        return [Group(layers), Group(branch, decay=0.0), words]
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[WiderBatch]:
+        rng = numpy_generator(generator)
+        for batch in super().batches(epoch, generator):
+            soft = self._any_photos(self.config.soft_batch, rng)
+            few = rng.choice(self.scene_rows, self.config.scene_batch) if len(self.scene_rows) else self.scene_rows
+            scene = random_views(self.scene_pool, few, rng) if len(few) else soft[:0]
+            share = self.share[torch.from_numpy(few)] if len(few) else soft[:0, :0]
+            yield WiderBatch(**vars(batch), soft_pool=soft, scene_pool=scene, share=share)
+
+    def _any_photos(self, count: int, rng: np.random.Generator) -> Tensor:
+        """Draw `count` photos to train on, (count, C), evenly over captioned ones, labelled pictures and scenes."""
+        sets = [(self.pool, self.train_rows)]
+        sets += [(self.label_pool, self.label_rows)] if len(self.label_rows) else []
+        sets += [(self.scene_pool, self.scene_rows)] if len(self.scene_rows) else []
+        shares = np.bincount(rng.integers(len(sets), size=count), minlength=len(sets))
+        drawn = [random_views(pool, rng.choice(rows, n), rng) for (pool, rows), n in zip(sets, shares, strict=True)]
+        return torch.cat(drawn)
+
+    def loss(self, batch: Batch) -> Loss:
+        found = super().loss(batch)
+        assert isinstance(batch, WiderBatch)
+        c, total, parts = self.config, found.value, dict(found.parts)
+        if len(batch.soft_pool):
+            parts["soft"] = self._soft_loss(batch.soft_pool)
+            total = total + c.soft_weight * parts["soft"]
+        if len(batch.scene_pool):
+            parts["scenes"] = self._scene_loss(batch.scene_pool, batch.share)
+            total = total + c.scene_weight * parts["scenes"]
+        return Loss(total, found.items, parts)
+
+    def _soft_loss(self, pool: Tensor) -> Tensor:
+        branch = self.module.devise.branch
+        assert branch is not None
+        with torch.no_grad():
+            told = branch.classifier(pool.to(self.device)).float().softmax(-1)  # (B, K)
+        logits = self._cosines(pool, self.names)
+        return -(told * logits.log_softmax(-1)).sum(-1).mean()
+
+    def _scene_loss(self, pool: Tensor, share: Tensor) -> Tensor:
+        return scene_loss(self._cosines(pool, self.scene_names), share.to(self.device))
+
+    def _cosines(self, pool: Tensor, classes: TunedClasses) -> Tensor:
+        """Cosines of pictures to class names times the learned scale: (B, K)."""
+        logits: Tensor = spread(self.embed, pool) @ classes.vectors(self.module.phrases).T
+        return logits * self.module.contrastive.scale
+
+
+def scene_loss(logits: Tensor, share: Tensor) -> Tensor:
+    """Return the mean of both cross-entropies of photos with many labels: photo to names, and name to photos.
+
+    logits (B, K); share (B, K) of the area, 0 for what is not there: a target's weight is its square root. A photo
+    without labels, and a name without a photo in the batch, has no part in it.
+    """
+    weight = share.clamp_min(0).sqrt()
+    return (_entropy(logits, weight) + _entropy(logits.T, weight.T)) / 2
+
+
+def _entropy(logits: Tensor, weight: Tensor) -> Tensor:
+    total = weight.sum(1, keepdim=True)
+    rows = -(weight / total.clamp_min(1e-6) * F.log_softmax(logits, 1)).sum(1)
+    return rows.sum() / (total > 0).sum().clamp_min(1)
