@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,10 +15,11 @@ from typer.testing import CliRunner, Result
 import cli
 from tests.support.tiny_model import model_folder
 from tests.support.training_data import flickr8k
-from training.data.features import read_features
+from training.data.features import key_in, key_of, read_features
 from training.data.prepared import open_prepared
-from vsearch.config import EncoderConfig
+from vsearch.config import EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, ModelError
+from vsearch.image.pixels import NORMALISATIONS
 from vsearch.networks.encoder import _network
 from vsearch.storage import modelfolder, pretrained
 
@@ -102,3 +105,30 @@ def test_options_that_exclude_each_other(data: Path, tmp_path: Path) -> None:
         "those of an --encoder"
         in call("assemble", model_folder(), tmp_path, "--output", tmp_path / "m", "--weights", data / "net.pth").stderr
     )
+
+
+def test_pixels_as_the_network_was_given_them(data: Path, tmp_path: Path) -> None:
+    """Of one network, features of the two normalisations differ, and each are those that its own key names."""
+    options: list[str | Path] = [
+        "--no-grid",
+        "--encoder",
+        NAME,
+        "--weights",
+        data / "net.safetensors",
+        "--encoder-side",
+        "64",
+    ]
+    keys, pools = [], []
+    for pixels in ("torchvision", "tensorflow"):
+        file = tmp_path / f"{pixels}.h5"
+        done("prepare", "features", data / "captions.h5", file, *options, "--encoder-pixels", pixels)
+        preprocess = PreprocessConfig(64, *NORMALISATIONS[pixels])
+        keys.append(key_of(pretrained.encoder(NAME, data / "net.safetensors"), preprocess))
+        assert key_in(file) == keys[-1]
+        with h5py.File(file) as found:
+            pools.append(found["pool"][:])
+    assert keys[0] != keys[1] and not np.allclose(pools[0], pools[1], rtol=0.1)
+    told = call(
+        "prepare", "features", data / "captions.h5", tmp_path / "f.h5", *options, "--encoder-pixels", "cv2"
+    ).stderr
+    assert "--encoder-pixels cv2; known: torchvision, tensorflow" in told

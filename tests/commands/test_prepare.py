@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 import cli
 from tests.support.tiny_model import SENTENCES, scratch, words_file
-from tests.support.training_data import coco, flickr8k, image_folder, karpathy, tiny_imagenet
+from tests.support.training_data import coco, draw, flickr8k, image_folder, karpathy, tiny_imagenet
+from training.data.classifier import read_classifier
 from training.data.prepared import open_prepared
 from vsearch.console import INTERRUPTED
 from vsearch.text.phrase import PhraseSpace
@@ -136,3 +141,25 @@ def test_labels_that_do_not_fit_are_one_line_of_error(tmp_path: Path) -> None:
     assert "no labelled pictures in" in refused("labels", tmp_path, tmp_path / "l.h5")
     folder = image_folder(tmp_path / "i", {"dog": "red"})
     assert "no list of lemmas at" in refused("labels", folder, tmp_path / "l.h5", "--lemmas", tmp_path / "none.tsv")
+
+
+def test_scenes_of_several_folders_and_a_classifier(tmp_path: Path) -> None:
+    for name, labels in (("coco", ["dog", "boat"]), ("ade", [["engine", 0.5], ["dog", 0.1]])):
+        (tmp_path / name).mkdir()
+        draw(tmp_path / name / f"{name}.png", "red")
+        lines = [{"image": f"{name}.png", "labels": labels}, {"image": "none.png", "labels": ["dog"]}]
+        (tmp_path / name / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    output = tmp_path / "s.h5"
+    told = done("scenes", tmp_path / "coco", tmp_path / "ade", "--output", output, "--dev-every", "0")
+    assert told.splitlines()[0].endswith("s.h5: 2 photos, 3 labels")
+    assert told.count("  skipped ") == 2 and "none.png" in told
+    with open_prepared(output, "scenes") as file:
+        np.testing.assert_allclose(file["scenes/share"][:], [[1, 1, 0], [0, 0.1, 0.5]], atol=1e-3)
+        assert file["pictures/split"][:].tolist() == [0, 0]
+    save_file({"fc.weight": torch.ones(2, 4), "fc.bias": torch.zeros(2)}, tmp_path / "net.safetensors")
+    (tmp_path / "names.txt").write_text("dog\nn02858304\tboat, vessel\n")
+    told = done("classifier", tmp_path / "net.safetensors", tmp_path / "k.h5", "--names", tmp_path / "names.txt")
+    assert told.endswith("k.h5: 2 classes\n")
+    assert read_classifier(tmp_path / "k.h5").classes == [("dog", ["dog"]), ("n02858304", ["boat", "vessel"])]
+    told = refused("classifier", tmp_path / "net.safetensors", tmp_path / "k.h5")
+    assert "the network has 2 classes, the list of names 1000" in told

@@ -19,14 +19,24 @@ from cli import app
 from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
 from training.assemble.bundle import Bundle, Words
-from training.data import pairs, prepared, word_table
+from training.data import classifier, pairs, prepared, scenes, word_table
 from training.loop.config import LoopConfig
 from training.recipe import shipped
-from training.tasks import caption, devise, distil, finetune, joint, labels, self_critical, translate
+from training.tasks import (
+    caption,
+    devise,
+    devise_classes,
+    distil,
+    finetune,
+    joint,
+    labels,
+    self_critical,
+    translate,
+)
 from vsearch import config
 
 ROOT = Path(__file__).resolve().parents[2]
-PREPARED = (prepared, pairs, word_table)  # their docstrings hold the layout of a prepared file
+PREPARED = (prepared, pairs, word_table, scenes, classifier)  # their docstrings hold the layout of a prepared file
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))}
 REFERENCE = PAGES.pop("docs/reference/commands.md")  # generated, see test_site
@@ -240,6 +250,7 @@ TABLES: dict[str, type] = {
     "`[source]`": config.SourceConfig,
     "`distil`": distil.DistilConfig,
     "`devise`": devise.DeviseTaskConfig,
+    "`devise-classes`": devise_classes.ClassesTaskConfig,
     "`devise-finetune`": finetune.FinetuneConfig,
     "`devise-labels`": labels.LabelsTaskConfig,
     "`caption`": caption.CaptionTaskConfig,
@@ -295,7 +306,7 @@ def test_the_tables_of_a_library_are_described() -> None:
 def test_every_data_set_of_a_prepared_file_is_described() -> None:
     page = PAGES["docs/reference/file-formats.md"]
     layouts = [module.__doc__ or "" for module in PREPARED]
-    groups = "pictures|labels|teacher|captions|pairs|vectors|words"
+    groups = "pictures|labels|scenes|classifier|teacher|captions|pairs|vectors|words"
     named = {name for text in layouts for name in re.findall(rf"\b((?:{groups})/\w+)", text)}
     assert len(named) >= 20
     assert {name for name in named if f"`{name}`" not in page} == set()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import Encoder, check_encoder
+from training.commands.options import Encoder, check_encoder, preprocess_of
 from vsearch.commands.group import expanded
 from vsearch.console import out, shown_path
 
@@ -39,13 +39,12 @@ def assemble(
       vsearch assemble vsearch/bundled runs/soft --output my-model --data captions.h5 --encoder resnet101
     """
     import training.assemble.model
-    from vsearch.config import PreprocessConfig
     from vsearch.storage import pretrained
 
     check_encoder(other)
     network = None
     if other.encoder is not None:
-        network = (pretrained.encoder(other.encoder, other.weights), PreprocessConfig(other.side))
+        network = (pretrained.encoder(other.encoder, other.weights), preprocess_of(other))
     config = training.assemble.model.assemble(base, runs, output, data, words, network)
     out(f"{shown_path(output)}, identity {config.identity[:12]}")
 

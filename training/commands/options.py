@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vsearch.config import PreprocessConfig
 
 OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
 
@@ -24,9 +27,27 @@ class Encoder:
     side: Annotated[
         int, typer.Option("--encoder-side", min=32, metavar="N", help="Pixels of the square that --encoder sees.")
     ] = 224
+    pixels: Annotated[
+        str,
+        typer.Option(
+            "--encoder-pixels", metavar="NAME", help="How --encoder was given pixels: torchvision, tensorflow."
+        ),
+    ] = "torchvision"
 
 
 def check_encoder(given: Encoder) -> None:
-    """Raises BadParameter where there are weights and no network."""
+    """Raises BadParameter where there are weights and no network, and for unknown pixels."""
+    from vsearch.image.pixels import NORMALISATIONS
+
     if given.weights is not None and given.encoder is None:
         raise typer.BadParameter("--weights are those of an --encoder")
+    if given.pixels not in NORMALISATIONS:
+        raise typer.BadParameter(f"--encoder-pixels {given.pixels}; known: {', '.join(NORMALISATIONS)}")
+
+
+def preprocess_of(given: Encoder) -> PreprocessConfig:
+    """Return how pictures are made ready for such a network."""
+    from vsearch.config import PreprocessConfig
+    from vsearch.image.pixels import NORMALISATIONS
+
+    return PreprocessConfig(given.side, *NORMALISATIONS[given.pixels])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from training.commands.options import Encoder, OutputArgument, check_encoder
+from training.commands.options import Encoder, OutputArgument, check_encoder, preprocess_of
 from training.commands.pairs import prepare_pairs
 from vsearch.commands.group import expanded
 from vsearch.commands.options import DeviceOption, ModelOption, load_words, model_folder
@@ -148,6 +148,59 @@ def prepare_labels(
     print_skipped(done.skipped)
 
 
+@app.command("scenes")
+def prepare_scenes(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDERS...", help="Folders of photos with a labels.jsonl.", show_default=False),
+    ],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    words: WordsOption,
+    dev_every: Annotated[
+        int, typer.Option("--dev-every", min=0, metavar="N", help="Every N-th photo is held back; 0: none.")
+    ] = 10,
+    side: SideOption = 256,
+) -> None:
+    """Photos with many labels, as COCO and ADE20K have them, and the word vectors of the labels.
+
+    \b
+    Example:
+      vsearch prepare scenes data/coco data/ade20k --output scenes.h5 --words my-words
+    """
+    from training.data.scenes import prepare_scenes as run
+    from training.data.sources.scenes import read_scenes
+
+    scenes = [scene for folder in folders for scene in read_scenes(folder)]
+    with progress_bar("photos") as show:
+        done = run(scenes, output, load_words(words), dev_every=dev_every, side=side, progress=show)
+    out(f"{shown_path(output)}: {done.pictures} photos, {done.classes} labels")
+    print_skipped(done.skipped)
+
+
+@app.command("classifier")
+def prepare_classifier(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="A whole network's: .safetensors or torch's own.")],
+    output: OutputArgument,
+    words: WordsOption,
+    names: Annotated[
+        str, typer.Option("--names", metavar="NAME", help="Its classes in order: imagenet, or a file of nouns.")
+    ] = "imagenet",
+) -> None:
+    """The last layer of a pretrained network, and the word vectors of its classes.
+
+    \b
+    Example:
+      vsearch prepare classifier resnet50.safetensors classifier.h5 --words my-words
+    """
+    from training.data.classifier import prepare_classifier as run
+    from vsearch.storage.pretrained import read_weights
+    from vsearch.text.nouns import read_nouns
+
+    classes = [(noun.wnid or noun.lemmas[0], list(noun.lemmas)) for noun in read_nouns(names)]
+    count = run(read_weights(weights), classes, output, load_words(words))
+    out(f"{shown_path(output)}: {count} classes")
+
+
 @app.command("distil")
 def prepare_distil(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos.", show_default=False)],
@@ -200,7 +253,6 @@ def prepare_features(
       vsearch prepare features captions.h5 resnet-features.h5 --encoder resnet101
     """
     from training.data.features import encoder_network, teacher_network, write_features
-    from vsearch.config import PreprocessConfig
     from vsearch.device import resolve
     from vsearch.storage import modelfolder, pretrained
 
@@ -212,7 +264,7 @@ def prepare_features(
         network = teacher_network(teacher, place)
     elif other.encoder is not None:
         trained = pretrained.encoder(other.encoder, other.weights)
-        network = encoder_network(trained, PreprocessConfig(other.side), place)
+        network = encoder_network(trained, preprocess_of(other), place)
     else:
         loaded = modelfolder.load(model_folder(model), device)
         network = encoder_network(loaded.encoder, loaded.config.preprocess, place)

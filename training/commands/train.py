@@ -33,6 +33,13 @@ class Extra:
     start: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The model that a second stage goes on from.")
     ] = None
+    classifier: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A prepared file of a pretrained classifier.")
+    ] = None
+    scenes: Annotated[Path | None, typer.Option(metavar="FILE", help="A prepared file of photos with many labels.")] = (
+        None
+    )
+    scene_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of those.")] = None
 
 
 @dataclass(frozen=True)
