@@ -154,7 +154,7 @@ def test_scenes_of_several_folders_and_a_classifier(tmp_path: Path) -> None:
     assert told.splitlines()[0].endswith("s.h5: 2 photos, 3 labels")
     assert told.count("  skipped ") == 2 and "none.png" in told
     with open_prepared(output, "scenes") as file:
-        np.testing.assert_allclose(file["scenes/share"][:], [[1, 1, 0], [0, 0.1, 0.5]], atol=1e-3)
+        np.testing.assert_allclose(file["scenes/share"][:], np.array([[1.0, 1.0, 0.0], [0.0, 0.1, 0.5]]), atol=1e-3)
         assert file["pictures/split"][:].tolist() == [0, 0]
     save_file({"fc.weight": torch.ones(2, 4), "fc.bias": torch.zeros(2)}, tmp_path / "net.safetensors")
     (tmp_path / "names.txt").write_text("dog\nn02858304\tboat, vessel\n")

@@ -161,16 +161,16 @@ class ClassesTask(DeviseTask):
         assert branch is not None
         with torch.no_grad():
             told = branch.classifier(pool.to(self.device)).float().softmax(-1)  # (B, K)
-        logits = self._cosines(pool, self.names)
-        return -(told * logits.log_softmax(-1)).sum(-1).mean()
+        return F.cross_entropy(self._cosines(pool, self.names), told)
 
     def _scene_loss(self, pool: Tensor, share: Tensor) -> Tensor:
         return scene_loss(self._cosines(pool, self.scene_names), share.to(self.device))
 
     def _cosines(self, pool: Tensor, classes: TunedClasses) -> Tensor:
         """Cosines of pictures to class names times the learned scale: (B, K)."""
-        logits: Tensor = spread(self.embed, pool) @ classes.vectors(self.module.phrases).T
-        return logits * self.module.contrastive.scale
+        cosines: Tensor = spread(self.embed, pool) @ classes.vectors(self.module.phrases).T
+        scaled: Tensor = cosines * self.module.contrastive.scale
+        return scaled
 
 
 def scene_loss(logits: Tensor, share: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def test_scenes_are_stored_with_their_shares_and_a_dev_split(inputs: Inputs) -> 
     with open_prepared(inputs.scenes, "scenes") as file:
         share, split = file["scenes/share"][:], file["pictures/split"][:]
         assert file["pictures/name"].asstr()[2] == "s3.png"  # what cannot be read leaves no gap
-    np.testing.assert_allclose(share[:3], [[0, 0.25], [1, 0], [0, 0.25]], atol=1e-3)  # boat, dog
+    np.testing.assert_allclose(share[:3], np.array([[0.0, 0.25], [1.0, 0.0], [0.0, 0.25]]), atol=1e-3)  # boat, dog
     assert split.tolist() == [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]
 
 
