@@ -26,10 +26,10 @@ from training.data.classifier import read_classifier
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.data.word_table import WordTable
-from training.loop.distributed import spread
+from training.loop.distributed import run_sharded
 from training.loop.task import Group, Loss, numpy_generator
 from training.recipe import Inputs, Recipe
-from training.tasks.devise import Batch, DeviseTask, DeviseTaskConfig
+from training.tasks.devise import DeviseBatch, DeviseTask, DeviseTaskConfig
 from training.tasks.targets import TunedClasses, phrase_encoder, random_views
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
@@ -62,7 +62,7 @@ class ClassesRecipe(Recipe):
 
 
 @dataclass(frozen=True)
-class WiderBatch(Batch):
+class WiderBatch(DeviseBatch):
     soft_pool: Tensor  # (b, C)
     scene_pool: Tensor  # (s, C)
     share: Tensor  # (s, K) of the area
@@ -144,7 +144,7 @@ class ClassesTask(DeviseTask):
         drawn = [random_views(pool, rng.choice(rows, n), rng) for (pool, rows), n in zip(sets, shares, strict=True)]
         return torch.cat(drawn)
 
-    def loss(self, batch: Batch) -> Loss:
+    def loss(self, batch: DeviseBatch) -> Loss:
         found = super().loss(batch)
         assert isinstance(batch, WiderBatch)
         c, total, parts = self.config, found.value, dict(found.parts)
@@ -168,7 +168,7 @@ class ClassesTask(DeviseTask):
 
     def _cosines(self, pool: Tensor, classes: TunedClasses) -> Tensor:
         """Cosines of pictures to class names times the learned scale: (B, K)."""
-        cosines: Tensor = spread(self.embed, pool) @ classes.vectors(self.module.phrases).T
+        cosines: Tensor = run_sharded(self.embed, pool) @ classes.vectors(self.module.phrases).T
         scaled: Tensor = cosines * self.module.contrastive.scale
         return scaled
 
