@@ -10,6 +10,7 @@ from typing import Any
 from training.recipe import Recipe, Source, read
 from training.run_folder import RECIPE, read_note
 from training.tasks.caption import CaptionRecipe
+from training.tasks.caption_texts import TextsRecipe
 from training.tasks.devise import DeviseRecipe
 from training.tasks.devise_classes import ClassesRecipe
 from training.tasks.distil import DistilRecipe
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Recipe]] = {
         LabelsRecipe,
         FinetuneRecipe,
         CaptionRecipe,
+        TextsRecipe,
         SelfCriticalRecipe,
         JointRecipe,
         TranslateRecipe,

@@ -106,6 +106,23 @@ def test_a_run_that_was_stopped_says_that_it_continues(tmp_path: Path, monkeypat
     assert "9 photos, 18 captions" in result.stdout
 
 
+def test_captions_without_photos_are_prepared_next_to_those_with(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"id": 7, "captions": ["A dog.", "A boat."]}\n{"image": "test0.jpg", "captions": ["A secret."]}\n'
+    )
+    folder = flickr8k(tmp_path / "f", 3)
+    told = done("captions", folder, tmp_path / "c.h5", "--texts", tmp_path / "t.jsonl", "--texts", tmp_path / "t.jsonl")
+    assert "9 photos, 18 captions" in told and "and 4 captions without photos" in told
+    assert "line 1: 'captions' is missing" in refused(
+        "captions", folder, tmp_path / "d.h5", "--texts", written_line(tmp_path)
+    )
+
+
+def written_line(folder: Path) -> Path:
+    (folder / "wrong.jsonl").write_text('{"id": 7}\n')
+    return folder / "wrong.jsonl"
+
+
 def test_captions_that_do_not_fit_are_one_line_of_error(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"images": [{"filename": "a.jpg"}]}')
     told = refused("captions", tmp_path / "x.json", tmp_path / "c.h5")

@@ -19,11 +19,12 @@ from cli import app
 from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
 from training.assemble.bundle import Bundle, Words
-from training.data import classifier, pairs, prepared, scenes, word_table
+from training.data import classifier, pairs, prepared, scenes, texts, word_table
 from training.loop.config import LoopConfig
 from training.recipe import shipped
 from training.tasks import (
     caption,
+    caption_texts,
     devise,
     devise_classes,
     distil,
@@ -36,7 +37,14 @@ from training.tasks import (
 from vsearch import config
 
 ROOT = Path(__file__).resolve().parents[2]
-PREPARED = (prepared, pairs, word_table, scenes, classifier)  # their docstrings hold the layout of a prepared file
+PREPARED = (
+    prepared,
+    pairs,
+    texts,
+    word_table,
+    scenes,
+    classifier,
+)  # their docstrings hold the layout of a prepared file
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted((ROOT / "docs").rglob("*.md"))}
 REFERENCE = PAGES.pop("docs/reference/commands.md")  # generated, see test_site
@@ -254,6 +262,7 @@ TABLES: dict[str, type] = {
     "`devise-finetune`": finetune.FinetuneConfig,
     "`devise-labels`": labels.LabelsTaskConfig,
     "`caption`": caption.CaptionTaskConfig,
+    "`caption-texts`": caption_texts.TextsTaskConfig,
     "`self-critical`": self_critical.SelfCriticalConfig,
     "`joint`": joint.JointConfig,
     "`translate`": translate.TranslateTaskConfig,
@@ -306,7 +315,7 @@ def test_the_tables_of_a_library_are_described() -> None:
 def test_every_data_set_of_a_prepared_file_is_described() -> None:
     page = PAGES["docs/reference/file-formats.md"]
     layouts = [module.__doc__ or "" for module in PREPARED]
-    groups = "pictures|labels|scenes|classifier|teacher|captions|pairs|vectors|words"
+    groups = "pictures|labels|scenes|classifier|teacher|captions|texts|pairs|vectors|words"
     named = {name for text in layouts for name in re.findall(rf"\b((?:{groups})/\w+)", text)}
     assert len(named) >= 20
     assert {name for name in named if f"`{name}`" not in page} == set()

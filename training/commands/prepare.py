@@ -68,7 +68,9 @@ def prepare_words(
 def prepare_captions(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="Folder of Flickr8k, a Karpathy JSON, or COCO's of its train split."),
+        typer.Argument(
+            metavar="SOURCE", help="Folder of Flickr8k, a Karpathy JSON, or COCO's of its train split, or JSON lines."
+        ),
     ],
     output: OutputArgument,
     words: WordsOption,
@@ -84,6 +86,10 @@ def prepare_captions(
     side: SideOption = 256,
     min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 5,
     max_len: Annotated[int, typer.Option(min=1, metavar="N", help="Longer captions are cut.")] = 50,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
+    ] = None,
 ) -> None:
     """Photos with captions: pictures, token ids, phrase vectors.
 
@@ -96,15 +102,19 @@ def prepare_captions(
     """
     from training.data import captions
     from training.data.sources.captions import read_captions
+    from training.data.sources.jsonl import read_texts
 
     photos, space = read_captions(source, images, dev, test), load_words(words)
+    told = [row for path in texts or [] for row in read_texts(path)]
     with progress_bar("photos") as show:
         done = captions.prepare_captions(
-            photos, output, space, min_word_freq, max_len, side, show, captions_per_image, raw
+            photos, output, space, min_word_freq, max_len, side, show, captions_per_image, raw, told
         )  # fmt: skip
     if done.resumed:
         remark(f"{done.resumed} photos were ready from a run before")
     out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
+    if told:
+        out(f"and {done.texts} captions without photos")
     print_skipped(done.skipped)
 
 

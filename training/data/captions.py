@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from training.data.pictures import encode_picture, in_order, raw_picture
 from training.data.prepared import SPLITS, PreparedWriter
 from training.data.spool import Spool
+from training.data.texts import Told, apart, tokenised, write_texts
 from training.data.word_table import write_words
 from vsearch.errors import DataError, PictureError, QueryError
 from vsearch.progress import Progress
@@ -44,13 +45,14 @@ class Photo:
 @dataclass
 class Prepared:
     """What became of a caption set: pictures and captions written, vocabulary size, what was skipped and the reason;
-    and how many pictures a run that was stopped had left ready."""
+    how many pictures a run that was stopped had left ready, and captions without photos written."""
 
     pictures: int = 0
     captions: int = 0
     vocabulary: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     resumed: int = 0
+    texts: int = 0
 
 
 def read_flickr8k(folder: Path, images: Path | None = None) -> list[Photo]:
@@ -87,12 +89,15 @@ def _lines(path: Path) -> list[str]:
 def prepare_captions(
     photos: list[Photo], output: Path, space: PhraseSpace, min_word_freq: int = 5, max_len: int = 50, side: int = 256,
     progress: Progress | None = None, captions_per_image: int | None = None, raw: bool = False,
+    texts: Sequence[Told] = (),
 ) -> Prepared:  # fmt: skip
-    """Write a prepared file of kind "captions". The vocabulary is counted on the training split alone.
+    """Write a prepared file of kind "captions". The vocabulary is counted on the training split, and on `texts`.
 
     Pictures are stored encoded (`pictures.encode_picture`) or, `raw`, as pixels (3, S, S) of S = `side`.
     captions_per_image: so many of each photo, drawn as by the "Show, Attend and Tell" tutorial (more are sampled down,
     fewer are repeated); None keeps all as they are. The draw depends on the photo's name alone.
+    texts: captions without photos, written too (`training.data.texts`) except those of one of the `photos`, whatever
+    its split, and those longer than `max_len`.
     A picture that cannot be read is left out with its captions, a caption without any vector alone; both are named in
     the result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
     Raises DataError where a photo stands twice, or no training caption with a readable picture is left.
@@ -106,13 +111,16 @@ def prepare_captions(
         train = [tokenise(c) for p in readable if p.split == "train" for c in p.captions]
         if not train:
             raise DataError("not one training caption with a readable picture", "check the data set's folder")
-        vocabulary = Vocabulary.count(train, min_word_freq)
+        told = tokenised(apart(texts, names), max_len)
+        vocabulary = Vocabulary.count([*train, *(words for own in told for words in own)], min_word_freq)
         report.vocabulary = len(vocabulary)
         with PreparedWriter(output, "captions", vocabulary=json.dumps(vocabulary.words), max_len=max_len) as writer:
             rows = _Captions(writer, vocabulary, max_len, space)
             for chunk in _chunks(zip(photos, names, spool, strict=True)):
                 _write_chunk(chunk, writer, rows, space, captions_per_image, side if raw else None, report)
-            rows.finish()
+            lines = write_texts(writer, told, vocabulary, space) if texts else []
+            rows.finish(lines)
+            report.texts = len(lines)
             report.pictures, report.captions = writer.picture_count, len(rows.texts)
     spool.remove()
     return report
@@ -217,8 +225,8 @@ class _Captions:
         self.owners += [picture] * len(captions)
         self.writer.append("captions/vector", np.asarray([vector for _, vector in captions], np.float16))
 
-    def finish(self) -> None:
-        """Raises DataError where there is no caption."""
+    def finish(self, texts: Sequence[str] = ()) -> None:
+        """The last rows, and the words of all captions and of `texts`. Raises DataError where there is no caption."""
         if not self.ids:
             raise DataError("not one caption with a readable picture", "check the data set's folder")
         table = np.zeros((len(self.ids), max(map(len, self.ids))), np.int32)  # (M, L)
@@ -228,4 +236,4 @@ class _Captions:
         self.writer.write("captions/length", np.asarray([len(c) for c in self.ids], np.int32))
         self.writer.write("captions/picture", np.asarray(self.owners, np.int32))
         self.writer.write("captions/text", self.texts)
-        write_words(self.writer, self.texts, self.space)
+        write_words(self.writer, [*self.texts, *texts], self.space)

@@ -16,6 +16,7 @@ Layout (I pictures, M captions, L caption length with start and end, D word-vect
     captions/length   (M,) int32       n + 2
     captions/text     (M,) str
     captions/vector   (M, D) float16   unit phrase vectors
+    texts/...                          captions without photos, see `training.data.texts`
     words/...                          the words of the captions, see `training.data.word_table`
     pairs/...                          sentences in two languages, see `training.data.pairs`
 """

@@ -13,19 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.caption_set import Texts, read_caption_set
-from training.data.features import read_features, read_grid
-from training.data.prepared import open_prepared
-from training.data.word_table import read_words
-from training.kinds import recipe_of
-from training.loop.checkpoint import below, best_weights
-from training.run_folder import noted_key
+from training.data.features import read_grid
+from training.run_folder import RECIPE, read_note
 from training.tasks.decoding import generate, load_decoder
-from training.tasks.devise import DeviseRecipe
-from training.tasks.targets import phrase_encoder
+from training.tasks.places import Places
 from vsearch.captions.rerank import Agreement
-from vsearch.errors import DataError
 from vsearch.metrics.caption import bleu, cider, rouge_l
-from vsearch.networks.devise import DeviseHead
+from vsearch.networks.decoders import Decoder
 from vsearch.progress import Progress
 
 
@@ -51,11 +45,14 @@ def evaluate_decoder(
     rows = captioned.rows(split)
     cells = read_grid(features, captioned.names[rows])[:, 0]  # (I, N, C), the first view of each
     decoder = load_decoder(run, cells.shape[2], len(captioned.vocabulary)).to(device)
+    vectors = _told(run, decoder, data, features, rows)
     weight = decoder.config.agreement if agreement is None else agreement
     say = None if head is None else head_agreement(head, data, features, rows, weight)
     references, table = captioned.references(rows), dict[str, float]()
     for beam in beams:
-        found = generate(decoder, captioned.vocabulary, cells, device, beam, progress=progress, agreement=say)
+        found = generate(
+            decoder, captioned.vocabulary, cells, device, beam, progress=progress, agreement=say, vectors=vectors
+        )
         table |= {f"{name}_beam{beam}": value for name, value in score(references, found).items()}
     return table
 
@@ -73,7 +70,6 @@ def score(references: Sequence[Texts], hypotheses: Texts) -> dict[str, float]:
     return scores
 
 
-@torch.no_grad()
 def head_agreement(
     run: Path, data: Path, features: Path, rows: NDArray[np.int64], weight: float
 ) -> tuple[Agreement, NDArray[np.float32]]:
@@ -82,29 +78,15 @@ def head_agreement(
 
     Raises DataError if the folder holds no such training, or one of other features.
     """
-    with open_prepared(data, "captions") as file:
-        table, names = read_words(file), file["pictures/name"][:][rows]
-    cached = read_features(features, names, grid=False)
-    if noted_key(run) not in (None, "", cached.key):
-        raise DataError(f"{run} was trained on features of another encoder", "name those it was trained on")
-    pool = torch.from_numpy(cached.pool[:, 0].astype(np.float32))  # (I, C)
-    recipe = recipe_of(run)
-    if not isinstance(recipe, DeviseRecipe):
-        raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
-    state = best_weights(run)
-    head = DeviseHead(recipe.devise, pool.shape[1]).eval()
-    encoder = phrase_encoder(table)
-    try:
-        head.load_state_dict(below(state, "devise."))
-        encoder.load_state_dict(below(state, "phrases.") or encoder.state_dict())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{run} does not fit these captions and features: {reason}", "train it on them") from None
-    known = set(table.words)
+    places = Places(run, data, features)
+    return Agreement(places.phrases, weight), places.pictures(rows)[:, 0]
 
-    @torch.no_grad()
-    def place(captions: Sequence[list[str]]) -> NDArray[np.float32]:
-        phrases = table.rows([" ".join(word for word in words if word in known) for words in captions])
-        return np.asarray(encoder(torch.from_numpy(phrases)).numpy())
 
-    return Agreement(place, weight), np.asarray(head(pool).numpy())
+def _told(
+    run: Path, decoder: Decoder, data: Path, features: Path, rows: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """Return what the decoder is told of the pictures in `rows`: their places (I, D), by the head of its training."""
+    if not decoder.config.vector:
+        return None
+    head = read_note(run / RECIPE).get("task", {}).get("devise", "")
+    return Places(Path(head), data, features).pictures(rows)[:, 0]

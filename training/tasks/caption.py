@@ -95,6 +95,7 @@ class CaptionBatch:
     sampling: float = 0.0
     likely: Tensor | None = None  # (B, K, T, kept) what teachers would say, see `training.tasks.soft_targets`
     shares: Tensor | None = None  # (B, K, T, kept)
+    vector: Tensor | None = None  # (B, D) the pictures' places among words, for a decoder that takes them
 
 
 class CaptionModule(nn.Module):
@@ -174,13 +175,22 @@ class CaptionTask:
         return {"cider": cider(self.references, found), "bleu4": bleu(self.references, found)["bleu4"]}
 
 
-def teach(decoder: Decoder, memory: Tensor, captions: Tensor, lengths: Tensor, sampling: float = 0.0) -> Teacher:
+def teach(
+    decoder: Decoder,
+    memory: Tensor,
+    captions: Tensor,
+    lengths: Tensor,
+    sampling: float = 0.0,
+    vector: Tensor | None = None,
+) -> Teacher:
     """Teacher forcing of `captions` (B, K, L) over `memory` (B, N, C): each photo's cells are prepared once."""
     device, rows = next(decoder.parameters()).device, None
     if captions.shape[1] > 1:
         rows = torch.arange(len(memory), device=device).repeat_interleave(captions.shape[1])
     flat = captions.flatten(0, 1)[:, : int(lengths.max())].to(device)
-    return decoder(memory.to(device).float(), flat, lengths.flatten(), rows, sampling)  # type: ignore[no-any-return]
+    place = None if vector is None else vector.to(device)
+    teacher: Teacher = decoder(memory.to(device).float(), flat, lengths.flatten(), rows, sampling, vector=place)
+    return teacher
 
 
 def caption_loss(
@@ -190,7 +200,7 @@ def caption_loss(
 
     teaching: the share of what the teachers would say, where the batch has it.
     """
-    out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling)
+    out = teach(decoder, batch.memory, batch.captions, batch.lengths, batch.sampling, batch.vector)
     logits = out.logits.float()  # (P, V)
     entropy = F.cross_entropy(logits, out.targets, label_smoothing=smoothing)
     parts = {"cross_entropy": weighted_mean(entropy, len(logits))}

@@ -24,6 +24,7 @@ from vsearch.errors import DataError
 from vsearch.files import load_json
 from vsearch.networks.decoders import Decoder, build_decoder
 from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.told import told
 from vsearch.progress import Progress
 from vsearch.text.vocab import Vocabulary
 
@@ -53,21 +54,25 @@ def generate(
     batch: int = 100,
     progress: Progress | None = None,
     agreement: tuple[Agreement, NDArray[np.float32]] | None = None,
+    vectors: NDArray[np.float32] | None = None,
 ) -> Texts:
     """Return the best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode.
 
-    agreement: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures.
+    agreement: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures. vectors: the pictures'
+    places among words (I, D), for a decoder that is told them.
     """
     fast, c = QuickDecoder(decoder, fast_bf16(device)), decoder.config
     found: Texts = []
     for start in range(0, len(cells), batch):
         memory = torch.from_numpy(np.asarray(cells[start : start + batch])).to(device).float()
+        own = None if vectors is None else torch.from_numpy(vectors[start : start + batch]).to(device)
+        seen = told(fast, own)
         with autocast(device):
             count = 1 if agreement is None else beam
-            captions = beam_search(fast, memory, beam, c.max_len, c.length_power, count, c.block_repeats)
+            captions = beam_search(seen, memory, beam, c.max_len, c.length_power, count, c.block_repeats)
         if agreement is not None:
-            vectors = agreement[1][start : start + batch]
-            captions = agreement[0].order(captions, vectors, lambda caption: vocabulary.decode(caption.tokens))
+            places = agreement[1][start : start + batch]
+            captions = agreement[0].order(captions, places, lambda caption: vocabulary.decode(caption.tokens))
         found += [vocabulary.decode(best[0].tokens) for best in captions]
         if progress:
             progress(len(found), len(cells))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.sources.captions_only import read_captions_only
+from training.data.sources.json_lines import read_lines
 from training.data.sources.scenes import Scene, class_names, read_scenes
 from vsearch.errors import DataError
 
@@ -58,31 +58,14 @@ def test_a_photo_stands_once(tmp_path: Path) -> None:
         read_scenes(tmp_path)
 
 
-def test_captions_of_photos_at_hand_are_left_out(tmp_path: Path) -> None:
-    coco = write(
-        tmp_path / "coco.jsonl.gz",
-        {"id": 1, "captions": ["a cat", "one cat"]},
-        {"id": 2, "captions": ["held back"], "image": "2.jpg"},
-        {"id": 3, "captions": []},
-    )
-    flickr = write(
-        tmp_path / "flickr30k.jsonl",
-        {"image": "4.jpg", "captions": ["a dog"], "in_flickr8k_train": False},
-        {"image": "5.jpg", "captions": ["known"], "in_flickr8k_train": True},
-    )
-    assert read_captions_only([coco, flickr]) == [["a cat", "one cat"], ["a dog"]]
-
-
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none\.jsonl: No such file"):
-        read_captions_only([tmp_path / "none.jsonl"])
+        list(read_lines(tmp_path / "none.jsonl"))
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"captions": ["a cat"]}\n{"captions"', "utf-8")
     with pytest.raises(DataError, match=r"broken\.jsonl, line 2 is not JSON"):
-        read_captions_only([broken])
+        list(read_lines(broken))
     cut = write(tmp_path / "cut.jsonl.gz", *[{"captions": [str(i)]} for i in range(99)])
     cut.write_bytes(cut.read_bytes()[:60])
     with pytest.raises(DataError, match=r"cannot read .*cut\.jsonl\.gz"):
-        read_captions_only([cut])
-    with pytest.raises(DataError, match="a caption is no text"):
-        read_captions_only([write(tmp_path / "odd.jsonl", {"captions": [1]})])
+        list(read_lines(cut))
