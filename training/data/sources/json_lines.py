@@ -13,13 +13,15 @@ from vsearch.errors import DataError
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """The tables of a .jsonl or .jsonl.gz, each with its place as errors name it ("x.jsonl, line 3").
+    """Yield the tables of a .jsonl or .jsonl.gz, each with its place as errors name it ("x.jsonl, line 3").
 
-    Raises DataError where the file cannot be read, or a line is not JSON.
+    Blank lines hold none. Raises DataError where the file cannot be read, or a line is not JSON.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 place = f"{path}, line {number}"
                 try:
                     table = json.loads(line)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from training.data.captions import Photo
 from training.data.sources.json_file import field, pictures_of
+from training.data.sources.json_lines import read_lines
 from training.data.texts import Told, names_of
-from vsearch.errors import DataError
 
 
 def is_jsonl(path: Path) -> bool:
@@ -27,20 +26,13 @@ def read_jsonl(files: Mapping[str, Path], images: Path | None = None) -> list[Ph
 
 
 def _photos(path: Path, split: str, folder: Path) -> list[Photo]:
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "check the data set's folder") from error
-    return [_photo(line, split, folder, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+    return [
+        Photo(folder / field(row, "image", str, place), split, _captions(row, place)) for place, row in read_lines(path)
+    ]
 
 
-def _photo(line: str, split: str, folder: Path, place: str) -> Photo:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place} is not JSON: {error}", "copy the file again") from error
-    captions = [str(caption) for caption in field(row, "captions", list, place)]
-    return Photo(folder / field(row, "image", str, place), split, captions)
+def _captions(row: Any, place: str) -> list[str]:
+    return [str(caption) for caption in field(row, "captions", list, place)]
 
 
 def read_texts(path: Path) -> list[Told]:
@@ -48,18 +40,10 @@ def read_texts(path: Path) -> list[Told]:
 
     Raises DataError naming the file and the line that does not fit.
     """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            return [_told(line, f"{path}, line {n}") for n, line in enumerate(file, 1) if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "name a file of captions, one photo a line") from error
+    return [_told(row, place) for place, row in read_lines(path)]
 
 
-def _told(line: str, place: str) -> Told:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place} is not JSON: {error}", "copy the file again") from error
-    captions = [str(caption) for caption in field(row, "captions", list, place)]
+def _told(row: Any, place: str) -> Told:
+    captions = _captions(row, place)
     names = {str(row["id"])} if "id" in row else set[str]()
     return Told(frozenset(names | (names_of(str(row["image"])) if "image" in row else set())), captions)
