@@ -11,9 +11,10 @@ from pathlib import Path
 
 Calls = list[list[str]]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# With no program on its path, bash hands every command to this function, which writes its words down.
+# With no program on its path, bash hands every command to this function, which writes its words down: in one write,
+# for the two sides of a pipe run at the same time.
 RECORD = r"""
-command_not_found_handle() { printf '%s\037' "$@" >> "$CALLS"; printf '\036' >> "$CALLS"; }
+command_not_found_handle() { local record; printf -v record '%s\037' "$@"; printf '%s\036' "$record" >> "$CALLS"; }
 PATH=/nonexistent
 """
 
