@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.data.prepared import open_prepared, read_pixels
+from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.captions import read_split, retrieval
 from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
@@ -140,12 +140,12 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
 
 def headed(model: JointModel, precision: str) -> Way:
     """The encoder as `vsearch.networks.fast.openvino` makes it, under the model's head."""
-    see, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
+    encode, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
     assert head is not None
 
     @torch.inference_mode()
     def way(pixels: Tensor) -> Floats:
-        return unit(head(see(pixels)[1]))
+        return unit(head(encode(pixels)[1]))
 
     return way
 
@@ -202,7 +202,7 @@ def pictures(model: JointModel, file: Path, split: str, most: int | None = None)
     """Pictures uint8 (I, 3, S, S) of a prepared file, channels last in memory, as `describe` meets them."""
     rows = read_split(file, split).rows[:most]
     with open_prepared(file, "captions") as opened:
-        pixels = read_pixels(opened, rows, model.config.preprocess.side)
+        pixels = read_stored_pixels(opened, rows, model.config.preprocess.side)
     return torch.from_numpy(pixels)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.captions.rerank import one
+from vsearch.captions.rerank import caption_vector
 from vsearch.config import ModelConfig
 from vsearch.errors import ModelError
 from vsearch.scores import Scores
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from vsearch.captions import beam as search
     from vsearch.networks.joint import Description, JointModel
-    from vsearch.text.nouns import Placed
+    from vsearch.text.nouns import EmbeddedNouns
 
 Floats: TypeAlias = NDArray[np.float32]
 Photo: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"  # a path, a picture, or pixels (H, W, 3)
@@ -85,7 +85,7 @@ class Model:
         self.folder = Path(folder)
         self.config: ModelConfig = modelfolder.read_config(self.folder)
         self._device = device
-        self._nouns: dict[str, Placed] = {}
+        self._nouns: dict[str, EmbeddedNouns] = {}
 
     @property
     def identity(self) -> str:
@@ -176,7 +176,7 @@ class Model:
 
         None stands for a caption without a word of the dictionary, and for all if the model has no words.
         """
-        return [one(self.space, tokenise(text)) if self.config.words else None for text in captions]
+        return [caption_vector(self.space, tokenise(text)) if self.config.words else None for text in captions]
 
     def caption(self, photo: Photo, *, beam: int | None = None, block_repeats: bool | None = None) -> Caption:
         """Return the best caption of a photo, found by beam search, with its runner-ups.
@@ -211,15 +211,15 @@ class Model:
         nearest = self.nouns(nouns).nearest(self.embed_image(photo), k)
         return [Label(noun.lemmas, noun.wnid or None, score) for noun, score in nearest]
 
-    def nouns(self, name: str) -> Placed:
+    def nouns(self, name: str) -> EmbeddedNouns:
         """Return the list of nouns that `label` calls `name`, with vectors; read and embedded once.
 
         `left_out` of it counts the lemmas without a word of the dictionary.
         """
-        from vsearch.text.nouns import place, read_nouns
+        from vsearch.text.nouns import embed_nouns, read_nouns
 
         if name not in self._nouns:
-            self._nouns[name] = place(read_nouns(name), self.space, guess=name != "wordnet")
+            self._nouns[name] = embed_nouns(read_nouns(name), self.space, guess=name != "wordnet")
         return self._nouns[name]
 
     def pixels(self, photo: Photo) -> NDArray[np.uint8]:
@@ -264,7 +264,7 @@ class Model:
         images = torch.from_numpy(np.ascontiguousarray(pixels))
         return self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
 
-    def _caption(self, found: search.Caption) -> Caption:
+    def _caption(self, found: search.Hypothesis) -> Caption:
         """The caption of a hypothesis: its words, its attention as a map."""
         text = self.network.text(found)
         maps = found.attention

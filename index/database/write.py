@@ -19,7 +19,7 @@ from index.database.read import Reading
 from index.database.schema import CAPTION_VECTORS, FORGET, FORMAT, SCHEMA, pack
 from index.paths import below
 
-_ROWS = 10_000  # captions placed at a time
+_ROWS = 10_000  # captions embedded at a time
 _INSERT = "INSERT INTO pictures (path, size, mtime_ns, hash, caption)"
 
 
@@ -79,8 +79,8 @@ class Writing:
                 self._connection.execute("DELETE FROM caption_vectors")
             self.set_model(identity, dim)
 
-    def upgrade(self, place: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
-        """Bring a library of format 1 up to date: its captions get their vectors from `place`, no picture is opened."""
+    def upgrade(self, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
+        """Bring a library of format 1 up to date: its captions get their vectors from `embed`, no picture is opened."""
         if self._reading.noted("format") == str(FORMAT):
             return
         with self._connection.writing():
@@ -90,7 +90,7 @@ class Writing:
             last, sql = 0, "SELECT id, caption FROM pictures WHERE id > ? AND caption IS NOT NULL ORDER BY id LIMIT ?"
             while rows := self._connection.rows(sql, (last, _ROWS)):
                 last = rows[-1][0]
-                vectors = place([caption for _, caption in rows])
+                vectors = embed([caption for _, caption in rows])
                 packed = [(row[0], pack(v)) for row, v in zip(rows, vectors, strict=True) if v is not None]
                 self._connection.execute_many("INSERT INTO caption_vectors VALUES (?, ?)", packed)
             self.note("format", str(FORMAT))

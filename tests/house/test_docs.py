@@ -18,7 +18,7 @@ import vsearch
 from cli import app
 from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
-from training.assemble.bundle import Bundle, Words
+from training.assemble.bundle import Bundle, WordTraining
 from training.data import classifier, pairs, prepared, scenes, texts, word_table
 from training.loop.config import LoopConfig
 from training.recipe import shipped
@@ -267,7 +267,7 @@ TABLES: dict[str, type] = {
     "`joint`": joint.JointConfig,
     "`translate`": translate.TranslateTaskConfig,
     "`bundle`": Bundle,
-    "`[words]`": Words,
+    "`[words]`": WordTraining,
 }
 RECIPES = PAGES["docs/reference/recipes.md"]
 

@@ -18,7 +18,7 @@ from training.loop import distributed
 from training.loop.config import LoopConfig
 from training.loop.fit import fit
 from training.loop.step import Stepper, Watch
-from training.loop.task import Group, Loss, Stopped, Task
+from training.loop.task import Loss, ParameterGroup, Stopped, Task
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from vsearch.config import DecoderConfig, DeviseConfig
@@ -111,8 +111,8 @@ class Poisoned:
     def __init__(self, fails: bool) -> None:
         self.module, self.fails, self.seen = nn.Linear(1, 1), fails, 0
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.module.parameters()))]
 
     def steps(self, epoch: int) -> int:
         return 5

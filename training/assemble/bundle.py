@@ -45,7 +45,7 @@ STAGES = ("words", "distil", "encoder", "captions", "labels", "features", "devis
 
 
 @dataclass(frozen=True)
-class Words:
+class WordTraining:
     """The `[words]` table: see `training.data.words.train_words`."""
 
     dim: int = 200
@@ -69,7 +69,7 @@ class Bundle:
     per_class: int = 300  # labelled pictures of each class for the DeViSE head
     min_word_freq: int = 5
     max_len: int = 20
-    words: Words = field(default_factory=Words)
+    words: WordTraining = field(default_factory=WordTraining)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def evaluate_captions(
     folder = model_folder(model)
     loaded, space = modelfolder.load(folder, device), load_words(folder)
     if agreement is not None:
-        loaded.set_agreement(agreement)
+        loaded.set_rerank_weight(agreement)
     with progress_bar("pictures") as show:
         found = evaluation.evaluate_model(loaded, space, data, split, beams, word or [], show)
     print_evaluation(found, as_json=as_json)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.augment import augment
-from training.data.prepared import open_prepared, read_pixels
+from training.data.prepared import open_prepared, read_stored_pixels
 from training.loop.task import numpy_generator
 from vsearch.config import PreprocessConfig
 from vsearch.image.pixels import normalise
@@ -31,7 +31,7 @@ def augmented(
     with open_prepared(data, "captions") as file:
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
-            pixels = read_pixels(file, rows.tolist(), round(preprocess.side * CROP))
+            pixels = read_stored_pixels(file, rows.tolist(), round(preprocess.side * CROP))
             yield rows, augment(pixels, preprocess.side, preprocess, rng, smallest)
 
 
@@ -53,5 +53,5 @@ def whole(data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig) -> I
     """The whole pictures of `rows`, normalised, in batches (B, 3, S, S)."""
     with open_prepared(data, "captions") as file:
         for start in range(0, len(rows), batch):
-            pixels = read_pixels(file, rows[start : start + batch].tolist(), preprocess.side)
+            pixels = read_stored_pixels(file, rows[start : start + batch].tolist(), preprocess.side)
             yield normalise(torch.from_numpy(pixels), preprocess)

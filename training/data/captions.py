@@ -179,7 +179,7 @@ def _write_chunk(
         if not targets:
             report.skipped.append((str(photo.path), "no caption is left"))
             continue
-        rows.add(writer.picture_count + len(kept), choose(targets, captions_per_image, name))
+        rows.add(writer.picture_count + len(kept), sample_captions(targets, captions_per_image, name))
         kept.append((photo.split, name, content))
     for split, group in groupby(kept, key=lambda row: row[0]):
         _, names, contents = zip(*group, strict=True)
@@ -200,8 +200,8 @@ def _targets(photo: Photo, space: PhraseSpace, report: Prepared) -> Iterator[Tar
             report.skipped.append((str(photo.path), f"the caption {caption!r} has no vector"))
 
 
-def choose(captions: Sequence[Target], count: int | None, name: str) -> list[Target]:
-    """`count` of a photo's captions in their order; where it has fewer, all of them and some again; None: all."""
+def sample_captions(captions: Sequence[Target], count: int | None, name: str) -> list[Target]:
+    """Draw `count` of a photo's captions, in their order; where it has fewer, all of them and some again; None: all."""
     if count is None:
         return list(captions)
     rng = np.random.default_rng(list(name.encode("utf-8", "replace")))

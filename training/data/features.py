@@ -60,7 +60,7 @@ def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
 class Network:
     """What features are made with: uint8 pictures (B, S, S, 3) -> grid (B, N, C) and pool (B, C); S is `side`."""
 
-    see: Callable[[Tensor], tuple[Tensor, Tensor]]
+    encode: Callable[[Tensor], tuple[Tensor, Tensor]]
     side: int
     key: str
 
@@ -70,8 +70,8 @@ def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torc
     key = key_of(encoder, preprocess)
     if usable(device):
         return Network(compiled(encoder, preprocess), preprocess.side, key)
-    see = quick_encoder(encoder.to(device), preprocess, fast_bf16(device))
-    return Network(see, preprocess.side, key)
+    encode = quick_encoder(encoder.to(device), preprocess, fast_bf16(device))
+    return Network(encode, preprocess.side, key)
 
 
 def teacher_network(folder: Path, device: torch.device) -> Network:
@@ -81,12 +81,12 @@ def teacher_network(folder: Path, device: torch.device) -> Network:
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
 
-    def see(images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(images: Tensor) -> tuple[Tensor, Tensor]:
         out = teacher(images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))  # (B, 3, S, S)
         cells = out["grid"] if "grid" in out else out["pool"][:, :, None]
         return cells.flatten(2).transpose(1, 2), out["pool"]
 
-    return Network(see, TEACHER_SIDE, digest.hexdigest())
+    return Network(encode, TEACHER_SIDE, digest.hexdigest())
 
 
 def write_features(
@@ -121,7 +121,7 @@ def write_features(
 @torch.inference_mode()
 def _encode(network: Network, pixels: NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor]:
     with autocast(device):
-        grid, pool = network.see(torch.from_numpy(pixels).to(device))
+        grid, pool = network.encode(torch.from_numpy(pixels).to(device))
     return grid.half().cpu(), pool.half().cpu()
 
 

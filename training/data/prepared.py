@@ -156,7 +156,7 @@ def to_picture(stored: Stored) -> Image.Image:
     return decode_bytes(stored) if isinstance(stored, bytes) else Image.fromarray(stored.transpose(1, 2, 0).copy())
 
 
-def read_pixels(file: h5py.File, rows: Sequence[int], side: int) -> NDArray[np.uint8]:
+def read_stored_pixels(file: h5py.File, rows: Sequence[int], side: int) -> NDArray[np.uint8]:
     """The pictures of `rows`, encoded or raw, squashed to a square: uint8 (n, S, S, 3), 0 to 255."""
     pixels = [to_pixels(to_picture(stored), side) for stored in read_stored(file, rows)]
     return np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.caption_set import Texts, read_caption_set
-from training.data.prepared import open_prepared, read_pixels
+from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.decoder import score
-from vsearch.captions.beam import Caption
+from vsearch.captions.beam import Hypothesis
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.networks.joint import JointModel
 from vsearch.progress import Progress
@@ -44,16 +44,16 @@ def read_split(path: Path, split: str) -> Split:
 def describe(
     model: JointModel, split: Split, beams: Sequence[int | None] = (), batch: int = 50,
     progress: Progress | None = None,
-) -> tuple[NDArray[np.float32], list[list[Caption]]]:  # fmt: skip
+) -> tuple[NDArray[np.float32], list[list[Hypothesis]]]:  # fmt: skip
     """Return the vectors (I, D) of a split's pictures, and for each beam (None: the model's own) the best captions.
 
     The encoder sees each picture once, however many beams there are.
     """
     vectors: list[NDArray[np.float32]] = []
-    found: list[list[Caption]] = [[] for _ in beams]
+    found: list[list[Hypothesis]] = [[] for _ in beams]
     with open_prepared(split.file, "captions") as file:
         for start in range(0, len(split.rows), batch):
-            pixels = read_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
+            pixels = read_stored_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
             encoded = model.encode(torch.from_numpy(pixels))
             vectors.append(encoded.vectors)
             for captions, beam in zip(found, beams, strict=True):
@@ -70,7 +70,7 @@ def retrieval(vectors: NDArray[np.float32], split: Split, space: PhraseSpace) ->
     return evaluate_retrieval(targets @ vectors.T, owner)
 
 
-def captioning(model: JointModel, split: Split, found: list[Caption]) -> dict[str, float]:
+def captioning(model: JointModel, split: Split, found: list[Hypothesis]) -> dict[str, float]:
     """Return BLEU-1 to 4, CIDEr and ROUGE-L in percent, and how varied the captions are."""
     return score(split.captions, [tokenise(model.text(caption)) for caption in found])
 

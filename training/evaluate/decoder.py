@@ -16,8 +16,8 @@ from training.data.caption_set import Texts, read_caption_set
 from training.data.features import read_grid
 from training.run_folder import RECIPE, read_note
 from training.tasks.decoding import generate, load_decoder
-from training.tasks.places import Places
-from vsearch.captions.rerank import Agreement
+from training.tasks.trained_head import TrainedHead
+from vsearch.captions.rerank import Reranker
 from vsearch.metrics.caption import bleu, cider, rouge_l
 from vsearch.networks.decoders import Decoder
 from vsearch.progress import Progress
@@ -47,11 +47,11 @@ def evaluate_decoder(
     decoder = load_decoder(run, cells.shape[2], len(captioned.vocabulary)).to(device)
     vectors = _told(run, decoder, data, features, rows)
     weight = decoder.config.agreement if agreement is None else agreement
-    say = None if head is None else head_agreement(head, data, features, rows, weight)
+    reranker = None if head is None else head_reranker(head, data, features, rows, weight)
     references, table = captioned.references(rows), dict[str, float]()
     for beam in beams:
         found = generate(
-            decoder, captioned.vocabulary, cells, device, beam, progress=progress, agreement=say, vectors=vectors
+            decoder, captioned.vocabulary, cells, device, beam, progress=progress, reranker=reranker, vectors=vectors
         )
         table |= {f"{name}_beam{beam}": value for name, value in score(references, found).items()}
     return table
@@ -70,23 +70,23 @@ def score(references: Sequence[Texts], hypotheses: Texts) -> dict[str, float]:
     return scores
 
 
-def head_agreement(
+def head_reranker(
     run: Path, data: Path, features: Path, rows: NDArray[np.int64], weight: float
-) -> tuple[Agreement, NDArray[np.float32]]:
+) -> tuple[Reranker, NDArray[np.float32]]:
     """Let the DeViSE training in the folder `run` have its say in captions: by its words, fixed or tuned, and with the
     vectors (I, D) that it gives the pictures in `rows` of `data`, which are returned with it.
 
     Raises DataError if the folder holds no such training, or one of other features.
     """
-    places = Places(run, data, features)
-    return Agreement(places.phrases, weight), places.pictures(rows)[:, 0]
+    trained = TrainedHead(run, data, features)
+    return Reranker(trained.embed_captions, weight), trained.embed_pictures(rows)[:, 0]
 
 
 def _told(
     run: Path, decoder: Decoder, data: Path, features: Path, rows: NDArray[np.int64]
 ) -> NDArray[np.float32] | None:
-    """Return what the decoder is told of the pictures in `rows`: their places (I, D), by the head of its training."""
+    """Return what the decoder is told of the pictures in `rows`: their vectors (I, D), by the head of its training."""
     if not decoder.config.vector:
         return None
     head = read_note(run / RECIPE).get("task", {}).get("devise", "")
-    return Places(Path(head), data, features).pictures(rows)[:, 0]
+    return TrainedHead(Path(head), data, features).embed_pictures(rows)[:, 0]

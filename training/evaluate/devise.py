@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from training.data.features import key_of, read_features
 from training.data.labels import class_vectors
-from training.data.prepared import open_prepared, read_pixels
+from training.data.prepared import open_prepared, read_stored_pixels
 from training.kinds import recipe_of
 from training.recipe import read, shipped
 from training.run_folder import noted_key
@@ -224,7 +224,7 @@ def _described(
 ) -> Iterator[Floats]:
     with open_prepared(data, "labels") as file:
         for start in range(0, len(rows), batch):
-            pixels = read_pixels(file, rows[start : start + batch].tolist(), model.config.preprocess.side)
+            pixels = read_stored_pixels(file, rows[start : start + batch].tolist(), model.config.preprocess.side)
             yield model.describe(torch.from_numpy(pixels), captions=False).vectors
             if progress:
                 progress(start + len(pixels), len(rows))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluate.captions import Split, describe
-from vsearch.captions.rerank import in_space
+from vsearch.captions.rerank import caption_embedder
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.networks.joint import JointModel
@@ -89,7 +89,7 @@ def encode_photos(model: JointModel, space: PhraseSpace, split: Split, progress:
     if model.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
     vectors, [found] = describe(model, split, [None], progress=progress)
-    placed = in_space(space)([model.text(caption).split() for caption in found])
+    placed = caption_embedder(space)([model.text(caption).split() for caption in found])
     return Photos(vectors, placed, split.captions)
 
 

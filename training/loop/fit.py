@@ -117,9 +117,9 @@ class _Fit:
             items += loss.items
             sums.add({**loss.parts, "loss": value}, loss.items)
             if step % LOOK == 0:
-                watch.look()
+                watch.raise_pending()
                 self.tell(epoch, step, value, lr, items / (time.monotonic() - started))
-        watch.look()
+        watch.raise_pending()
         self.stepper.check_weights(epoch)
         means = sums.result()
         seconds = time.monotonic() - started

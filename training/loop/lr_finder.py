@@ -93,7 +93,7 @@ def _sweep(
         watch = Watch(0, device)
         try:
             value, _ = stepper.step(batch, lr, 0.9, watch, step)
-            watch.look()
+            watch.raise_pending()
         except Stopped:
             break
         losses.append(float(value))

@@ -18,23 +18,23 @@ HINT = "lower the learning rate, then resume"
 
 
 class Watch:
-    """Finds the first step of an epoch at which a number was not finite.
+    """The guard of an epoch: it finds the first step at which a number was not finite.
 
-    On the CPU `see` raises Stopped at once. Elsewhere it would have to wait for the device: the step is noted there,
-    and `look` raises Stopped later, with the same words.
+    On the CPU `check` raises Stopped at once. Elsewhere it would have to wait for the device: the step is noted there,
+    and `raise_pending` raises Stopped later, with the same message.
     """
 
     def __init__(self, epoch: int, device: torch.device) -> None:
         self.epoch, self.device, self.at_once = epoch, device, waits_for_nothing(device)
         self.first = torch.full((), -1, device=device)
 
-    def see(self, value: Tensor, step: int) -> None:
+    def check(self, value: Tensor, step: int) -> None:
         if not self.at_once:
             self.first = torch.where((self.first < 0) & ~value.isfinite(), step, self.first)
         elif not math.isfinite(float(value)):
             self.stop(step)
 
-    def look(self) -> None:
+    def raise_pending(self) -> None:
         if not self.at_once and (step := int(self.first)) >= 0:
             self.stop(step)
 
@@ -76,11 +76,11 @@ class Stepper:
         with autocast(self.device, enabled=self.config.bf16):
             loss = self.loss(batch)
         value = distributed.average(loss.value)
-        watch.see(value, number)
+        watch.check(value, number)
         self.optimizer.zero_grad(set_to_none=True)
         loss.value.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
-            watch.see(nn.utils.clip_grad_norm_(self.parameters, self.config.clip), number)
+            watch.check(nn.utils.clip_grad_norm_(self.parameters, self.config.clip), number)
         self.optimizer.step()
         return value, loss
 

@@ -14,7 +14,7 @@ from vsearch.errors import VsearchError
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that share a learning rate of `scale` and a weight decay of `decay` times the recipe's."""
 
     parameters: list[nn.Parameter]
@@ -45,7 +45,7 @@ class Task(Protocol):
     def module(self) -> nn.Module:
         """The network that is trained; its state is what a checkpoint keeps."""
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         """Return the parameters to optimise; the others stay as they are."""
 
     def steps(self, epoch: int) -> int:

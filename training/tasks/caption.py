@@ -24,7 +24,7 @@ from training.data.features import read_grid
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
 from training.loop.distributed import shard, weighted_mean
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.decoding import generate
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
@@ -125,8 +125,8 @@ class CaptionTask:
         if config.teachers:
             self.soft = SoftTargets([*map(Path, config.teachers)], self.captioned, self.grid, self.captions, device)
 
-    def groups(self) -> list[Group]:
-        return [Group([p for p in self.module.parameters() if p.requires_grad])]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([p for p in self.module.parameters() if p.requires_grad])]
 
     def steps(self, epoch: int) -> int:
         each = self.config.captions_per_photo

@@ -27,7 +27,7 @@ from training.loop.task import Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import CaptionBatch, CaptionTask, CaptionTaskConfig, caption_loss
 from training.tasks.decoding import generate
-from training.tasks.places import Places
+from training.tasks.trained_head import TrainedHead
 from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
@@ -93,9 +93,9 @@ class TextsTask(CaptionTask):
             raise ConfigError(f"decoder.vector is {decoder.vector}, the words of {data} have {size}", "make equal")
         super().__init__(config, decoder, data, features, device)
         self.mixing = config
-        head = Places(Path(config.devise), data, features)
-        self.places = head.pictures()  # (I, A, D)
-        self.vectors = head.phrases(self.texts.words) if head.tuned else self.texts.vectors  # (M, D)
+        head = TrainedHead(Path(config.devise), data, features)
+        self.photo_vectors = head.embed_pictures()  # (I, A, D)
+        self.vectors = head.embed_captions(self.texts.words) if head.tuned else self.texts.vectors  # (M, D)
         self.usable = np.flatnonzero(self.texts.lengths <= decoder.max_len + 2)
         self.sums = np.zeros((int(self.texts.photo.max(initial=0)) + 1, decoder.vector), np.float32)
         np.add.at(self.sums, self.texts.photo, self.vectors)
@@ -122,7 +122,7 @@ class TextsTask(CaptionTask):
         if rng.random() < self.mixing.blind:
             cells = cells[:, :0]
         ids, lengths = (torch.from_numpy(part[rows]) for part in (self.captioned.ids, self.captioned.lengths))
-        vector = torch.from_numpy(moved(self.places[photos, views], self.mixing.photo_noise, rng))
+        vector = torch.from_numpy(moved(self.photo_vectors[photos, views], self.mixing.photo_noise, rng))
         likely, shares = self.soft.of(rows) if self.soft else (None, None)
         return CaptionBatch(torch.from_numpy(cells), ids, lengths, sampling, likely, shares, vector)
 
@@ -162,7 +162,7 @@ class TextsTask(CaptionTask):
         """CIDEr and BLEU-4 of the dev split, free-running."""
         found = generate(
             self.module.decoder, self.vocabulary, self.grid[self.dev, 0], self.device, self.config.dev_beam,
-            vectors=self.places[self.dev, 0],
+            vectors=self.photo_vectors[self.dev, 0],
         )  # fmt: skip
         return {"cider": cider(self.references, found), "bleu4": bleu(self.references, found)["bleu4"]}
 

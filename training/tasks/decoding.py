@@ -17,7 +17,7 @@ from training.data.caption_set import Texts
 from training.loop.checkpoint import load_best
 from training.run_folder import RECIPE
 from vsearch.captions.beam import beam_search
-from vsearch.captions.rerank import Agreement
+from vsearch.captions.rerank import Reranker
 from vsearch.config import DecoderConfig, from_dict
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
@@ -53,13 +53,13 @@ def generate(
     beam: int,
     batch: int = 100,
     progress: Progress | None = None,
-    agreement: tuple[Agreement, NDArray[np.float32]] | None = None,
+    reranker: tuple[Reranker, NDArray[np.float32]] | None = None,
     vectors: NDArray[np.float32] | None = None,
 ) -> Texts:
     """Return the best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode.
 
-    agreement: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures. vectors: the pictures'
-    places among words (I, D), for a decoder that is told them.
+    reranker: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures. vectors: the pictures'
+    vectors among words (I, D), for a decoder that is told them.
     """
     fast, c = QuickDecoder(decoder, fast_bf16(device)), decoder.config
     found: Texts = []
@@ -68,11 +68,11 @@ def generate(
         own = None if vectors is None else torch.from_numpy(vectors[start : start + batch]).to(device)
         seen = told(fast, own)
         with autocast(device):
-            count = 1 if agreement is None else beam
+            count = 1 if reranker is None else beam
             captions = beam_search(seen, memory, beam, c.max_len, c.length_power, count, c.block_repeats)
-        if agreement is not None:
-            places = agreement[1][start : start + batch]
-            captions = agreement[0].order(captions, places, lambda caption: vocabulary.decode(caption.tokens))
+        if reranker is not None:
+            vectors_of_head = reranker[1][start : start + batch]
+            captions = reranker[0].rerank(captions, vectors_of_head, lambda caption: vocabulary.decode(caption.tokens))
         found += [vocabulary.decode(best[0].tokens) for best in captions]
         if progress:
             progress(len(found), len(cells))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.targets import (
     Captions,
@@ -146,11 +146,11 @@ class DeviseTask:
         table = self.classes.table if self.config.label_batch else self.captions.table
         return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         own = {id(p) for p in self.module.phrases.parameters()} if self.config.words == "tuned" else set()
-        rest = Group([p for p in self.module.parameters() if id(p) not in own])
+        rest = ParameterGroup([p for p in self.module.parameters() if id(p) not in own])
         # Words are pulled to where fastText has them by nothing but a small learning rate: no decay of the shared map.
-        words = Group([p for p in self.module.parameters() if id(p) in own], self.config.words_lr, 0.0)
+        words = ParameterGroup([p for p in self.module.parameters() if id(p) in own], self.config.words_lr, 0.0)
         return [rest, words]
 
     def steps(self, epoch: int) -> int:

@@ -27,7 +27,7 @@ from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.data.word_table import WordTable
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseBatch, DeviseTask, DeviseTaskConfig
 from training.tasks.targets import TunedClasses, phrase_encoder, random_views
@@ -118,13 +118,13 @@ class ClassesTask(DeviseTask):
         table = self.scene_names.table if self.config.scene_batch else self.names.table
         return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         """As of `devise`, but nothing pulls gate, temperature, map and shifts of the branch to 0."""
         own = {id(p) for name, p in self.module.named_parameters() if name.startswith("devise.branch.")}
         rest, words = super().groups()
         layers = [p for p in rest.parameters if id(p) not in own]
         branch = [p for p in rest.parameters if id(p) in own and p.requires_grad]
-        return [Group(layers), Group(branch, decay=0.0), words]
+        return [ParameterGroup(layers), ParameterGroup(branch, decay=0.0), words]
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[WiderBatch]:
         rng = numpy_generator(generator)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from training.data.augment import augment
 from training.data.prepared import open_prepared, read_encoded
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from vsearch.ahead import prefetch
 from vsearch.config import EncoderConfig, PreprocessConfig
@@ -124,8 +124,8 @@ class DistilTask:
         student = Student(Encoder(encoder), self.pool.shape[1], self.logits.shape[1], labels)
         self.module = quicken(student).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.module.parameters()))]
 
     def steps(self, epoch: int) -> int:
         return self.config.epoch_pictures // self.config.batch

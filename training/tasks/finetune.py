@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.data.batches import drawn, steps, whole
 from training.data.prepared import open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss
+from training.loop.task import Loss, ParameterGroup
 from training.recipe import Inputs, Recipe
 from training.tasks.targets import Captions, caption_losses, recall, train_and_dev, weighted
 from vsearch.ahead import prefetch
@@ -108,7 +108,7 @@ class FinetuneTask:
         module = FinetuneModule(model.encoder, model.devise, config)
         self.module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         stages = list(self.module.encoder.stages)
         parts: list[list[nn.Module]] = [
             stages[: self.config.early], stages[self.config.early :], [self.module.devise, self.module.contrastive],
@@ -118,7 +118,7 @@ class FinetuneTask:
             parameters = [p for m in modules for p in m.parameters()]
             for parameter in parameters:
                 parameter.requires_grad_(scale > 0)
-            groups.append(Group(parameters if scale > 0 else [], scale))
+            groups.append(ParameterGroup(parameters if scale > 0 else [], scale))
         return groups
 
     def steps(self, epoch: int) -> int:

@@ -23,7 +23,7 @@ from training.data.batches import drawn, steps, whole
 from training.data.caption_set import read_caption_set
 from training.data.prepared import open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss
+from training.loop.task import Loss, ParameterGroup
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import CaptionBatch, caption_loss, check_choice
 from training.tasks.decoding import generate
@@ -160,12 +160,12 @@ class JointTask:
             raise ConfigError("the model's vocabulary is not that of the data", "give the recipe a [decoder]")
         return model.decoder
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[ParameterGroup]:
         own = [p for p in self.module.encoder.parameters() if p.requires_grad]
         parts = (self.module.devise, self.module.contrastive, self.module.decoder)
         return [
-            Group(own, self.config.encoder_scale),
-            Group([p for part in parts if part is not None for p in part.parameters()]),
+            ParameterGroup(own, self.config.encoder_scale),
+            ParameterGroup([p for part in parts if part is not None for p in part.parameters()]),
         ]
 
     def steps(self, epoch: int) -> int:
@@ -184,14 +184,14 @@ class JointTask:
         rows = np.stack([np.resize(rng.permutation(self.captions[photo]), each) for photo in photos.tolist()])
         return torch.from_numpy(self.captioned.ids[rows]), torch.from_numpy(self.captioned.lengths[rows])
 
-    def see(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), on the device."""
         found: tuple[Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
         return found
 
     def loss(self, batch: JointBatch) -> Loss:
         c, parts = self.config, dict[str, Tensor]()
-        grid, vectors = run_sharded(self.see, batch.images)
+        grid, vectors = run_sharded(self.encode, batch.images)
         total = grid.new_zeros((), dtype=torch.float32)
         if self.module.decoder is not None:
             told = CaptionBatch(grid, batch.captions, batch.lengths)
@@ -206,7 +206,7 @@ class JointTask:
 
     def evaluate(self) -> dict[str, float]:
         """Free-running CIDEr and BLEU-4 of the decoder, and retrieval by the head, on the dev split."""
-        cells, vectors = self._look(self.dev_rows)
+        cells, vectors = self._encode_all(self.dev_rows)
         metrics: dict[str, float] = {}
         if self.module.decoder is not None:
             references = self.captioned.references(self.dev_rows)
@@ -218,11 +218,11 @@ class JointTask:
         return metrics
 
     @torch.no_grad()
-    def _look(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], Tensor]:
+    def _encode_all(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], Tensor]:
         """Cells (I, N, C) and unit vectors (I, D) of whole pictures."""
         cells, vectors = [], []
         for images in whole(self.data, rows, self.config.batch, self.preprocess):
-            grid, found = self.see(images)
+            grid, found = self.encode(images)
             cells.append(grid.half().cpu().numpy())
             vectors.append(found.float().cpu())
         return np.concatenate(cells), torch.cat(vectors)

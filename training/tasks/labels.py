@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseModule
 from training.tasks.targets import label_losses, random_views, train_and_dev
@@ -175,8 +175,8 @@ class LabelsTask:
         self.dev_label = self.label[dev]
         self.module = build_module(config, head, self.pool.shape[2], len(self.targets)).to(device)
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.module.parameters()))]
 
     def steps(self, epoch: int) -> int:
         return max(1, len(self.train_rows) // self.config.batch)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from training.data.pairs import read_parallel
 from training.loop.distributed import shard, weighted_mean
-from training.loop.task import Group, Loss, numpy_generator
+from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import WORD_VECTORS, check_choice
 from vsearch.ahead import prefetch
@@ -110,8 +110,8 @@ class TranslateTask:
         if config.word_vectors != "none":
             self._set_word_vectors(config.word_vectors == "frozen")
 
-    def groups(self) -> list[Group]:
-        return [Group([p for p in self.module.parameters() if p.requires_grad])]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([p for p in self.module.parameters() if p.requires_grad])]
 
     def steps(self, epoch: int) -> int:
         return len(self.train) // self.config.batch

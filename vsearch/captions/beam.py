@@ -40,7 +40,7 @@ class Steps(Protocol[S]):
 
 
 @dataclass(frozen=True)
-class Caption:
+class Hypothesis:
     """A generated caption: word ids without start and end mark.
 
     `log_probability` is the natural logarithm of the whole sentence's probability, end mark included; `score` is that
@@ -55,7 +55,7 @@ class Caption:
     sentinel: NDArray[np.float32] | None = None
 
 
-def greedy(decoder: Steps[S], memory: Tensor, max_len: int = 20, block_repeats: bool = False) -> list[Caption]:
+def greedy(decoder: Steps[S], memory: Tensor, max_len: int = 20, block_repeats: bool = False) -> list[Hypothesis]:
     """The most probable word at each step, for each picture of `memory` (B, N, C): a beam of one."""
     return [found[0] for found in beam_search(decoder, memory, 1, max_len, block_repeats=block_repeats)]
 
@@ -69,7 +69,7 @@ def beam_search(
     length_power: float = 0.7,
     n_best: int = 1,
     block_repeats: bool = False,
-) -> list[list[Caption]]:
+) -> list[list[Hypothesis]]:
     """The `n_best` captions of each picture of `memory` (B, N, C), best score first.
 
     A picture's search stops when it has `beam` captions, or `n_best` which no open hypothesis can overtake. The beam is
@@ -204,13 +204,13 @@ class _Search:
                 rows.append(row)
         return rows
 
-    def captions(self, cells: int) -> list[list[Caption]]:
+    def captions(self, cells: int) -> list[list[Hypothesis]]:
         """Each picture's best, of `cells` cells: an attention one wider has a sentinel."""
         places = [{p: row for row, p in enumerate(step.pictures.tolist())} for step in self.history]
         tables = [(s.token.cpu().numpy(), s.parent.cpu().numpy()) for s in self.history]
         weights = [None if s.attention is None else s.attention.float().cpu().numpy() for s in self.history]
 
-        def trace(picture: int, ended: _Ended) -> Caption:
+        def trace(picture: int, ended: _Ended) -> Hypothesis:
             tokens, attention, beam = [], [], ended.beam
             for t in range(ended.words - 1, -1, -1):
                 row, (token, parent), seen = places[t][picture], tables[t], weights[t]
@@ -220,12 +220,12 @@ class _Search:
                     attention.append(seen[row * self.history[t].before + beam])
             maps = np.stack(attention[::-1]) if attention else None
             sentinel = maps[:, -1] if maps is not None and maps.shape[1] > cells else None
-            return Caption(tokens[::-1], ended.log_probability, ended.score, maps, sentinel)
+            return Hypothesis(tokens[::-1], ended.log_probability, ended.score, maps, sentinel)
 
         found = []
         for picture, ended in enumerate(self.ended):
             best = sorted(ended, key=lambda e: -e.score)[: self.n_best]
-            found.append([trace(picture, e) for e in best] or [Caption([], -np.inf, -np.inf)])
+            found.append([trace(picture, e) for e in best] or [Hypothesis([], -np.inf, -np.inf)])
         return found
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vsearch.captions.beam import Caption, S, Steps, beam_search, forbid
+from vsearch.captions.beam import Hypothesis, S, Steps, beam_search, forbid
 from vsearch.text.vocab import END, START
 
 Constraints = Sequence[Sequence[int]]  # of one picture: sets of word ids
@@ -33,7 +33,7 @@ def constrained_beam_search(
     length_power: float = 0.7,
     n_best: int = 1,
     block_repeats: bool = False,
-) -> list[list[Caption]]:
+) -> list[list[Hypothesis]]:
     """The `n_best` captions of each picture of `memory` (B, N, C), first those that meet most of its `required`.
 
     Among captions that meet equally many constraints the best score comes first. All else is as in `beam_search`,
@@ -157,22 +157,22 @@ class _Search:
         full = [sum(e.met == self.machine.constraints for e in own) >= self.beam for own in self.ended]
         return all(enough or not more for enough, more in zip(full, going, strict=True))
 
-    def captions(self, cells: int, n_best: int) -> list[list[Caption]]:
+    def captions(self, cells: int, n_best: int) -> list[list[Hypothesis]]:
         """Each picture's best, of `cells` cells: an attention one wider has a sentinel."""
         found = []
         for own in self.ended:
             best = sorted(own, key=lambda e: (-e.met, -e.score))[:n_best]
-            found.append([self._caption(e, cells) for e in best] or [Caption([], -torch.inf, -torch.inf)])
+            found.append([self._caption(e, cells) for e in best] or [Hypothesis([], -torch.inf, -torch.inf)])
         return found
 
-    def _caption(self, ended: _Ended, cells: int) -> Caption:
+    def _caption(self, ended: _Ended, cells: int) -> Hypothesis:
         rows = zip(self.attention, ended.rows[: len(ended.words)], strict=False)
         maps = [weights[row].float() for weights, row in rows if weights is not None]
         if not maps:
-            return Caption(ended.words, ended.log_probability, ended.score)
+            return Hypothesis(ended.words, ended.log_probability, ended.score)
         table = torch.stack(maps).cpu().numpy()  # (T, N)
         sentinel = table[:, -1] if table.shape[1] > cells else None
-        return Caption(ended.words, ended.log_probability, ended.score, table, sentinel)
+        return Hypothesis(ended.words, ended.log_probability, ended.score, table, sentinel)
 
 
 def _rows(part: Tensor, rows: Tensor) -> Tensor:

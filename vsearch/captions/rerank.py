@@ -20,57 +20,57 @@ from vsearch.errors import QueryError
 from vsearch.text.phrase import PhraseSpace
 
 if TYPE_CHECKING:
-    from vsearch.captions.beam import Caption
+    from vsearch.captions.beam import Hypothesis
 
 Words = list[str]
-Place = Callable[[Sequence[Words]], NDArray[np.float32]]  # M captions -> unit vectors (M, D), zero without a place
+EmbedCaptions = Callable[[Sequence[Words]], NDArray[np.float32]]  # M captions -> unit vectors (M, D), zero where none
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Where captions lie, and how much that counts."""
+class Reranker:
+    """The phrase vectors of captions, and how much their cosine with the picture's vector counts."""
 
-    place: Place
+    embed: EmbedCaptions
     weight: float
 
-    def order(
-        self, found: Sequence[Sequence[Caption]], vectors: NDArray[np.float32], words: Callable[[Caption], Words]
-    ) -> list[list[Caption]]:
-        """The captions of each picture, whose unit vectors are `vectors` (B, D), best first."""
-        placed = self.place([words(caption) for own in found for caption in own])  # (M, D)
+    def rerank(
+        self, found: Sequence[Sequence[Hypothesis]], vectors: NDArray[np.float32], words: Callable[[Hypothesis], Words]
+    ) -> list[list[Hypothesis]]:
+        """Return the captions of each picture, whose unit vectors are `vectors` (B, D), best first."""
+        embedded = self.embed([words(caption) for own in found for caption in own])  # (M, D)
         counts = [len(own) for own in found]
         scores = np.array([caption.score for own in found for caption in own])
-        scores = scores + self.weight * (placed * np.repeat(vectors, counts, 0)).sum(1)
+        scores = scores + self.weight * (embedded * np.repeat(vectors, counts, 0)).sum(1)
         ends = np.cumsum(counts)
         ranks = [np.argsort(-scores[end - n : end], kind="stable") for end, n in zip(ends, counts, strict=True)]
         return [[own[i] for i in rank] for own, rank in zip(found, ranks, strict=True)]
 
 
-def in_space(space: PhraseSpace) -> Place:
-    """By the words of a model."""
+def caption_embedder(space: PhraseSpace) -> EmbedCaptions:
+    """Return what embeds captions by the words of a model."""
 
-    def place(captions: Sequence[Words]) -> NDArray[np.float32]:
-        rows = [one(space, words) for words in captions]
+    def embed(captions: Sequence[Words]) -> NDArray[np.float32]:
+        rows = [caption_vector(space, words) for words in captions]
         none = np.zeros(space.vectors.dim, np.float32)
         return np.array([none if row is None else row for row in rows], np.float32).reshape(-1, len(none))
 
-    return place
+    return embed
 
 
-def in_folder(folder: Path) -> Place:
-    """By the words of the model in `folder`, which are read when the first captions come."""
-    found: list[Place] = []
+def lazy_caption_embedder(folder: Path) -> EmbedCaptions:
+    """Return what embeds captions by the words of the model in `folder`, read when the first captions come."""
+    found: list[EmbedCaptions] = []
 
-    def place(captions: Sequence[Words]) -> NDArray[np.float32]:
+    def embed(captions: Sequence[Words]) -> NDArray[np.float32]:
         if not found:
-            found.append(in_space(PhraseSpace.load(folder)))
+            found.append(caption_embedder(PhraseSpace.load(folder)))
         return found[0](captions)
 
-    return place
+    return embed
 
 
-def one(space: PhraseSpace, words: Words) -> NDArray[np.float32] | None:
-    """The unit vector (D,) of a tokenised caption; None where none of its words has an entry in the dictionary."""
+def caption_vector(space: PhraseSpace, words: Words) -> NDArray[np.float32] | None:
+    """Return the unit vector (D,) of a tokenised caption; None if no word of it is in the dictionary."""
     if not any(word in space.vectors for word in words):
         return None
     try:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vsearch.captions.beam import Caption, beam_search
-from vsearch.captions.rerank import Agreement, Place
+from vsearch.captions.beam import Hypothesis, beam_search
+from vsearch.captions.rerank import EmbedCaptions, Reranker
 from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16, moved
 from vsearch.errors import ModelError
@@ -25,7 +25,7 @@ from vsearch.image.pixels import normalise
 from vsearch.networks.decoders import Decoder
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
-from vsearch.networks.fast.openvino import See, compiled, quick_encoder, usable
+from vsearch.networks.fast.openvino import EncodePixels, compiled, quick_encoder, usable
 from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.networks.told import told
 from vsearch.text.vocab import Vocabulary
@@ -47,7 +47,7 @@ class Description:
     picture its captions, best first; None where none were asked for or the model has no decoder."""
 
     vectors: NDArray[np.float32]
-    captions: list[list[Caption]] | None
+    captions: list[list[Hypothesis]] | None
 
 
 class JointModel(nn.Module):
@@ -64,8 +64,8 @@ class JointModel(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.encoder, self.devise, self.decoder = encoder, devise, decoder
-        self.place: Place | None = None  # where captions lie among words; see `vsearch.captions.rerank`
-        self._fast: tuple[object, See, QuickDecoder | None] | None = None
+        self.embed_captions: EmbedCaptions | None = None  # captions' phrase vectors; see `vsearch.captions.rerank`
+        self._fast: tuple[object, EncodePixels, QuickDecoder | None] | None = None
         self._seen = 0  # pictures, through what `_fast` holds
 
     def embed(self, pixels: Tensor) -> Tensor:
@@ -104,8 +104,8 @@ class JointModel(nn.Module):
         """Return what `describe` sees in the pictures, for `write` to caption more than once."""
         with self._evaluating():
             parameter = next(self.encoder.parameters())
-            see, _ = self._fast_parts()
-            grid, pool = see(moved(pixels, parameter.device))
+            encode, _ = self._fast_parts()
+            grid, pool = encode(moved(pixels, parameter.device))
             self._count(len(pixels), parameter.device)
             vectors = pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool.to(parameter.dtype))
             return Encoded(grid.to(parameter.dtype), vectors.float().cpu().numpy())
@@ -113,7 +113,7 @@ class JointModel(nn.Module):
     @torch.inference_mode()
     def write(
         self, encoded: Encoded, *, beam: int | None = None, n_best: int = 1, block_repeats: bool | None = None
-    ) -> list[list[Caption]]:
+    ) -> list[list[Hypothesis]]:
         """Return the captions of each picture, best first, as `describe` does. Raises ValueError without a decoder."""
         if self.decoder is None:
             raise ValueError("this model has no decoder")
@@ -122,14 +122,14 @@ class JointModel(nn.Module):
             assert decoder is not None
             c = decoder.config
             width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
-            agreement = self._agreement(c.agreement)
-            count = n_best if agreement is None else max(n_best, width)
+            reranker = self._reranker(c.agreement)
+            count = n_best if reranker is None else max(n_best, width)
             seen = told(decoder, torch.from_numpy(encoded.vectors).to(encoded.grid.device))
             with autocast(encoded.grid.device):
                 found = beam_search(seen, encoded.grid, width, c.max_len, c.length_power, count, block)
-            if agreement is None:
+            if reranker is None:
                 return found
-            return [own[:n_best] for own in agreement.order(found, encoded.vectors, self._words)]
+            return [own[:n_best] for own in reranker.rerank(found, encoded.vectors, self._words)]
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -141,38 +141,40 @@ class JointModel(nn.Module):
         finally:
             self.train(training)
 
-    def text(self, caption: Caption) -> str:
+    def text(self, caption: Hypothesis) -> str:
         """The caption as a line of words."""
         if self.vocabulary is None:
             raise ValueError("this model has no vocabulary")
         return " ".join(self.vocabulary.decode(caption.tokens))
 
-    def set_agreement(self, weight: float) -> None:
+    def set_rerank_weight(self, weight: float) -> None:
         """Let the DeViSE head have a say in captions with this weight, see `vsearch.captions.rerank`; 0: none.
 
         Raises ModelError where the model has no decoder, head or words.
         """
-        if self.decoder is None or self.devise is None or self.place is None:
+        if self.decoder is None or self.devise is None or self.embed_captions is None:
             raise ModelError("this model has not both heads and words", "use one that describes and places pictures")
         self.decoder.config = dataclasses.replace(self.decoder.config, agreement=weight)
         self._fast = None
 
-    def _agreement(self, weight: float) -> Agreement | None:
-        """None where the heads cannot agree: without weight, head or words."""
-        return Agreement(self.place, weight) if weight and self.place is not None and self.devise is not None else None
+    def _reranker(self, weight: float) -> Reranker | None:
+        """Return None where captions cannot be ranked again: without weight, head or words."""
+        if not weight or self.embed_captions is None or self.devise is None:
+            return None
+        return Reranker(self.embed_captions, weight)
 
-    def _words(self, caption: Caption) -> list[str]:
+    def _words(self, caption: Hypothesis) -> list[str]:
         return self.text(caption).split()
 
-    def _fast_parts(self) -> tuple[See, QuickDecoder | None]:
+    def _fast_parts(self) -> tuple[EncodePixels, QuickDecoder | None]:
         """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
         tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
         key = tuple((t.data_ptr(), t._version) for t in tensors)
         if self._fast is None or self._fast[0] != key:
             half = fast_bf16(tensors[0].device)
             with torch.inference_mode(False):
-                see = quick_encoder(self.encoder, self.config.preprocess, half)
-                self._fast = (key, see, None if self.decoder is None else QuickDecoder(self.decoder, half))
+                encode = quick_encoder(self.encoder, self.config.preprocess, half)
+                self._fast = (key, encode, None if self.decoder is None else QuickDecoder(self.decoder, half))
             self._seen = 0
         return self._fast[1:]
 

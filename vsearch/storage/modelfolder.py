@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vsearch.captions.rerank import in_folder
+from vsearch.captions.rerank import lazy_caption_embedder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.files import read_json, replacing, sha256, write_bytes, write_json
@@ -115,7 +115,7 @@ def load(folder: Path, device: str = "auto") -> JointModel:
     check_fit(folder, model.state_dict(), full)
     model.load_state_dict(full, assign=True)
     if config.words is not None:
-        model.place = in_folder(folder)
+        model.embed_captions = lazy_caption_embedder(folder)
     return model.eval().to(resolve(device))
 
 

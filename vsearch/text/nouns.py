@@ -32,7 +32,7 @@ class Noun:
 
 
 @dataclass(frozen=True)
-class Placed:
+class EmbeddedNouns:
     """Nouns with their unit vectors (K, D), and how many lemmas were left out because no vector is known for them."""
 
     nouns: list[Noun]
@@ -59,12 +59,12 @@ def noun_vectors(space: PhraseSpace, nouns: Sequence[Sequence[str]]) -> Floats:
     return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
 
-def place(nouns: Sequence[Noun], space: PhraseSpace, guess: bool) -> Placed:
-    """Each noun among the word vectors, by those of its lemmas that have a word of the dictionary.
+def embed_nouns(nouns: Sequence[Noun], space: PhraseSpace, guess: bool) -> EmbeddedNouns:
+    """Embed nouns by those of their lemmas that have a word of the dictionary.
 
-    guess: lemmas without one are placed as well, where the letters of their words give a vector. (Among the synsets of
+    guess: lemmas without one are embedded as well, if the letters of their words give a vector. (Among the synsets of
     WordNet these are Latin names by the thousand, and guesses of them would flood the answers.)
-    DataError where no noun is left.
+    Raises DataError if no noun is left.
     """
     kept, left_out = list[Noun](), 0
     for noun in nouns:
@@ -74,7 +74,7 @@ def place(nouns: Sequence[Noun], space: PhraseSpace, guess: bool) -> Placed:
             kept.append(replace(noun, lemmas=lemmas))
     if not kept:
         raise DataError("none of the nouns has a word vector", "name a list of English nouns")
-    return Placed(kept, noun_vectors(space, [noun.lemmas for noun in kept]), left_out)
+    return EmbeddedNouns(kept, noun_vectors(space, [noun.lemmas for noun in kept]), left_out)
 
 
 def read_nouns(name: str) -> list[Noun]:

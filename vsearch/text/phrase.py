@@ -24,7 +24,7 @@ from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats, WordVectors
 
 RARE = 5  # words in fewer captions than this weigh as much as if in this many: their true rarity is unknown
-BLOCK = 8192  # phrases placed at once
+BLOCK = 8192  # phrases embedded at once
 EXAMPLE = 'write it as in: boat engine -sail 2*red "hot dog"'
 
 

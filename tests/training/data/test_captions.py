@@ -20,10 +20,10 @@ from PIL import Image
 from tests.support.tiny_model import model_folder, words_file
 from tests.support.training_data import COLOURS, coco, draw, flickr8k, karpathy
 from training.data import captions as module
-from training.data.captions import Photo, choose, prepare_captions, read_flickr8k
+from training.data.captions import Photo, prepare_captions, read_flickr8k, sample_captions
 from training.data.features import encoder_network, read_features, write_features
 from training.data.pictures import encode_picture, in_order
-from training.data.prepared import open_prepared, read_encoded, read_pixels
+from training.data.prepared import open_prepared, read_encoded, read_stored_pixels
 from training.data.sources.captions import read_captions
 from training.data.sources.coco import read_coco
 from training.data.sources.karpathy import read_karpathy
@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
         return {
             "names": names,
             "split": file["pictures/split"][:].tolist(),
-            "pixels": read_pixels(file, range(len(names)), 8),
+            "pixels": read_stored_pixels(file, range(len(names)), 8),
             "owner": file["captions/picture"][:].tolist(),
             "texts": file["captions/text"].asstr()[:].tolist(),
             "ids": file["captions/ids"][:],
@@ -236,7 +236,7 @@ def test_captions_per_image_samples_down_and_repeats(tmp_path: Path, space: Phra
 
 def test_every_caption_is_drawn_for_some_photo() -> None:
     captions: list[Any] = [([str(k)], np.zeros(1, np.float32)) for k in range(7)]
-    drawn = [choose(captions, 5, f"photo{i}") for i in range(100)]
+    drawn = [sample_captions(captions, 5, f"photo{i}") for i in range(100)]
     assert {len(d) for d in drawn} == {5}
     counts = [sum(captions[k] in d for d in drawn) for k in range(7)]
     # Each is drawn with probability 5/7: 71 of 100 photos on average, with a deviation of 4.5; four of them either way.
@@ -255,8 +255,8 @@ def test_raw_pictures_are_the_squashed_pixels_and_every_reader_takes_them(tmp_pa
         assert "bytes" not in file["pictures"]
         for row, photo in enumerate(photos):
             assert (raw[row].transpose(1, 2, 0) == to_pixels(decode(photo.path), 24)).all()
-        assert (read_pixels(file, [4, 1], 24) == raw[[4, 1]].transpose(0, 2, 3, 1)).all()
-        assert read_pixels(file, [4, 1], 16).shape == (2, 16, 16, 3)
+        assert (read_stored_pixels(file, [4, 1], 24) == raw[[4, 1]].transpose(0, 2, 3, 1)).all()
+        assert read_stored_pixels(file, [4, 1], 16).shape == (2, 16, 16, 3)
         with Image.open(io.BytesIO(read_encoded(file)[7])) as picture:
             assert (np.asarray(picture) == raw[7].transpose(1, 2, 0)).all()
     check_rows(read(tmp_path / "raw.h5"), space)
@@ -290,8 +290,8 @@ def test_pictures_are_read_by_row_in_any_order(tmp_path: Path, space: PhraseSpac
     split = evaluation.read_split(tmp_path / "c.h5", "test")  # rows 2, 6 and 10: red, green, blue
     assert (split.names, split.rows) == (["test0.jpg", "test1.jpg", "test2.jpg"], [2, 6, 10])
     with open_prepared(split.file, "captions") as file:
-        pixels = read_pixels(file, split.rows[::-1], 8)
-        assert read_pixels(file, [], 8).shape == (0, 8, 8, 3)
+        pixels = read_stored_pixels(file, split.rows[::-1], 8)
+        assert read_stored_pixels(file, [], 8).shape == (0, 8, 8, 3)
     assert pixels.mean((1, 2)).argmax(1).tolist() == [2, 1, 0]
 
 

@@ -24,7 +24,7 @@ from training.data.labels import (
     read_tiny_imagenet,
     unknown_words,
 )
-from training.data.prepared import open_prepared, read_encoded, read_pixels
+from training.data.prepared import open_prepared, read_encoded, read_stored_pixels
 from training.data.sources.class_names import Names, from_wordnet
 from training.data.sources.imagefolder import read_image_folder
 from vsearch.errors import DataError
@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
         return {
             "names": names,
             "split": file["pictures/split"][:].tolist(),
-            "colour": read_pixels(file, range(len(names)), 8).mean((1, 2)).argmax(1).tolist(),
+            "colour": read_stored_pixels(file, range(len(names)), 8).mean((1, 2)).argmax(1).tolist(),
             "label": file["labels/class"][:].tolist(),
             "classes": [(name, lemmas) for name, lemmas in json.loads(file.attrs["classes"])],
             "vectors": file["labels/vector"][:],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.support.tiny_model import model_folder
 from tests.support.training_data import prepared_captions
-from training.data.prepared import open_prepared, read_pixels
+from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate import captions as evaluation
 from vsearch.errors import DataError
 from vsearch.networks import joint
@@ -58,18 +58,18 @@ def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
     own = getattr(joint, "quick_encoder")  # noqa: B009 - it is not exported
 
     def quick(*arguments: object) -> object:
-        see = own(*arguments)
+        encode = own(*arguments)
 
         def counting(pixels: Tensor) -> tuple[Tensor, Tensor]:
             seen.append(len(pixels))
-            found: tuple[Tensor, Tensor] = see(pixels)
+            found: tuple[Tensor, Tensor] = encode(pixels)
             return found
 
         return counting
 
     monkeypatch.setattr(joint, "quick_encoder", quick)
     splits = counted(monkeypatch, "read_split", evaluation, lambda split: len(split.rows))  # type: ignore[attr-defined]
-    pixels = counted(monkeypatch, "read_pixels", evaluation, len)  # type: ignore[arg-type]
+    pixels = counted(monkeypatch, "read_stored_pixels", evaluation, len)  # type: ignore[arg-type]
     shown: list[tuple[int, int]] = []
     evaluation.evaluate_model(
         model, space, data, "dev", (1, 3, 5), ["dog"], lambda done, total: shown.append((done, total))
@@ -97,7 +97,7 @@ def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: JointMo
     vectors, by_beam = evaluation.describe(model, split, [None, 1, 2])
     assert model.decoder is not None
     with open_prepared(data, "captions") as file:
-        pixels = torch.from_numpy(read_pixels(file, split.rows, 64))
+        pixels = torch.from_numpy(read_stored_pixels(file, split.rows, 64))
     for beam, found in zip((model.decoder.config.beam, 1, 2), by_beam, strict=True):
         described = model.describe(pixels, beam=beam)
         assert described.captions is not None and np.array_equal(described.vectors, vectors)

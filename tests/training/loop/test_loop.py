@@ -18,7 +18,7 @@ from training.loop.ema import Average
 from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
-from training.loop.task import Group, Loss, Status, Stopped
+from training.loop.task import Loss, ParameterGroup, Status, Stopped
 from vsearch.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -34,8 +34,11 @@ class Line:
         self.module = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
         self.poison, self.seen = poison, 0
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.module[0].parameters()), 0.1), Group(list(self.module[2].parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup(list(self.module[0].parameters()), 0.1),
+            ParameterGroup(list(self.module[2].parameters())),
+        ]
 
     def steps(self, epoch: int) -> int:
         return 5
@@ -274,9 +277,9 @@ def test_the_first_bad_step_is_named_every_twentieth_at_the_latest(monkeypatch: 
     monkeypatch.setattr(step, "waits_for_nothing", lambda device: False)
     watch = Watch(4, CPU)
     for number, value in enumerate([1.0, math.inf, 2.0, math.nan]):
-        watch.see(torch.tensor(value), number)
+        watch.check(torch.tensor(value), number)
     with pytest.raises(Stopped, match="epoch 5, step 1;"):
-        watch.look()
+        watch.raise_pending()
 
 
 class Cliff(Line):

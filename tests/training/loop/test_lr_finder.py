@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.loop.config import LoopConfig
 from training.loop.lr_finder import LrCurve, find_lr, smoothed
-from training.loop.task import Group, Loss
+from training.loop.task import Loss, ParameterGroup
 from vsearch.errors import ConfigError, VsearchError
 
 CPU = torch.device("cpu")
@@ -29,8 +29,8 @@ class Slope:
         self.module = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
         self.scale = scale
 
-    def groups(self) -> list[Group]:
-        return [Group(list(self.module.parameters()))]
+    def groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.module.parameters()))]
 
     def steps(self, epoch: int) -> int:
         return 7

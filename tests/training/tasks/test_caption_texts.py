@@ -21,7 +21,7 @@ from training.run import train
 from training.tasks.caption import caption_loss
 from training.tasks.caption_texts import Mixed, TextsTask, TextsTaskConfig, moved, unit
 from training.tasks.decoding import load_decoder
-from training.tasks.places import Places
+from training.tasks.trained_head import TrainedHead
 from vsearch.captions.beam import greedy
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError, DataError
@@ -111,8 +111,8 @@ def test_all_texts_come_before_one_comes_again(inputs: Inputs, run: Path, space:
 
 def test_a_photo_shows_its_cells_and_the_place_its_head_gives_it(inputs: Inputs, run: Path, space: PhraseSpace) -> None:
     assert inputs.features is not None
-    places = Places(run, inputs.data, inputs.features).pictures()[:, 0]
-    assert np.linalg.norm(places, axis=1) == pytest.approx(np.ones(18), abs=1e-5)
+    vectors = TrainedHead(run, inputs.data, inputs.features).embed_pictures()[:, 0]
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(18), abs=1e-5)
     for blind in (0.0, 1.0):
         made = task(inputs, run, space.vectors.dim, photo_noise=0.0, blind=blind)
         batch = epoch(made)[0].photos
@@ -121,8 +121,8 @@ def test_a_photo_shows_its_cells_and_the_place_its_head_gives_it(inputs: Inputs,
         for row in range(4):
             line = made.vocabulary.decode(batch.captions[row, 0].tolist())
             photos = {int(made.captioned.owner[i]) for i, text in enumerate(made.captioned.texts) if text == line}
-            at = min(photos, key=lambda p: np.abs(places[p] - batch.vector[row].numpy()).max())  # type: ignore[index]
-            assert batch.vector[row].numpy() == pytest.approx(places[at], abs=1e-5)
+            at = min(photos, key=lambda p: np.abs(vectors[p] - batch.vector[row].numpy()).max())  # type: ignore[index]
+            assert batch.vector[row].numpy() == pytest.approx(vectors[at], abs=1e-5)
             if not blind:
                 assert np.array_equal(batch.memory[row].numpy(), made.grid[at, 0])
 
@@ -162,9 +162,9 @@ def test_words_that_the_head_tuned_place_the_texts_too(inputs: Inputs, space: Ph
     state["phrases.mean"] += 0.3  # as after a longer training
     save_file(state, run / "best.safetensors")
     made = task(inputs, run, space.vectors.dim, noise=0.0, own=1.0)
-    places = Places(run, inputs.data, inputs.features)
-    assert places.tuned
-    expected = places.phrases([line.split() for line in TOLD])
+    trained = TrainedHead(run, inputs.data, inputs.features)
+    assert trained.tuned
+    expected = trained.embed_captions([line.split() for line in TOLD])
     assert np.abs(expected - space.vectors_of([line.split() for line in TOLD])).max() > 0.01
     assert made.vectors[::2] == pytest.approx(expected, abs=1e-6)
 

@@ -14,11 +14,11 @@ from tests.support.tiny_model import model_folder, words_file
 from tests.support.training_data import cached_captions, features
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
-from training.evaluate.decoder import evaluate_decoder, head_agreement
+from training.evaluate.decoder import evaluate_decoder, head_reranker
 from training.recipe import Inputs
 from training.run import train
-from vsearch.captions.beam import Caption
-from vsearch.captions.rerank import Agreement, in_space
+from vsearch.captions.beam import Hypothesis
+from vsearch.captions.rerank import Reranker, caption_embedder
 from vsearch.errors import DataError, ModelError
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
@@ -31,8 +31,8 @@ def place(captions: object) -> np.ndarray:
     return np.array([PLACES[words[0]] for words in captions], np.float32)  # type: ignore[attr-defined]
 
 
-def caption(token: int, score: float) -> Caption:
-    return Caption([token], score * 2, score)
+def caption(token: int, score: float) -> Hypothesis:
+    return Hypothesis([token], score * 2, score)
 
 
 def test_order_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_order_by_hand() -> None:
     vectors = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
 
     def ranked(weight: float) -> list[list[str]]:
-        ordered = Agreement(place, weight).order(found, vectors, lambda c: [names[c.tokens[0]]])
+        ordered = Reranker(place, weight).rerank(found, vectors, lambda c: [names[c.tokens[0]]])
         return [[names[c.tokens[0]] for c in own] for own in ordered]
 
     assert ranked(0.4)[0] == ["cat", "pet", "dog"]
@@ -52,9 +52,9 @@ def test_order_by_hand() -> None:
 
 def test_captions_without_a_known_word_lie_nowhere() -> None:
     space = PhraseSpace.fit(WordVectors.load(words_file()), [["a", "dog"], ["the", "boat"]])
-    placed = in_space(space)([["a", "dog"], ["qqqq"], []])
+    placed = caption_embedder(space)([["a", "dog"], ["qqqq"], []])
     assert np.linalg.norm(placed, axis=1).tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-5)
-    assert in_space(space)([]).shape == (0, space.vectors.dim)
+    assert caption_embedder(space)([]).shape == (0, space.vectors.dim)
 
 
 def test_a_model_lets_its_head_have_a_say() -> None:
@@ -62,14 +62,14 @@ def test_a_model_lets_its_head_have_a_say() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8))
     plain = model.describe(pixels, beam=4, n_best=4)
     assert plain.captions is not None
-    model.set_agreement(1000.0)  # the head alone decides
+    model.set_rerank_weight(1000.0)  # the head alone decides
     agreed = model.describe(pixels, beam=4, n_best=4)
     assert agreed.captions is not None
     space = PhraseSpace.load(model_folder())
     moved = 0
     for own, before, vector in zip(agreed.captions, plain.captions, agreed.vectors, strict=True):
         assert sorted(c.tokens for c in own) == sorted(c.tokens for c in before)
-        cosines = in_space(space)([model.text(c).split() for c in own]) @ vector
+        cosines = caption_embedder(space)([model.text(c).split() for c in own]) @ vector
         assert (np.diff(cosines) <= 1e-3).all()
         moved += [c.tokens for c in own] != [c.tokens for c in before]
     assert moved
@@ -80,9 +80,9 @@ def test_a_model_lets_its_head_have_a_say() -> None:
 
 def test_a_model_without_words_cannot_agree() -> None:
     model = modelfolder.load(model_folder(), "cpu")
-    model.place = None
+    model.embed_captions = None
     with pytest.raises(ModelError, match="not both heads and words"):
-        model.set_agreement(1.0)
+        model.set_rerank_weight(1.0)
 
 
 @pytest.fixture(scope="module")
@@ -100,18 +100,18 @@ def test_trainings_agree_by_tuned_words(inputs: Inputs, tmp_path: Path) -> None:
     train("devise-tuned", inputs, tmp_path / "head", "cpu", head)
     assert inputs.features is not None
     rows = np.arange(3)
-    agreement, vectors = head_agreement(tmp_path / "head", inputs.data, inputs.features, rows, 2.0)
-    assert vectors.shape == (3, 12) and agreement.weight == 2.0
+    reranker, vectors = head_reranker(tmp_path / "head", inputs.data, inputs.features, rows, 2.0)
+    assert vectors.shape == (3, 12) and reranker.weight == 2.0
     with open_prepared(inputs.data, "captions") as file:
         word = read_words(file).words[0]
-    assert np.linalg.norm(agreement.place([[word], [word, "unheard-of"]]), axis=1).tolist() == pytest.approx([1, 1])
+    assert np.linalg.norm(reranker.embed([[word], [word, "unheard-of"]]), axis=1).tolist() == pytest.approx([1, 1])
 
     cached = inputs.features
     with open_prepared(inputs.data, "captions") as file:
         names = list(file["pictures/name"].asstr()[:])
     (tmp_path / "head" / "features.json").write_text('{"key": "one"}')
     with pytest.raises(DataError, match="of another encoder"):
-        head_agreement(tmp_path / "head", inputs.data, features(tmp_path / "f.h5", names, key="two"), rows, 1.0)
+        head_reranker(tmp_path / "head", inputs.data, features(tmp_path / "f.h5", names, key="two"), rows, 1.0)
     (tmp_path / "head" / "features.json").write_text('{"key": ""}')
 
     def scores(weight: float, given: Path | None) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsearch.captions.beam import Caption, beam_search
+from vsearch.captions.beam import Hypothesis, beam_search
 from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessConfig, WordsConfig
 from vsearch.errors import ConfigError
 from vsearch.image.pixels import normalise
@@ -181,7 +181,7 @@ def test_text_is_the_captions_words() -> None:
 def test_beam_is_the_configs_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[float, ...]] = []
 
-    def search(decoder: object, memory: Tensor, *sizes: float) -> list[list[Caption]]:
+    def search(decoder: object, memory: Tensor, *sizes: float) -> list[list[Hypothesis]]:
         asked.append(sizes)
         return []
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support import tiny_wordnet
 from tests.support.tiny_model import model_folder
 from vsearch.errors import DataError, QueryError
-from vsearch.text.nouns import WORDNET_FILE, Noun, Placed, noun_vectors, place, read_nouns
+from vsearch.text.nouns import WORDNET_FILE, EmbeddedNouns, Noun, embed_nouns, noun_vectors, read_nouns
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 from vsearch.text.wordnet import synsets
@@ -50,7 +50,7 @@ def test_marks_alone_are_no_lemma_and_no_vector_is_an_error(table: PhraseSpace) 
 
 
 def test_many_nouns_are_as_one_by_one(space: PhraseSpace) -> None:
-    """The quick way against the mean of single phrase vectors, over more phrases than are placed at once."""
+    """The quick way against the mean of single phrase vectors, over more phrases than are embedded at once."""
     lemmas = [["brown dog", "dog"], ["boat"], ["a hat in the snow", "zzzz", "engine"]] * 3000
     rows = noun_vectors(space, lemmas)
     for row, names in zip(rows[:3], lemmas, strict=False):
@@ -60,9 +60,9 @@ def test_many_nouns_are_as_one_by_one(space: PhraseSpace) -> None:
 
 
 def test_nearest_nouns_are_ranked_by_cosine(table: PhraseSpace) -> None:
-    placed = place([Noun(("sea",)), Noun(("boat", "ship")), Noun(("dog",))], table, guess=True)
-    assert placed.left_out == 1  # a .vec has no guess of "ship" either
-    assert placed.nearest(np.array([0.0, 1.0], np.float32), 2) == [
+    found = embed_nouns([Noun(("sea",)), Noun(("boat", "ship")), Noun(("dog",))], table, guess=True)
+    assert found.left_out == 1  # a .vec has no guess of "ship" either
+    assert found.nearest(np.array([0.0, 1.0], np.float32), 2) == [
         (Noun(("sea",)), 1.0),
         (Noun(("boat",)), pytest.approx(0.8)),
     ]
@@ -70,13 +70,13 @@ def test_nearest_nouns_are_ranked_by_cosine(table: PhraseSpace) -> None:
 
 def test_without_guesses_only_lemmas_with_a_word_of_the_dictionary_stay(space: PhraseSpace) -> None:
     nouns = [Noun(("dog", "Xzqwv vzzxq"), "n1"), Noun(("zzvqx",), "n2"), Noun(("zzvqx boat",), "n3")]
-    strict = place(nouns, space, guess=False)
+    strict = embed_nouns(nouns, space, guess=False)
     assert [(noun.wnid, noun.lemmas) for noun in strict.nouns] == [("n1", ("dog",)), ("n3", ("zzvqx boat",))]
     assert strict.left_out == 2
-    loose = place(nouns, space, guess=True)
+    loose = embed_nouns(nouns, space, guess=True)
     assert (loose.nouns, loose.left_out) == (nouns, 0)
     with pytest.raises(DataError, match="none of the nouns"):
-        place(nouns[1:2], space, guess=False)
+        embed_nouns(nouns[1:2], space, guess=False)
 
 
 def test_imagenet_comes_with_torchvision() -> None:
@@ -159,5 +159,5 @@ def test_a_damaged_wordnet_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_placed_keeps_the_order_of_ties() -> None:
     nouns = [Noun(("a",)), Noun(("b",)), Noun(("c",))]
-    placed = Placed(nouns, np.array([[1, 0], [0, 1], [1, 0]], np.float32), 0)
-    assert [noun.lemmas[0] for noun, _ in placed.nearest(np.array([1, 0], np.float32), 3)] == ["a", "c", "b"]
+    found = EmbeddedNouns(nouns, np.array([[1, 0], [0, 1], [1, 0]], np.float32), 0)
+    assert [noun.lemmas[0] for noun, _ in found.nearest(np.array([1, 0], np.float32), 3)] == ["a", "c", "b"]

@@ -21,10 +21,10 @@ from vsearch.image.pixels import normalise
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.batchnorm import folded
 
-See = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, S, S, 3) -> grid (B, N, C), pool (B, C)
+EncodePixels = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, S, S, 3) -> grid (B, N, C), pool (B, C)
 
 
-def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> See:
+def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> EncodePixels:
     """A copy of `encoder` behind the normalisation: batch norm folded, channels last, in bfloat16 where `half`."""
     fast = folded(encoder)
     if half:
@@ -32,12 +32,12 @@ def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) ->
     fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = next(fast.parameters()).dtype
 
-    def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
         images = normalise(pixels, preprocess).to(dtype, memory_format=torch.channels_last)
         grid, pool = fast(images)
         return grid, pool
 
-    return see
+    return encode
 
 
 def usable(device: torch.device) -> bool:
@@ -45,7 +45,7 @@ def usable(device: torch.device) -> bool:
     return device.type == "cpu" and fast_bf16(device) and importlib.util.find_spec("openvino") is not None
 
 
-def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "bf16") -> See:
+def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "bf16") -> EncodePixels:
     """`encoder` behind the normalisation, in bfloat16 ("f32": float32), on as many threads as torch has now.
 
     Takes a second or two. Raises ImportError where OpenVINO is not installed.
@@ -61,13 +61,13 @@ def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "b
         )
     run = on_processor(graph, precision)
 
-    def see(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
         some = pixels if len(pixels) else pixels.new_zeros(1, *pixels.shape[1:])  # it refuses none
         found = run(some.contiguous().numpy())
         grid, pool = (torch.from_numpy(found[n])[: len(pixels)] for n in (0, 1))
         return grid, pool
 
-    return see
+    return encode
 
 
 def on_processor(graph: Any, precision: str) -> Any:

@@ -24,10 +24,10 @@ from vsearch.config import from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.devise import DeviseHead
 
-AT_ONCE = 4096  # captions placed in one go
+AT_ONCE = 4096  # captions embedded in one go
 
 
-class Places:
+class TrainedHead:
     """A DeViSE head and its words, fixed or tuned, as the training in a folder left them."""
 
     def __init__(self, run: Path, data: Path, features: Path) -> None:
@@ -50,7 +50,7 @@ class Places:
             raise self._misfit(error) from None
 
     @torch.no_grad()
-    def pictures(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    def embed_pictures(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the unit vectors (I, A, D) of every view of the pictures `rows` of the data; None: of all."""
         names: NDArray[Any] = self.names if rows is None else self.names[rows]
         cached = read_features(self.features, names, grid=False)
@@ -67,7 +67,7 @@ class Places:
         return np.asarray(head(pool.flatten(0, 1)).view(*pool.shape[:2], -1).numpy(), np.float32)
 
     @torch.no_grad()
-    def phrases(self, captions: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    def embed_captions(self, captions: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Return the unit vectors (M, D) of tokenised captions; words that the data do not have count for nothing."""
         found = []
         for start in range(0, len(captions), AT_ONCE):
