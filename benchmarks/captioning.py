@@ -34,7 +34,9 @@ from training.tasks.decoding import generate, load_decoder
 from vsearch.config import DecoderConfig
 from vsearch.device import autocast, resolve
 from vsearch.errors import ConfigError
-from vsearch.networks.decoders import Decoder, SoftAttentionDecoder, build_decoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import SoftAttentionDecoder, build_decoder
+from vsearch.networks.fast.training import speed_up
 from vsearch.text.vocab import END, SPECIALS, START, Vocabulary
 
 CELLS, CHANNELS, WORDS, EACH = 49, 1280, 2_549, 5
@@ -104,7 +106,7 @@ def turns(sides: dict[str, Callable[[int], None]], repeats: int, wait: Callable[
 def train_speed(sample: Sample, device: torch.device, batch: int, repeats: int) -> dict[str, float]:
     """Captions per second of training: `batch` of them a step, one of each photo, and here five of each, too."""
     torch.manual_seed(0)
-    ours = build_decoder(DecoderConfig(kind="soft"), sample.cells.shape[2], len(sample.vocabulary)).to(device)
+    ours = speed_up(build_decoder(DecoderConfig(kind="soft"), sample.cells.shape[2], len(sample.vocabulary)).to(device))
     assert isinstance(ours, SoftAttentionDecoder)
     theirs = TutorialDecoder(ours).to(device)
     optimizer = torch.optim.AdamW(ours.parameters(), 1e-4, fused=True)

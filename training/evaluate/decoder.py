@@ -19,7 +19,7 @@ from training.tasks.decoding import generate, load_decoder
 from training.tasks.trained_head import TrainedHead
 from vsearch.captions.rerank import Reranker
 from vsearch.metrics.caption import bleu, cider, rouge_l
-from vsearch.networks.decoders import Decoder
+from vsearch.networks.decoder import Decoder
 from vsearch.progress import Progress
 
 

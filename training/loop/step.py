@@ -13,6 +13,7 @@ from training.loop.config import LoopConfig
 from training.loop.task import Loss, Stopped, Task
 from vsearch.device import autocast
 from vsearch.errors import ConfigError
+from vsearch.networks.fast.training import speed_up
 
 HINT = "lower the learning rate, then resume"
 
@@ -51,10 +52,11 @@ def waits_for_nothing(device: torch.device) -> bool:
 
 
 class Stepper:
-    """AdamW over a task's parameter groups, on all processes of the training."""
+    """AdamW over a task's parameter groups, on all processes of the training. The task's module is sped up for it."""
 
     def __init__(self, task: Task, config: LoopConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        speed_up(task.module)
         groups = [g for g in task.groups() if g.parameters]
         self.scales = [g.scale for g in groups]
         self.optimizer = torch.optim.AdamW(

@@ -32,7 +32,8 @@ from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
-from vsearch.networks.decoders import Decoder, Teacher, build_decoder
+from vsearch.networks.decoder import Decoder, Teacher
+from vsearch.networks.decoders import build_decoder
 from vsearch.text.vocab import Vocabulary
 
 MONITORS = ("cider", "bleu4")

@@ -22,8 +22,10 @@ from vsearch.config import DecoderConfig, from_dict
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
 from vsearch.files import load_json
-from vsearch.networks.decoders import Decoder, build_decoder
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import build_decoder
+from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.training import speed_up
 from vsearch.networks.told import told
 from vsearch.progress import Progress
 from vsearch.text.vocab import Vocabulary
@@ -42,7 +44,7 @@ def load_decoder(run: Path, channels: int, vocabulary: int) -> Decoder:
         raise DataError(f"{run} trained no decoder", "name the output folder of a caption training")
     decoder = build_decoder(from_dict(DecoderConfig, table["decoder"], "decoder"), channels, vocabulary)
     load_best(run, nn.ModuleDict({"decoder": decoder}))
-    return decoder.eval()
+    return speed_up(decoder.eval())
 
 
 def generate(

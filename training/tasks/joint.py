@@ -33,7 +33,8 @@ from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
-from vsearch.networks.decoders import Decoder, build_decoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import build_decoder
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.joint import JointModel

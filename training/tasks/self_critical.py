@@ -41,7 +41,7 @@ from vsearch.config import DecoderConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import Cider
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.fast.decoder import QuickDecoder
 from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
 
 BASELINES = ("others", "greedy")

@@ -20,7 +20,7 @@ from torch import Tensor
 from training.data.caption_set import CaptionSet
 from training.tasks.decoding import load_decoder
 from vsearch.device import autocast
-from vsearch.networks.decoders import Decoder, pack
+from vsearch.networks.decoder import Decoder, pack
 
 KEPT, AT_ONCE = 16, 50  # words of a step; photos looked at in one go
 

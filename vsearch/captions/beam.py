@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Carried)
 
 
 class Steps(Protocol[S]):
-    """What search needs of a decoder: see `vsearch.networks.decoders`."""
+    """What search needs of a decoder: see `vsearch.networks.decoder`."""
 
     def start(self, memory: Tensor) -> S: ...
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsearch.config import DeviseConfig
-from vsearch.networks.fast.dropout import quick_dropout
 
 
 class ClassBranch(nn.Module):
@@ -72,11 +71,7 @@ class DeviseHead(nn.Module):
         self.branch = ClassBranch(channels, config.classes, config.dim) if config.classes else None
 
     def forward(self, pool: Tensor) -> Tensor:
-        cut = round(self.config.dropout * 256)  # the probability, to a multiple of 1/256
-        if self.training and 0 < cut < 256 and pool.device.type == "cpu" and not torch.compiler.is_compiling():
-            out = self.layers[3](quick_dropout(self.layers[0](pool), cut))
-        else:
-            out = self.layers(pool)
+        out: Tensor = self.layers(pool)
         if self.branch is not None:
             out = out.float() + self.branch(pool)
         return F.normalize(out.float(), dim=-1)  # (B, D)

@@ -22,11 +22,11 @@ from vsearch.config import ModelConfig
 from vsearch.device import autocast, fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.image.pixels import normalise
-from vsearch.networks.decoders import Decoder
+from vsearch.networks.decoder import Decoder
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.encoder import Encoder
+from vsearch.networks.fast.decoder import QuickDecoder
 from vsearch.networks.fast.openvino import EncodePixels, compiled, quick_encoder, usable
-from vsearch.networks.quick_decoder import QuickDecoder
 from vsearch.networks.told import told
 from vsearch.text.vocab import Vocabulary
 

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from vsearch.networks.decoders import Decoder, State
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.config import DecoderConfig
+from vsearch.networks.decoder import State
+
+
+class Tellable(Protocol):
+    """A decoder as it is searched over, plain or fast."""
+
+    config: DecoderConfig
+
+    def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
+        """Return the state before the first word, as `Decoder.start`."""
+        ...
+
+    def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
+        """Take a step, as `Decoder.step`."""
+        ...
 
 
 class Told(NamedTuple):
     """A decoder, and the vectors (B, D) of the pictures that it describes next."""
 
-    decoder: Decoder | QuickDecoder
+    decoder: Tellable
     vector: Tensor
 
     def start(self, memory: Tensor) -> State:
@@ -25,7 +39,7 @@ class Told(NamedTuple):
         return self.decoder.step(token, state)
 
 
-def told(decoder: Decoder | QuickDecoder, vector: Tensor | None) -> Decoder | QuickDecoder | Told:
+def told(decoder: Tellable, vector: Tensor | None) -> Tellable | Told:
     """Return what to search with: `decoder`, told the vectors (B, D) of its pictures if it takes them.
 
     Raises ValueError if it takes them and `vector` is None.

@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vsearch.config import SourceConfig, TranslatorConfig
 from vsearch.errors import ConfigError
-from vsearch.networks.decoders import SoftAttentionDecoder, State, Teacher, build_decoder
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.decoder import State, Teacher
+from vsearch.networks.decoders import SoftAttentionDecoder, build_decoder
+from vsearch.networks.fast.decoder import QuickDecoder
 from vsearch.text.vocab import PAD
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}

@@ -19,7 +19,10 @@ from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
 from training.loop.task import Loss, ParameterGroup, Status, Stopped
+from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
+from vsearch.networks.devise import DeviseHead
+from vsearch.networks.fast.dropout import QuickDropout
 
 CPU = torch.device("cpu")
 
@@ -350,6 +353,15 @@ def test_groups_learn_at_their_own_rates() -> None:
     stepper = Stepper(task, LoopConfig(bf16=False), CPU)
     stepper.step(torch.ones(4, 1), 0.5, 0.9, Watch(0, CPU), 0)
     assert [g["lr"] for g in stepper.optimizer.param_groups] == pytest.approx([0.05, 0.5])
+
+
+def test_what_is_trained_is_sped_up_and_keeps_its_names() -> None:
+    task = Line()
+    task.module = nn.Sequential(nn.Linear(1, 8), DeviseHead(DeviseConfig(hidden=4, dim=2), 8), nn.Linear(2, 1))
+    names = list(task.module.state_dict())
+    Stepper(task, LoopConfig(bf16=False), CPU)
+    assert any(isinstance(part, QuickDropout) for part in task.module.modules())
+    assert list(task.module.state_dict()) == names
 
 
 def test_damaged_and_foreign_checkpoints_are_named(tmp_path: Path) -> None:

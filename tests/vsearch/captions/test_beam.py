@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vsearch.captions.beam import beam_search, greedy, sample
 from vsearch.config import DecoderConfig
-from vsearch.networks.decoders import Decoder, State, build_decoder
+from vsearch.networks.decoder import Decoder, State
+from vsearch.networks.decoders import build_decoder
 from vsearch.text.vocab import END, PAD, START, UNK
 
 CHANNELS, CELLS = 6, 5

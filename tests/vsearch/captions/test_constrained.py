@@ -11,7 +11,8 @@ from torch import Tensor
 from vsearch.captions.beam import beam_search
 from vsearch.captions.constrained import MOST, constrained_beam_search
 from vsearch.config import DecoderConfig
-from vsearch.networks.decoders import Decoder, build_decoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import build_decoder
 from vsearch.text.vocab import END, START
 
 N, C, V = 3, 5, 9

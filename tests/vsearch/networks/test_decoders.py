@@ -10,15 +10,10 @@ from torch.nn import functional as F
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.networks.cells import Cell, TiedOutput
-from vsearch.networks.decoders import (
-    KINDS,
-    AdaptiveDecoder,
-    Decoder,
-    SoftAttentionDecoder,
-    State,
-    build_decoder,
-)
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.decoder import Decoder, State
+from vsearch.networks.decoders import KINDS, AdaptiveDecoder, SoftAttentionDecoder, build_decoder
+from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.training import speed_up
 from vsearch.text.vocab import END, START
 
 B, N, C, V, H = 5, 4, 6, 11, 7
@@ -62,7 +57,8 @@ def one_by_one(model: Decoder, cells: Tensor) -> tuple[list[Tensor], list[Tensor
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scoring", ["additive", "tanh", "dot"])
-def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str) -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str, fast: bool) -> None:
     model, cells = make(kind, scoring=scoring), memory().requires_grad_()
     logits, maps = one_by_one(model, cells)
     targets = [CAPTIONS[b, 1 : LENGTHS[b]] for b in range(B)]
@@ -72,11 +68,11 @@ def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str) -> None:
     cells_gradient, cells.grad = cells.grad, None
     model.zero_grad()
 
-    out = model(cells, CAPTIONS, LENGTHS)
-    fast = F.cross_entropy(out.logits, out.targets, reduction="sum")
-    torch.autograd.backward(fast)
+    out = (speed_up(model) if fast else model)(cells, CAPTIONS, LENGTHS)
+    loss = F.cross_entropy(out.logits, out.targets, reduction="sum")
+    torch.autograd.backward(loss)
     assert sorted(out.targets.tolist()) == sorted(torch.cat(targets).tolist())  # every word and end mark, no pad
-    assert fast.item() == pytest.approx(slow.item(), rel=1e-5)
+    assert loss.item() == pytest.approx(slow.item(), rel=1e-5)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-5, msg=name)
     torch.testing.assert_close(cells.grad, cells_gradient, rtol=1e-4, atol=1e-5)
@@ -90,6 +86,17 @@ def test_teacher_forcing_equals_word_by_word(kind: str, scoring: str) -> None:
         torch.testing.assert_close(out.attention[b, :steps], maps[b])
         assert (out.attention[b, steps:] == 0).all()
         torch.testing.assert_close(out.attention[b, :steps].sum(-1), torch.ones(steps))
+
+
+def test_captions_are_shifted_by_one_word() -> None:
+    """Of <start> 4 5 <end> and <start> 6 <end>, by time and, in it, by length; the last step has one row."""
+    captions = torch.tensor([[START, 6, END, 0, 0], [START, 4, 5, END, 0]])
+    read, said = Decoder.shifted(captions, torch.tensor([3, 4]))
+    assert read.data.tolist() == [START, START, 4, 6, 5]
+    assert said.data.tolist() == [4, 6, 5, END, END]
+    for one in (read, said):
+        assert one.batch_sizes.tolist() == [2, 2, 1] and one.sorted_indices is not None
+        assert one.sorted_indices.tolist() == [1, 0]
 
 
 def test_packed_order_is_by_time_then_length() -> None:
@@ -113,7 +120,7 @@ def test_no_work_on_pads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["soft", "adaptive", "gru"])
 def test_gradients_in_bfloat16_point_the_same_way(kind: str) -> None:
-    model, found = make(kind), list[dict[str, Tensor]]()
+    model, found = speed_up(make(kind)), list[dict[str, Tensor]]()
     for enabled in (False, True):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):

@@ -13,8 +13,10 @@ from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessC
 from vsearch.errors import ConfigError
 from vsearch.image.pixels import normalise
 from vsearch.networks.build import build
-from vsearch.networks.decoders import Decoder, build_decoder
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import build_decoder
+from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.training import speed_up
 from vsearch.networks.told import told
 from vsearch.text.vocab import END, START, Vocabulary
 
@@ -55,9 +57,10 @@ def word_by_word(model: Decoder, cells: Tensor, told_of: Tensor) -> Tensor:
     return total
 
 
+@pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("cells", [N, 0])
 @pytest.mark.parametrize("settings", [{}, {"cells": 4}, {"cells": 4, "cell": "gru", "tied": True}, {"gate": False}])
-def test_teacher_forcing_equals_word_by_word(cells: int, settings: dict[str, object]) -> None:
+def test_teacher_forcing_equals_word_by_word(cells: int, settings: dict[str, object], fast: bool) -> None:
     model = make(**settings)
     grid, place = memory(cells).requires_grad_(), vectors().requires_grad_()
     slow = word_by_word(model, grid, place)
@@ -66,10 +69,10 @@ def test_teacher_forcing_equals_word_by_word(cells: int, settings: dict[str, obj
     of_place, place.grad = place.grad, None
     model.zero_grad()
 
-    out = model(grid, CAPTIONS, LENGTHS, vector=place)
-    fast = F.cross_entropy(out.logits, out.targets, reduction="sum")
-    torch.autograd.backward(fast)
-    assert fast.item() == pytest.approx(slow.item(), rel=1e-5)
+    out = (speed_up(model) if fast else model)(grid, CAPTIONS, LENGTHS, vector=place)
+    loss = F.cross_entropy(out.logits, out.targets, reduction="sum")
+    torch.autograd.backward(loss)
+    assert loss.item() == pytest.approx(slow.item(), rel=1e-5)
     assert of_place is not None and of_place.abs().sum() > 0
     torch.testing.assert_close(place.grad, of_place, rtol=1e-4, atol=1e-5)
     for name, parameter in model.named_parameters():
@@ -122,8 +125,8 @@ def test_the_quick_copy_stays_close() -> None:
     with torch.no_grad():
         plain, _, _ = model.step(torch.full((B,), START), model.start(memory(), vector=place))
         with torch.autocast("cpu", torch.bfloat16):
-            fast = QuickDecoder(model, True)
-            near, _, _ = fast.step(torch.full((B,), START), fast.start(memory(), vector=place))
+            quick = QuickDecoder(model, True)
+            near, _, _ = quick.step(torch.full((B,), START), quick.start(memory(), vector=place))
     torch.testing.assert_close(near, plain, rtol=0.05, atol=0.05)
 
 

@@ -17,7 +17,8 @@ from vsearch.captions.beam import beam_search
 from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig
 from vsearch.errors import ConfigError, ModelError, QueryError, VsearchError
 from vsearch.networks.attention import SCORINGS
-from vsearch.networks.decoders import SoftAttentionDecoder, Teacher, build_decoder
+from vsearch.networks.decoder import Teacher
+from vsearch.networks.decoders import SoftAttentionDecoder, build_decoder
 from vsearch.storage import modelfolder
 from vsearch.text.vocab import END, START
 from vsearch.translation.network import SourceEncoder, TranslationModel, pad

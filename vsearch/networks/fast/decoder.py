@@ -1,6 +1,6 @@
 """Equals `Decoder.start` and `Decoder.step`: the same for a search, with matrices in bfloat16 where that is quick.
 
-It stands on decoders and `networks.fast` both, hence outside of either. Shapes: see `vsearch.networks`.
+Shapes: see `vsearch.networks`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import copy
 
 from torch import Tensor, nn
 
-from vsearch.networks.decoders import Decoder, State
+from vsearch.networks.decoder import Decoder, State
 from vsearch.networks.fast.cpu import CpuKernels
 from vsearch.networks.fast.process import half_factors
 

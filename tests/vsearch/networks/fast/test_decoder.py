@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from vsearch.config import DecoderConfig
-from vsearch.networks.decoders import KINDS, Decoder, build_decoder
-from vsearch.networks.quick_decoder import QuickDecoder
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.decoders import KINDS, build_decoder
+from vsearch.networks.fast.decoder import QuickDecoder
 
 
 @pytest.mark.parametrize("kind", KINDS)
