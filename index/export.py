@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 
 from index.database.database import Database
 from index.database.read import Picture
-from index.paths import readable
+from index.paths import neighbours, readable
 from vsearch.distribution import install_hint
 from vsearch.errors import LibraryError, VsearchError
 from vsearch.files import replacing
+from vsearch.outputs import check_output
 
 _ROWS = 10_000  # held in memory at a time
+_FACTS = {"id", "path", "caption", "hash", "mtime_ns", "size"}  # of a picture, in every format
+_COLUMNS = ("id", "path", "path_bytes", "caption", "hash", "mtime_ns", "size")  # of a Parquet file, before the vector
+_LONGEST_LINE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Exported:
     dim: int
 
 
-def export(database: Database, file: Path) -> Exported:
+def export(database: Database, file: Path, *, force: bool = False) -> Exported:
     """Write all vectors, float32 and of unit length, with their pictures, as the ending of `file` says.
 
     - `.npy`: the vectors (n, D); beside it, as NAME.rows.jsonl, the pictures in the same order.
@@ -45,12 +49,14 @@ def export(database: Database, file: Path) -> Exported:
     - `.parquet`: a column each, `vector` a list of D; `path_bytes` is the path as it is on disk, `path` its readable
       form. Needs pyarrow.
 
-    All files appear complete, or none does. Raises VsearchError for another ending, without pyarrow, and where nothing
-    can be written; LibraryError if the library holds no picture.
+    All files appear complete, or none does. An earlier export is replaced, any other file only by `force`; the library
+    and what is next to it never. Raises VsearchError for another ending, without pyarrow, and where nothing can be
+    written; LibraryError if the library holds no picture.
     """
     writers = {".npy": _npy, ".jsonl": _jsonl, ".parquet": _parquet}
     if file.suffix not in writers:
         raise VsearchError(f"cannot export to {file}", f"name it as one of {', '.join(writers)}")
+    check_outputs(database, file, force=force)
     with database.snapshot():
         if not database.read.count() or database.read.dim is None:
             raise LibraryError("the library holds no picture", "fill it: vsearch build-index FOLDER")
@@ -60,6 +66,37 @@ def export(database: Database, file: Path) -> Exported:
             reason = (error.strerror or "error").lower()
             raise VsearchError(f"cannot write {file}: {reason}", "name another file, or free some space") from error
         return Exported(files, database.read.count(), database.read.dim)
+
+
+def check_outputs(database: Database, file: Path, *, force: bool) -> None:
+    """Raise VsearchError if an export to `file` would replace the library, or a file that no export made."""
+    own = [database.path, *neighbours(database.path)]
+    for one in [file, _rows_path(file)] if file.suffix == ".npy" else [file]:
+        check_output(one, made=_is_export, inputs=own, force=force)
+
+
+def _is_export(file: Path) -> bool:
+    """Tell whether an earlier export made this file: by its columns, for an array by those of the file next to it."""
+    if file.suffix == ".parquet":
+        with contextlib.suppress(Exception):  # pyarrow, if it is there, raises nearly every kind of error
+            from pyarrow import parquet
+
+            return bool(parquet.read_schema(file).names == [*_COLUMNS, "vector"])
+        return False
+    try:
+        if file.suffix == ".npy":
+            with file.open("rb") as array:
+                return np.lib.format.read_magic(array) == (1, 0) and _is_export(_rows_path(file))
+        with file.open("rb") as lines:
+            row = json.loads(lines.readline(_LONGEST_LINE))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and row.keys() - {"vector"} == _FACTS
+
+
+def _rows_path(file: Path) -> Path:
+    """Return where the pictures of an array of vectors stand."""
+    return file.with_suffix(".rows.jsonl")
 
 
 def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
@@ -72,7 +109,7 @@ def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.floa
 
 
 def _npy(database: Database, file: Path) -> tuple[Path, ...]:
-    beside = file.with_suffix(".rows.jsonl")
+    beside = _rows_path(file)
     with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
         rows_path = stack.enter_context(replacing(beside, unique=True))
         vectors_path = stack.enter_context(replacing(file, unique=True))
@@ -125,8 +162,8 @@ def _parquet(database: Database, file: Path) -> tuple[Path, ...]:
         remedy = f"install the extra: {install_hint('parquet')}; or export to .npy or .jsonl"
         raise VsearchError("writing Parquet needs pyarrow", remedy) from None
     dim = int(database.read.dim or 0)
-    columns = [("id", pa.int64()), ("path", pa.string()), ("path_bytes", pa.binary()), ("caption", pa.string())]
-    columns += [("hash", pa.string()), ("mtime_ns", pa.int64()), ("size", pa.int64())]
+    kinds = (pa.int64(), pa.string(), pa.binary(), pa.string(), pa.string(), pa.int64(), pa.int64())
+    columns = list(zip(_COLUMNS, kinds, strict=True))
     schema = pa.schema([*columns, ("vector", pa.list_(pa.float32(), dim))])
     with replacing(file, unique=True) as fresh:
         written = 0

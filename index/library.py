@@ -231,9 +231,10 @@ class Library:
 
         return check(self._database)
 
-    def export(self, file: Place) -> Exported:
+    def export(self, file: Place, *, force: bool = False) -> Exported:
         """Write all vectors with their pictures into a file that ends in .npy, .jsonl or .parquet.
 
+        An earlier export is replaced; any other file only by `force`, and the library itself never.
         Raises VsearchError for another ending, without pyarrow for .parquet, and if the file cannot be written.
 
         >>> done = library.export("vectors.npy")
@@ -242,7 +243,7 @@ class Library:
         """
         from index.export import export
 
-        return export(self._database, Path(_expanded(file)))
+        return export(self._database, Path(_expanded(file)), force=force)
 
     def folders(self) -> list[str]:
         """Return every folder that was ever built from, sorted.

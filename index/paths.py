@@ -14,6 +14,22 @@ def default_path() -> Path:
     return platformdirs.user_data_path("vsearch", appauthor=False) / "library.sqlite3"
 
 
+CACHES = (".vectors", ".mixed", ".graph", ".mixed-graph")  # what is derived from a library and lies next to it
+PROOF = ".proof"  # added to the name of a cache
+LOCK = ".lock"
+SQLITE = ("-wal", "-shm", "-journal")  # what SQLite itself keeps next to a file
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the path of a file next to the library that belongs to it."""
+    return path.with_name(path.name + ending)
+
+
+def neighbours(library: Path) -> list[Path]:
+    """Return every path next to a library that it may use, whether a file is there or not."""
+    return [beside(library, ending) for ending in (*SQLITE, LOCK, *CACHES, *(name + PROOF for name in CACHES))]
+
+
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return the path as the library keeps it: absolute, without `..`, links left as they are."""
     return os.path.abspath(path)  # Path.absolute keeps the `..`

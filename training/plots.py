@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.loop.lr_finder import LrCurve
-from vsearch.drawing.figure import new_figure, plain
+from vsearch.drawing.figure import new_figure, plain, save
 from vsearch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def draw_runs(runs: Sequence[Path], output: Path, metrics: Sequence[str] = ()) -
     for axes in panels[len(chosen) :]:
         axes.set_visible(False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", frameon=False)
-    figure.savefig(output)
+    save(figure, output)
     return chosen
 
 
@@ -105,7 +105,7 @@ def draw_curve(curve: LrCurve, output: Path) -> None:
     axes.set_ylim(low - 0.2 * room, high + 0.4 * room)  # not so high that the divergence flattens the rest
     plain(axes, "learning rate", "loss")
     axes.legend(frameon=False)
-    figure.savefig(output)
+    save(figure, output)
 
 
 def _metrics(logs: list[list[Record]]) -> list[str]:

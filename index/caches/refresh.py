@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from index.caches.graph import Graph, inspect
 from index.caches.sealed_file import CacheError, discard
 from index.caches.vectors import arrays_path, load_arrays, make_arrays, positions
-from index.database.connection import beside
 from index.database.database import Database
+from index.paths import beside
 
 # Exact search over 100,000 rows of 200 numbers takes 24 ms and is always right; the graph of as many takes a minute
 # of computing to build, and a new process 0.15 s to load. It pays for many queries by one process, or for many rows.

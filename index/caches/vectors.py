@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.caches.sealed_file import CacheError, footer, prove, seal
-from index.database.connection import beside
 from index.database.database import Database
+from index.paths import beside
 from vsearch.files import replacing
 
 _ROWS = 20_000  # read from the library at a time

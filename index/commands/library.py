@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from index.commands.options import LibraryOption, WithinOption, check_folder
-from vsearch.commands.options import PlainJsonOption
+from vsearch.commands.options import ForceOption, PlainJsonOption
 from vsearch.console import many, out, progress_bar, remark, shown, shown_path
 
 if TYPE_CHECKING:
@@ -103,11 +103,13 @@ def check(library: LibraryOption = None, as_json: PlainJsonOption = False) -> No
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .npy, .jsonl or .parquet.", show_default=False)],
+    force: ForceOption = False,
     library: LibraryOption = None,
 ) -> None:
     """Write the vectors of all pictures, with paths and captions, for other programs.
 
-    .npy holds vectors alone; the pictures stand beside it in NAME.rows.jsonl, in the same order.
+    .npy holds vectors alone; the pictures stand beside it in NAME.rows.jsonl, in the same order. An earlier export is
+    replaced, but no other file unless --force.
 
     \b
     Example:
@@ -117,5 +119,5 @@ def export(
     from index.library import Library
 
     with Library.open(library, read_only=True) as opened:
-        done = opened.export(file)
+        done = opened.export(file, force=force)
     out(f"{' and '.join(shown_path(one) for one in done.files)}: {done.count} vectors of {done.dim} numbers")

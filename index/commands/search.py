@@ -16,12 +16,13 @@ from typer.core import TyperCommand
 
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model
 from vsearch.commands.group import expanded
-from vsearch.commands.options import JsonOption, TranslatorOption
+from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
 from vsearch.console import out, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
+    from index.library import Library
     from index.search.searcher import Hit
 
     Reasons = Mapping[int, list[str]]
@@ -74,6 +75,7 @@ class Printing:
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the pictures, too.")
     ] = None
+    force: ForceOption = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
 
     Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
     --image together are mixed, half and half. The score is the share of such hits that fit, where the model knows it.
+    --html replaces an earlier page of vsearch, but no other file unless --force.
 
     \b
     Example:
@@ -158,6 +161,7 @@ def check_wanted(wanted: Wanted) -> None:
 def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, why: bool) -> None:
     """Search, write the page and print the hits."""
     with opened_with_model(place, read_only=True) as (library, model):
+        check_html(printing, wanted.image, library)
         query = library.query(text) if text else None
         if query is not None and query.unknown:
             remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
@@ -175,10 +179,8 @@ def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, w
         check_folder(wanted.within, found=bool(hits))
         reasons = library.explain(hits) if why else {}
         if printing.html is not None:
-            from index.page.page import write_page
-
-            total, shares = library.count(), model.scores.is_calibrated("words" if text else "picture")
-            write_page(printing.html, text, hits, image=wanted.image, why=reasons, total=total, shares=shares)
+            shares = model.scores.is_calibrated("words" if text else "picture")
+            print_page(printing, text, hits, wanted.image, library, reasons, shares=shares)
     print_hits(hits, reasons, printing)
 
 
@@ -195,7 +197,8 @@ def similar(
 ) -> None:
     """Find other pictures like a photo.
 
-    The network is not asked about a photo that the library has as it is.
+    The network is not asked about a photo that the library has as it is. --html replaces an earlier page of vsearch,
+    but no other file unless --force.
 
     \b
     Example:
@@ -204,13 +207,11 @@ def similar(
     """
     check_printing(printing, min_score)
     with opened_with_model(place, read_only=True) as (library, model):
+        check_html(printing, photo, library)
         hits = library.similar(photo, count, within=within, min_score=min_score)
         check_folder(within, found=bool(hits))
         if printing.html is not None:
-            from index.page.page import write_page
-
-            total, shares = library.count(), model.scores.is_calibrated("picture")
-            write_page(printing.html, "", hits, image=photo, total=total, shares=shares)
+            print_page(printing, "", hits, photo, library, {}, shares=model.scores.is_calibrated("picture"))
     print_hits(hits, {}, printing)
 
 
@@ -220,6 +221,41 @@ def check_printing(printing: Printing, min_score: float | None) -> None:
         raise typer.BadParameter("--json and --paths exclude each other")
     if min_score is not None and not math.isfinite(min_score):
         raise typer.BadParameter("--min-score takes a number")
+
+
+def check_html(printing: Printing, image: Path | None, library: Library) -> None:
+    """Raises VsearchError, before any work is done, where the page would replace what it must not."""
+    if printing.html is not None:
+        from index.page.page import check_page
+
+        check_page(printing.html, [] if image is None else [image], library.path, force=printing.force)
+
+
+def print_page(
+    printing: Printing,
+    text: str,
+    hits: Sequence[Hit],
+    image: Path | None,
+    library: Library,
+    reasons: Reasons,
+    *,
+    shares: bool,
+) -> None:
+    """Write the page with the hits of words `text` and of an `image`; scores are `shares` of hits that fit, or not."""
+    from index.page.page import write_page
+
+    assert printing.html is not None
+    write_page(
+        printing.html,
+        text,
+        hits,
+        image=image,
+        why=reasons,
+        total=library.count(),
+        shares=shares,
+        library=library.path,
+        force=printing.force,
+    )
 
 
 def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from index.paths import shell
+from index.paths import LOCK, beside, shell
 from vsearch.errors import LibraryError
 
 BUSY_SECONDS = 10.0  # how long to wait for the few milliseconds of another process's transaction
@@ -48,7 +48,7 @@ class Connection:
         if self.read_only:
             raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")
         with translated(self.path):
-            lock = sqlite3.connect(beside(self.path, ".lock"), timeout=0, isolation_level=None)
+            lock = sqlite3.connect(beside(self.path, LOCK), timeout=0, isolation_level=None)
         try:
             try:
                 lock.execute("BEGIN EXCLUSIVE")
@@ -123,11 +123,6 @@ class Connection:
             part = wanted[start : start + _CHUNK]
             rows += self.rows(sql.format(",".join("?" * len(part))), part)
         return rows
-
-
-def beside(path: Path, ending: str) -> Path:
-    """Return the path of a file next to the library that belongs to it."""
-    return path.with_name(path.name + ending)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +16,15 @@ from urllib.parse import quote_from_bytes
 
 from PIL import Image
 
-from index.paths import readable
+from index.paths import neighbours, readable
 from index.search.searcher import Hit
 from vsearch.errors import PictureError, VsearchError
 from vsearch.files import replacing
 from vsearch.image.decode import decode
+from vsearch.outputs import check_output
 
+_GENERATOR, _HEAD = b'<meta name="generator" content="vsearch">', 1000  # a mark in so many first bytes of each page
+_READER_SECONDS = 2.0
 THUMBNAIL = 480  # pixels on the longer side: sharp on dense screens, about 30 KB
 
 
@@ -47,14 +52,17 @@ def write_page(
     why: Mapping[int, Sequence[str]] | None = None,
     total: int | None = None,
     shares: bool = False,
+    library: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Write the hits of a query as one HTML file, thumbnails inside, which needs neither network nor script.
 
     `image` is the picture that was searched by, `why` maps the id of a hit to words that explain it, `total` is the
     number of pictures searched; scores are shown in percent if they are `shares` of hits that fit. A picture that
     cannot be read any more keeps its place, with the reason.
-    Raises VsearchError if the file cannot be written.
+    Raises VsearchError if the file cannot be written, and as `check_page` does.
     """
+    check_page(file, [hit.path for hit in hits] + ([] if image is None else [image]), library, force=force)
     words = query.encode("utf-8", "replace").decode()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         thumbnails = list(pool.map(lambda hit: _thumbnail(hit.path), hits))
@@ -74,6 +82,27 @@ def write_page(
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise VsearchError(f"cannot write the page {file}: {reason}", "name another file") from error
+
+
+def check_page(
+    file: Path,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    library: Path | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Raise VsearchError if a page in `file` would replace pictures that are read, a `library` or what is next to it.
+
+    So it does where any other file is there that is no page of ours, unless `force`.
+    """
+    own = [] if library is None else [library, *neighbours(library)]
+    check_output(file, made=_is_page, inputs=[*inputs, *own], force=force)
+
+
+def _is_page(file: Path) -> bool:
+    """Tell whether a file begins like a page of results."""
+    with file.open("rb") as page:
+        return _GENERATOR in page.read(_HEAD).partition(b"<title>")[0]
 
 
 def _render(**values: Any) -> str:
@@ -117,7 +146,23 @@ def _write(file: Path, text: str) -> None:
     """Replace `file` in one step; a link's target instead of the link; a pipe or a device is written to as it is."""
     target = Path(os.path.realpath(file))  # Path.resolve raises RuntimeError where links go in a circle
     if target.exists() and not target.is_file():
-        target.write_text(text, encoding="utf-8")
+        _write_pipe(target, text)
         return
     with replacing(target, unique=True) as fresh:
         fresh.write_text(text, encoding="utf-8")
+
+
+def _write_pipe(target: Path, text: str) -> None:
+    """Write into a pipe or a device. Raises OSError where nobody begins to read from the pipe within some seconds."""
+    end = time.monotonic() + _READER_SECONDS
+    while True:
+        try:
+            handle = os.open(target, os.O_WRONLY | os.O_NONBLOCK)  # else opening a pipe waits for ever
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+    os.set_blocking(handle, True)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)

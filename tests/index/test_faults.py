@@ -31,9 +31,9 @@ from index.caches.refresh import graph_path
 from index.caches.vectors import arrays_path
 from index.check import check
 from index.commands.search import hit_row
-from index.database.connection import beside
 from index.database.database import Database
 from index.page.page import write_page
+from index.paths import beside
 from index.search.searcher import Hit, Searcher
 from tests.support import searching
 from tests.support.pictures import FakeDescriber, draw, draw_folder

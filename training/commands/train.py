@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vsearch.commands.group import expanded
-from vsearch.commands.options import DeviceOption, check_drawing
+from vsearch.commands.options import DeviceOption, ForceOption, check_drawing
 from vsearch.console import clock, out, progress_bar, remark, shown_path
 from vsearch.errors import VsearchError
 
@@ -141,13 +141,14 @@ def find_lr(
     low: Annotated[float, typer.Option(metavar="X", help="The learning rate to begin with.")] = 1e-6,
     high: Annotated[float, typer.Option(metavar="X", help="The learning rate to end with, at the latest.")] = 1.0,
     steps: Annotated[int, typer.Option(min=10, metavar="N", help="Batches to try.")] = 100,
+    force: ForceOption = False,
     *,
     how: How,
 ) -> None:
     """Find a learning rate for a recipe: raise it from batch to batch and watch the loss.
 
     Nothing is kept of that training. Two suggestions are printed: where the loss falls fastest, and a tenth of the
-    rate at which it is lowest.
+    rate at which it is lowest. --output replaces an earlier drawing of vsearch, but no other file unless --force.
 
     \b
     Example:
@@ -162,7 +163,7 @@ def find_lr(
     if distributed.started():
         raise VsearchError("a learning rate is looked for in one process", "leave out torchrun")
 
-    check_drawing(output)
+    check_drawing(output, force=force)
     figure.require()
     inputs, overrides = Inputs(data, **vars(extra)), parse_settings(how.settings or [])
     with progress_bar("steps") as show:
@@ -179,8 +180,11 @@ def plots(
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Draw only this one, as in log.jsonl; may be repeated.")
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Draw trainings against each other: a panel for each metric, a line for each run.
+
+    --output replaces an earlier drawing of vsearch, but no other file unless --force.
 
     \b
     Example:
@@ -190,7 +194,7 @@ def plots(
     import training.plots
     from vsearch.drawing import figure
 
-    check_drawing(output)
+    check_drawing(output, force=force)
     figure.require()
     out(f"{shown_path(output)}: {', '.join(training.plots.draw_runs(runs, output, metric or []))}")
 

@@ -11,6 +11,7 @@ import typer
 from vsearch.commands.options import (
     BeamOption,
     DeviceOption,
+    ForceOption,
     JsonOption,
     ModelOption,
     PhotosArgument,
@@ -40,6 +41,7 @@ def caption(
     heatmap: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
     ] = None,
+    force: ForceOption = False,
     target: Annotated[
         str | None, typer.Option("--to", metavar="LANGUAGE", help="Translate the captions into it: de or fr.")
     ] = None,
@@ -49,6 +51,7 @@ def caption(
 ) -> None:
     """Describe photos in a sentence each.
 
+    --heatmap replaces an earlier drawing of vsearch, but no other file unless --force.
     With --json also the log-probability, the captions that came next and, where the model's attention has a sentinel,
     its share of each word.
 
@@ -59,7 +62,7 @@ def caption(
       vsearch caption dog.jpg --heatmap attention.png
       vsearch caption dog.jpg --to fr
     """
-    check_options(photos, heatmap, translator, target)
+    check_options(photos, heatmap, translator, target, force=force)
     from vsearch.model import Model
 
     own = None if target is None else load_translator("en", target, translator, device)
@@ -75,12 +78,14 @@ def caption(
     print_each(photos, describe, print_caption, as_json=as_json)
 
 
-def check_options(photos: list[Path], heatmap: Path | None, translator: Path | None, target: str | None) -> None:
+def check_options(
+    photos: list[Path], heatmap: Path | None, translator: Path | None, target: str | None, *, force: bool
+) -> None:
     """Raises BadParameter or VsearchError if options do not go together."""
     if heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
     if heatmap is not None:
-        check_drawing(heatmap)
+        check_drawing(heatmap, inputs=photos, force=force)
     if translator is not None and target is None:
         raise typer.BadParameter("--translator needs --to LANGUAGE")
 
@@ -93,12 +98,13 @@ def print_caption(photo: Path, row: Row) -> None:
 def draw_heatmap(photo: Path, found: Caption, file: Path) -> None:
     """Draw where the model looked at each word of a caption."""
     from vsearch.drawing import heatmap
+    from vsearch.drawing.mark import exif
     from vsearch.errors import ModelError
     from vsearch.image.decode import decode
 
     if found.attention is None:
         raise ModelError("this model has no attention to draw", "use a model with a soft or adaptive decoder")
-    heatmap.draw(decode(photo), found.words, found.attention, found.sentinel).save(file)
+    heatmap.draw(decode(photo), found.words, found.attention, found.sentinel).save(file, exif=exif())
 
 
 def caption_row(photo: Path, found: Caption, translator: Translator | None = None) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ BeamOption = Annotated[
 TranslatorOption = Annotated[
     Path | None, typer.Option("--translator", metavar="FOLDER", help="Translator; default: a bundled one.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that this command did not make, too.")]
 PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
 PlainJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -42,9 +44,16 @@ def load_words(folder: Path) -> PhraseSpace:
     return PhraseSpace.load(folder)
 
 
-def check_drawing(file: Path) -> None:
-    """Raises VsearchError if no picture can be drawn into `file`, before any work is done."""
+def check_drawing(file: Path, *, inputs: Iterable[Path] = (), force: bool = False) -> None:
+    """Raises VsearchError if no picture can be drawn into `file`, before any work is done.
+
+    `inputs` are the files that are read; `force`: see `check_output`.
+    """
+    from vsearch.drawing.mark import is_drawing
+    from vsearch.outputs import check_output
+
     if file.suffix.lower() not in DRAWABLE:
         raise VsearchError(f"cannot draw into {shown_path(file)}", f"name it as one of {', '.join(DRAWABLE)}")
     if not file.absolute().parent.is_dir():
         raise VsearchError(f"no folder {shown_path(file.absolute().parent)} to draw into", "make it first")
+    check_output(file, made=is_drawing, inputs=inputs, force=force)

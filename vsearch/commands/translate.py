@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsearch.commands.options import BeamOption, DeviceOption, TranslatorOption, check_drawing
+from vsearch.commands.options import BeamOption, DeviceOption, ForceOption, TranslatorOption, check_drawing
 from vsearch.console import out, remark, shown
 
 if TYPE_CHECKING:
@@ -30,9 +30,12 @@ def translate(
     attention: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw what each word looked at (one sentence).")
     ] = None,
+    force: ForceOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Translate sentences.
+
+    --attention replaces an earlier drawing of vsearch, but no other file unless --force.
 
     \b
     Example:
@@ -43,7 +46,7 @@ def translate(
     if attention is not None and len(texts) > 1:
         raise typer.BadParameter("--attention draws one sentence at a time")
     if attention is not None:
-        check_drawing(attention)
+        check_drawing(attention, force=force)
     loaded = load_translator(source, target, translator, device)
     found = loaded.translate(texts, beam)
     unknown = dict.fromkeys(word for text in texts for word in loaded.source.unknown(text))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.drawing.figure import literal, new_figure
+from vsearch.drawing.figure import literal, new_figure, save
 
 
 def draw_alignment(source: Sequence[str], target: Sequence[str], weights: NDArray[np.float32], output: Path) -> None:
@@ -21,4 +21,4 @@ def draw_alignment(source: Sequence[str], target: Sequence[str], weights: NDArra
     axes.set_yticks(range(len(beside)), beside)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    figure.savefig(output)
+    save(figure, output)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.distribution import install_hint
+from vsearch.drawing.mark import exif
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -42,3 +44,8 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Write a sheet as a picture with our mark in it, of the kind that the ending of `output` says."""
+    figure.savefig(output, pil_kwargs={"exif": exif()})

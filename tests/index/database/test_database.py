@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.database.connection import beside
 from index.database.database import Database
 from index.database.write import NewPicture
-from index.paths import default_path, shell
+from index.paths import beside, default_path, shell
 from vsearch.errors import LibraryError
 
 ODD_NAMES = [

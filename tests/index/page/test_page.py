@@ -192,7 +192,7 @@ def test_a_page_that_cannot_be_written(tmp_path: Path, hits: list[Hit]) -> None:
 
 
 def test_a_link_is_followed_and_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "target.html").write_text("old")
+    write_page(tmp_path / "target.html", "old", [])
     (tmp_path / "link.html").symlink_to("target.html")
     write_page(tmp_path / "link.html", "dog", [])
     assert (tmp_path / "link.html").is_symlink()
