@@ -57,6 +57,8 @@ class DecoderConfig:
     tied: bool = False  # the output layer shares the embedding's matrix
     cells: int = 0  # of kind soft: channels that the memory is mapped to before anything else; 0: it stays as it is
     vector: int = 0  # of kind soft: size of the picture's vector among words, given beside the memory; 0: none is given
+    centroids: int = 0  # with a vector: of captions, onto which it is projected; 0: it stays as it is
+    centroid_temperature: float = 0.02  # of the projection: the smaller, the fewer centroids count
     max_len: int = 20
     beam: int = 5
     length_power: float = 0.7

@@ -5,12 +5,16 @@ text-only training (CapDec, Nukrai et al. 2022; DeCap, Li et al. 2023). That pla
 the mean of those of its photo's other captions, plus noise as large as the gap between pictures and phrases. A photo
 shows its cells and its own place, which a trained DeViSE head gives it.
 
+With `decoder.centroids` all places are projected onto centroids of the captions without photos before noise is added
+(DeCap, see `vsearch.networks.projection`): so pictures lie where captions lie.
+
 Shapes: I photos, A views, B photos of a batch, K captions of each, M captions without photos, T of them in a batch,
 N cells, C channels, D word-vector size, L longest caption.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +36,8 @@ from vsearch.ahead import prefetch
 from vsearch.config import DecoderConfig
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
+from vsearch.networks.decoder import Decoder
+from vsearch.networks.projection import CaptionProjection, centroids
 
 CLOSE = 40  # batches of texts that are sorted by length together, so that those of one batch are about as long
 
@@ -100,6 +106,7 @@ class TextsTask(CaptionTask):
         self.sums = np.zeros((int(self.texts.photo.max(initial=0)) + 1, decoder.vector), np.float32)
         np.add.at(self.sums, self.texts.photo, self.vectors)
         self.counts = np.bincount(self.texts.photo, minlength=len(self.sums))
+        self.projection = start_projection(self.module.decoder, unit(self.sums[self.counts > 0]))
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Mixed]:  # type: ignore[override]
         texts = self._text_batches(numpy_generator(generator))
@@ -122,9 +129,17 @@ class TextsTask(CaptionTask):
         if rng.random() < self.mixing.blind:
             cells = cells[:, :0]
         ids, lengths = (torch.from_numpy(part[rows]) for part in (self.captioned.ids, self.captioned.lengths))
-        vector = torch.from_numpy(moved(self.photo_vectors[photos, views], self.mixing.photo_noise, rng))
+        place = self.projected(self.photo_vectors[photos, views])
+        vector = torch.from_numpy(moved(place, self.mixing.photo_noise, rng))
         likely, shares = self.soft.of(rows) if self.soft else (None, None)
         return CaptionBatch(torch.from_numpy(cells), ids, lengths, sampling, likely, shares, vector)
+
+    def projected(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return `vectors` (B, D) at length 1, projected where the decoder projects its pictures' vectors."""
+        vectors = unit(vectors)
+        if self.projection is None:
+            return vectors
+        return np.asarray(self.projection(torch.from_numpy(vectors)).numpy(), np.float32)
 
     def _text_batches(self, rng: np.random.Generator) -> Iterator[CaptionBatch]:
         """Captions without photos, for ever: all of them once, in batches of about one length, then again."""
@@ -142,7 +157,8 @@ class TextsTask(CaptionTask):
         own, photo = self.vectors[rows], self.texts.photo[rows]
         others = self.sums[photo] - own  # (T, D)
         takes_own = (rng.random(len(rows)) < self.mixing.own) | (self.counts[photo] < 2)
-        vector = moved(np.where(takes_own[:, None], own, others), self.mixing.noise, rng)
+        place = self.projected(np.where(takes_own[:, None], own, others))
+        vector = moved(place, self.mixing.noise, rng)
         cells = torch.zeros(len(rows), 0, self.grid.shape[3], dtype=torch.float16)
         ids, lengths = (torch.from_numpy(part[rows][:, None]) for part in (self.texts.ids, self.texts.lengths))
         return CaptionBatch(cells, ids, lengths, vector=torch.from_numpy(vector))
@@ -165,6 +181,22 @@ class TextsTask(CaptionTask):
             vectors=self.photo_vectors[self.dev, 0],
         )  # fmt: skip
         return {"cider": cider(self.references, found), "bleu4": bleu(self.references, found)["bleu4"]}
+
+
+def start_projection(decoder: Decoder, places: NDArray[np.float32]) -> CaptionProjection | None:
+    """Start the decoder's projection, if it has one, with centroids of the unit vectors `places` (M, D); return a copy
+    of it on the CPU.
+
+    Raises ConfigError if there are fewer places than centroids.
+    """
+    projection = decoder.projection
+    if projection is None:
+        return None
+    count = len(projection.centroids)
+    if len(places) < count:
+        raise ConfigError(f"decoder.centroids is {count}, there are captions of {len(places)} photos", "take fewer")
+    projection.start(centroids(torch.from_numpy(places), count))
+    return copy.deepcopy(projection).cpu()
 
 
 def moved(vectors: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.float32]:

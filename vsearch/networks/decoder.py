@@ -18,6 +18,7 @@ from vsearch.config import DecoderConfig
 from vsearch.networks.attention import Attention
 from vsearch.networks.cells import TiedOutput
 from vsearch.networks.kernels import PLAIN, Kernels
+from vsearch.networks.projection import CaptionProjection
 
 # what to compute the steps of one teacher forcing with, over keys (M, N, A) and memory (M, N, C) of the captions, the
 # longest first; None for the attention where there is nothing to attend to
@@ -68,6 +69,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.attention: Attention | None = None
+        self.projection: CaptionProjection | None = None
         self.teaching: Teaching = plain_teaching  # `networks.fast.training.speed_up` exchanges it
         self.embedding = nn.Embedding(vocabulary, config.embed)
         self.input = nn.Linear(config.embed, gates)
@@ -83,9 +85,14 @@ class Decoder(nn.Module):
         """The state before the first word, one row for each picture of `memory` (B, N, C).
 
         `mask` (B, N), where the decoder takes one, is False in the cells that are padding; `vector` (B, D) is the
-        picture's place among words, where the decoder takes one. Raises ValueError where not.
+        picture's place among words as `project` gives it, where the decoder takes one. Raises ValueError where not.
         """
         raise NotImplementedError
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """Return the pictures' places among words (B, D) as `start` expects them: projected onto captions, with
+        `config.centroids`; else as they are."""
+        return vectors if self.projection is None else cast(Tensor, self.projection(vectors))
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         """One step from the gates' input part (R, G): features of the next word (R, H), state, attention (R, N)."""

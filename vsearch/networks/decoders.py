@@ -13,6 +13,7 @@ from vsearch.errors import ConfigError
 from vsearch.networks.attention import Attention
 from vsearch.networks.cells import GATES, Cell
 from vsearch.networks.decoder import Decoder, State
+from vsearch.networks.projection import CaptionProjection
 
 KINDS = ("soft", "adaptive", *GATES)
 NO_VECTOR = "this decoder takes no vectors of its pictures"
@@ -59,6 +60,8 @@ class SoftAttentionDecoder(Decoder):
         self.context = nn.Linear(channels, gates, bias=False)
         self.cell = Cell(config.cell, config.hidden)
         self.vector = nn.Linear(config.vector, gates + first, bias=False) if config.vector else None
+        if config.centroids:
+            self.projection = CaptionProjection(config.centroids, config.vector, config.centroid_temperature)
 
     def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
         memory = memory.float() if self.reduce is None else self.reduce(memory.float()).float()
@@ -136,6 +139,8 @@ def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Deco
         raise ConfigError(f"a {config.kind} decoder has no cell {config.cell!r}", "lstm; of kind soft also gru")
     if config.kind != "soft" and (config.vector or config.cells):
         raise ConfigError(f"a {config.kind} decoder takes no vector and maps no cells", "kind soft does")
+    if config.centroids and (not config.vector or config.centroid_temperature <= 0):
+        raise ConfigError("decoder.centroids needs decoder.vector and a temperature above 0", "or take centroids 0")
     if config.kind == "soft":
         return SoftAttentionDecoder(config, channels, vocabulary)
     if config.kind == "adaptive":

@@ -19,13 +19,17 @@ class Tellable(Protocol):
         """Return the state before the first word, as `Decoder.start`."""
         ...
 
+    def project(self, vectors: Tensor) -> Tensor:
+        """Return the pictures' places among words as `start` expects them, as `Decoder.project`."""
+        ...
+
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         """Take a step, as `Decoder.step`."""
         ...
 
 
 class Told(NamedTuple):
-    """A decoder, and the vectors (B, D) of the pictures that it describes next."""
+    """A decoder, and the vectors (B, D) of the pictures that it describes next, projected if it projects them."""
 
     decoder: Tellable
     vector: Tensor
@@ -40,7 +44,8 @@ class Told(NamedTuple):
 
 
 def told(decoder: Tellable, vector: Tensor | None) -> Tellable | Told:
-    """Return what to search with: `decoder`, told the vectors (B, D) of its pictures if it takes them.
+    """Return what to search with: `decoder`, told the vectors (B, D) of its pictures if it takes them, as it projects
+    them.
 
     Raises ValueError if it takes them and `vector` is None.
     """
@@ -48,4 +53,4 @@ def told(decoder: Tellable, vector: Tensor | None) -> Tellable | Told:
         return decoder
     if vector is None:
         raise ValueError("this decoder takes the vectors of its pictures")
-    return Told(decoder, vector)
+    return Told(decoder, decoder.project(vector))

@@ -23,7 +23,7 @@ from training.tasks.caption_texts import Mixed, TextsTask, TextsTaskConfig, move
 from training.tasks.decoding import load_decoder
 from training.tasks.trained_head import TrainedHead
 from vsearch.captions.beam import greedy
-from vsearch.config import DecoderConfig
+from vsearch.config import DecoderConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.told import told
 from vsearch.text.phrase import PhraseSpace
@@ -63,10 +63,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs, space: PhraseS
     return head(inputs, tmp_path_factory.mktemp("head"), "devise", space.vectors.dim)
 
 
-def task(inputs: Inputs, run: Path, vector: int, **settings: object) -> TextsTask:
+def task(inputs: Inputs, run: Path, vector: int, centroids: int = 0, **settings: object) -> TextsTask:
     assert inputs.features is not None
     config = TextsTaskConfig(**{"batch": 4, "texts": 3, "devise": str(run), **settings})  # type: ignore[arg-type]
-    decoder = DecoderConfig(**SMALL, vector=vector)  # type: ignore[arg-type]
+    projection = {"vector": vector, "centroids": centroids, "centroid_temperature": 0.002}
+    decoder = from_dict(DecoderConfig, SMALL | projection)
     return TextsTask(config, decoder, inputs.data, inputs.features, CPU)
 
 
@@ -185,3 +186,20 @@ def test_settings_that_do_not_fit_are_named(inputs: Inputs, run: Path, space: Ph
         task(inputs, tmp_path / "decoder", dim)
     with pytest.raises(ConfigError, match="features"):
         train("caption-texts", replace(inputs, features=None), tmp_path / "none", "cpu")
+
+
+def test_places_are_projected_onto_centroids_of_the_texts(inputs: Inputs, run: Path, space: PhraseSpace) -> None:
+    """With a centroid for each of the three photos that are not there, and almost no temperature, every text's place
+    becomes that of its photo, and a photo's place becomes one of the three."""
+    made = task(inputs, run, space.vectors.dim, noise=0.0, photo_noise=0.0, own=1.0, centroids=3)
+    projection = made.module.decoder.projection
+    assert projection is not None
+    whole = unit(np.stack([made.vectors[2 * i] + made.vectors[2 * i + 1] for i in range(3)]))
+    assert np.sort(projection.centroids.numpy(), 0) == pytest.approx(np.sort(whole, 0), abs=1e-5)
+    for batch in epoch(made):
+        for ids, vector in zip(batch.texts.captions[:, 0], batch.texts.vector, strict=True):  # type: ignore[arg-type]
+            line = " ".join(made.vocabulary.decode(ids.tolist())).removesuffix(" again")
+            assert vector.numpy() == pytest.approx(whole[TOLD.index(line)], abs=1e-3)
+        assert (batch.photos.vector.numpy() @ whole.T).max(1) == pytest.approx(np.ones(4), abs=1e-3)  # type: ignore
+    with pytest.raises(ConfigError, match=r"decoder\.centroids is 4"):
+        task(inputs, run, space.vectors.dim, centroids=4)

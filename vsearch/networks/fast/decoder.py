@@ -30,6 +30,10 @@ class QuickDecoder(nn.Module):
         """Start as the decoder does."""
         return self.decoder.start(memory, mask, vector)._replace(kernels=CpuKernels())
 
+    def project(self, vectors: Tensor) -> Tensor:
+        """Project as the decoder does."""
+        return self.decoder.project(vectors)
+
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
         """Take a step as the decoder does."""
         features, state, attention = self.decoder.advance(self.decoder.inputs(token), state)
