@@ -53,7 +53,7 @@ demo/photos: .venv/.demo-installed
 demo: .venv/.demo-installed $(if $(filter demo/photos,$(PHOTOS)),demo/photos)
 	@mkdir -p demo
 	@if $(BIN)/vsearch search "cat" -k 1 --library $(LIBRARY) 2>&1 | grep -q 'made by another model'; then \
-	echo "$(LIBRARY) was made by another model: made anew" >&2; rm -f $(LIBRARY) $(LIBRARY).* $(LIBRARY)-*; fi
+	echo "$(LIBRARY) was made by another model: made again" >&2; rm -f $(LIBRARY) $(LIBRARY).* $(LIBRARY)-*; fi
 	$(BIN)/vsearch build-index $(QUOTED) --library $(LIBRARY)
 	$(BIN)/vsearch search "cat" -k 3 --in $(QUOTED) --library $(LIBRARY)
 	$(BIN)/vsearch search "night sky" -k 3 --in $(QUOTED) --library $(LIBRARY)

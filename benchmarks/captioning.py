@@ -1,4 +1,4 @@
-"""Captioning: speed beside the tutorial's loop, and how good the trained decoders are beside published ones.
+"""Captioning: speed against the tutorial's loop, and how good the trained decoders are against published ones.
 
     python -m benchmarks.captioning train-speed  [--data FILE --features FILE] [--repeats 5]
     python -m benchmarks.captioning decode-speed [--data FILE --features FILE] [--runs RUN] [--pictures 100]
@@ -64,7 +64,7 @@ class Sample:
 
 
 def made_up(photos: int, longest: int = 20) -> Sample:
-    """As many captions, words and cells as Flickr8k has for each photo, but without sense."""
+    """Make up as many captions, words and cells as Flickr8k has for each photo, but without sense."""
     rng = np.random.default_rng(0)
     lengths = rng.normal(11, 3.5, (photos, EACH)).round().astype(np.int64).clip(4, longest) + 2
     ids = rng.integers(len(SPECIALS), WORDS, (photos, EACH, longest + 2))
@@ -78,7 +78,7 @@ def made_up(photos: int, longest: int = 20) -> Sample:
 
 
 def take(data: Path, features: Path, split: str, photos: int) -> Sample:
-    """The first photos of a split."""
+    """Return the first photos of a split."""
     captioned = read_caption_set(data)
     owned: dict[int, list[int]] = {int(row): [] for row in captioned.rows(split)}
     for caption, photo in enumerate(captioned.owner.tolist()):
@@ -92,7 +92,7 @@ def take(data: Path, features: Path, split: str, photos: int) -> Sample:
 
 
 def turns(sides: dict[str, Callable[[int], None]], repeats: int, wait: Callable[[], None]) -> dict[str, float]:
-    """The median seconds of each side, called in turn with the number of the round; round 0 only warms up."""
+    """Return the median seconds of each side, called in turn with the number of the round; round 0 only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for n in range(repeats + 1):
         for name, run in sides.items():
@@ -104,7 +104,8 @@ def turns(sides: dict[str, Callable[[int], None]], repeats: int, wait: Callable[
 
 
 def train_speed(sample: Sample, device: torch.device, batch: int, repeats: int) -> dict[str, float]:
-    """Captions per second of training: `batch` of them a step, one of each photo, and here five of each, too."""
+    """Measure the captions per second of training: `batch` of them a step, one of each photo, and here five of each,
+    too."""
     torch.manual_seed(0)
     ours = speed_up(build_decoder(DecoderConfig(kind="soft"), sample.cells.shape[2], len(sample.vocabulary)).to(device))
     assert isinstance(ours, SoftAttentionDecoder)
@@ -134,9 +135,10 @@ def train_speed(sample: Sample, device: torch.device, batch: int, repeats: int) 
 def decode_speed(
     sample: Sample, ours: Decoder, device: torch.device, beam: int, batch: int, repeats: int
 ) -> dict[str, float]:
-    """Photos per second: one at a time as the tutorial searches, and here `batch` at once. Same weights, same beam."""
+    """Measure the photos per second: one at a time as the tutorial searches, and here `batch` at once. Same weights,
+    same beam."""
     if not isinstance(ours, SoftAttentionDecoder):
-        raise ConfigError("the tutorial has soft attention alone", "name a run with a soft decoder")
+        raise ConfigError("the tutorial has only soft attention", "name a run with a soft decoder")
     ours = ours.to(device).eval()
     theirs = TutorialDecoder(ours).to(device).eval()
     cells = sample.cells.numpy()
@@ -160,7 +162,8 @@ def table(
     runs: Sequence[Path], data: Path, features: Path, split: str, beam: int, device: torch.device,
     head: Path | None = None, agreement: float | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """The metrics of each run, named by its decoder and folder; see `training.evaluate.decoder.evaluate_decoder`."""
+    """Return the metrics of each run, named by its decoder and folder; see
+    `training.evaluate.decoder.evaluate_decoder`."""
     rows = {}
     for run in runs:
         found = evaluate_decoder(run, data, features, split, (beam,), device, head=head, agreement=agreement)

@@ -7,7 +7,7 @@
 `retrieval` trains the recipe devise-tuned twice, with the words as they are and with tuned words, and prints recall on
 dev, or with --test on test, through the word vectors as they are written to disk. `zero-shot` trains the recipe
 devise-zero-shot with word vectors, random vectors and a softmax, and prints what `vsearch evaluate devise` has of them.
-`speed` times training steps against their matrix products alone, taking turns. Trainings that are done are not done
+`speed` times training steps against only their matrix products, taking turns. Trainings that are done are not done
 again. --json FILE writes the table, too.
 """
 
@@ -50,7 +50,7 @@ CPU = torch.device("cpu")
 
 
 def retrieval(args: argparse.Namespace) -> Table:
-    """Recall with fixed and with tuned words."""
+    """Measure recall with fixed and with tuned words."""
     table: Table = {}
     for words in ("fixed", "tuned"):
         run = args.runs / f"retrieval-{words}"
@@ -84,7 +84,7 @@ def _recall(run: Path, args: argparse.Namespace, words: str) -> dict[str, float]
 
 
 def zero_shot(args: argparse.Namespace) -> Table:
-    """Hits and precisions of word vectors, random vectors, softmax and ConSE."""
+    """Measure hits and precisions of word vectors, random vectors, softmax and ConSE."""
     from training.evaluate.devise import dev_pictures, evaluate_column, read_runs, read_unseen, run_columns
     from training.tasks.labels import read_labelled_set
 
@@ -99,8 +99,8 @@ def zero_shot(args: argparse.Namespace) -> Table:
 
 
 def _products(batch: int, channels: int, hidden: int, dim: int, contrastive: bool) -> Callable[[], None]:
-    """The matrix products of a head's step and nothing else: two forward, three back, and three of the contrastive
-    loss, on tensors that lie ready."""
+    """Return a function of the matrix products of a head's step and nothing else: two forward, three back, and three
+    of the contrastive loss, on tensors that lie ready."""
     pool, first, second = torch.randn(batch, channels), torch.randn(channels, hidden), torch.randn(hidden, dim)
     inner, outer, target, logits = (torch.randn(batch, n) for n in (hidden, dim, dim, batch))
 
@@ -114,8 +114,8 @@ def _products(batch: int, channels: int, hidden: int, dim: int, contrastive: boo
 
 
 def speed(args: argparse.Namespace) -> Table:
-    """Seconds per step of a real training, through the loop with data, losses, AdamW, averaging and log; and of its
-    matrix products alone."""
+    """Measure the seconds per step of a real training, through the loop with data, losses, AdamW, averaging and log;
+    and of only its matrix products."""
     return {
         f"{channels}-1024-{dim}, {name}, batch {args.batch}": _compare(args, channels, dim, name)
         for channels, dim in ((2048, 300), (1280, 200))
@@ -152,7 +152,7 @@ def _seconds(step: Callable[[], None], count: int) -> float:
 
 
 def _drawn(folder: Path, count: int, channels: int, dim: int) -> tuple[Path, Path]:
-    """A prepared file of `count` training photos with five captions each, and features; random numbers."""
+    """Write a prepared file of `count` training photos with five captions each, and features; random numbers."""
     import h5py
 
     from training.data.prepared import PreparedWriter

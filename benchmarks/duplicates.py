@@ -30,7 +30,7 @@ def resized(share: float) -> Change:
 
 
 def cropped(left: float, top: float, right: float, bottom: float) -> Change:
-    """Shares of width and height that are cut off."""
+    """Return shares of width and height that are cut off."""
     return lambda image: image.crop(
         (
             int(image.width * left),
@@ -53,7 +53,7 @@ COPIES: dict[str, tuple[Change, int]] = {  # what is done, and the JPEG quality
 
 
 def vectors(model: Model, paths: Sequence[Path], batch: int = 50) -> NDArray[np.float32]:
-    """(I, D) of unit length."""
+    """Return the vectors (I, D), of unit length."""
     parts = (paths[start : start + batch] for start in range(0, len(paths), batch))
     return np.concatenate([model.describe(pixels_of(part, model.side), captions=False)[0] for part in parts])
 
@@ -63,13 +63,13 @@ def pixels_of(paths: Sequence[Path], side: int) -> NDArray[np.uint8]:
 
 
 def pairs(found: NDArray[np.float32]) -> list[int]:
-    """How many pairs of the rows reach each of THRESHOLDS."""
+    """Return how many pairs of the rows reach each of THRESHOLDS."""
     cosines = (found @ found.T)[np.triu_indices(len(found), 1)]
     return [int((cosines >= threshold).sum()) for threshold in THRESHOLDS]
 
 
 def copies(model: Model, paths: Sequence[Path], change: Change, quality: int) -> list[float]:
-    """The share of the photos, in percent, whose altered copy reaches each of THRESHOLDS."""
+    """Return the share of the photos, in percent, whose altered copy reaches each of THRESHOLDS."""
     with tempfile.TemporaryDirectory() as folder:
         made = [Path(folder) / f"{n:05}.jpg" for n in range(len(paths))]
         for source, target in zip(paths, made, strict=True):

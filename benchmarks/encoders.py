@@ -71,7 +71,7 @@ CANDIDATES = (
 
 
 def overrides(candidate: Candidate, pictures: int, epochs: int) -> dict[str, str]:
-    """What differs from the recipe "encoder": `pictures` an epoch."""
+    """Return what differs from the recipe "encoder": `pictures` an epoch."""
     return {
         "encoder.name": json.dumps(candidate.name),
         "encoder.width": str(candidate.width),
@@ -82,7 +82,7 @@ def overrides(candidate: Candidate, pictures: int, epochs: int) -> dict[str, str
 
 
 def seconds_of(candidate: Candidate, data: Path, steps: int = 4) -> list[float]:
-    """Seconds of a training step in each phase: the median of `steps` after two more."""
+    """Return seconds of a training step in each phase: the median of `steps` after two more."""
     table = recipes.read("encoder", overrides(candidate, 100_000, len(SHARES)))
     task_table = table["task"] | {"phases": [n / len(SHARES) for n in range(len(SHARES))]}
     task = DistilTask(
@@ -104,7 +104,7 @@ def seconds_of(candidate: Candidate, data: Path, steps: int = 4) -> list[float]:
 
 
 def pictures_in(seconds: Sequence[float], minutes: float, epochs: int) -> int:
-    """Pictures of an epoch, so that `epochs` of the recipe's phases take the minutes."""
+    """Return pictures of an epoch, so that `epochs` of the recipe's phases take the minutes."""
     task = from_dict(DistilConfig, recipes.read("encoder")["task"])
     ends = [*task.phases[1:], 1.0]
     share = [end - begin for begin, end in zip(task.phases, ends, strict=True)]
@@ -134,7 +134,7 @@ def learn(candidate: Candidate, data: Path, captions: Path, folder: Path, epochs
 
 
 def quality(folder: Path) -> dict[str, float]:
-    """The best epoch of its head on dev, and how far the encoder is from the teacher on held-out photos."""
+    """Return the best epoch of its head on dev, and how far the encoder is from the teacher on held-out photos."""
     epochs = [json.loads(line) for line in (folder / "head" / "log.jsonl").read_text().splitlines()]
     best = max(epochs, key=lambda epoch: epoch["recall"])
     trained = [json.loads(line) for line in (folder / "encoder" / "log.jsonl").read_text().splitlines()]
@@ -146,7 +146,7 @@ def quality(folder: Path) -> dict[str, float]:
 
 
 def costs(encoders: dict[Candidate, Encoder], repeats: int, batch: int = 32) -> dict[Candidate, float]:
-    """Milliseconds a picture on all threads, medians of turns; the first round only warms up."""
+    """Return milliseconds a picture on all threads, medians of turns; the first round only warms up."""
     models, found = {}, {candidate: list[float]() for candidate in encoders}
     for candidate, encoder in encoders.items():
         config = ModelConfig(preprocess=PreprocessConfig(side=candidate.side), encoder=candidate.encoder)

@@ -26,7 +26,7 @@ _WHERE = ("through the grass", "on the beach", "in front of a house", "in the sn
 def draw(
     count: int, dim: int, clusters: int, noise: float, spread: int, first: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """`count` unit vectors in parts float32 (n, D), always the same; parts of another `first` are other vectors.
+    """Yield `count` unit vectors in parts float32 (n, D), always the same; parts of another `first` are other vectors.
 
     A vector is the centre of a cluster chosen at random, of length one, plus noise of about length `noise`, then made
     unit length. The noise is Gaussian in `spread` directions that all clusters share (real vectors vary in few of their
@@ -45,7 +45,7 @@ def draw(
 
 
 def fill(place: Path, parts: Iterator[NDArray[np.float32]], identity: str, dim: int) -> int:
-    """A new library of pictures that are nowhere, with captions; the number of them. No cache is made.
+    """Write a new library of pictures that are nowhere, with captions; return the number of them. No cache is made.
 
     Captions get no vectors of their own: with them a search by words reads `.mixed` in place of `.vectors`, which
     is as large.
@@ -67,7 +67,7 @@ def fill(place: Path, parts: Iterator[NDArray[np.float32]], identity: str, dim: 
 
 
 def _row(n: int) -> tuple[int, bytes, int, int, bytes, str]:
-    """Id, path, size, time, hash and caption of the picture number n."""
+    """Return id, path, size, time, hash and caption of the picture number n."""
     day, at = divmod(n, 100)
     path = f"/home/ana/Pictures/{1990 + day // 360 % 40}/{day // 30 % 12 + 1:02}-{day % 30 + 1:02}/IMG_{n:07}.JPG"
     caption = f"{_WHO[n % 5]} {_DOES[n // 5 % 5]} {_WHERE[n // 25 % 6]}"

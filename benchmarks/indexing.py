@@ -1,4 +1,4 @@
-"""Pictures per second of `build-index` beside the bare forward pass of the same network at its best batch size.
+"""Pictures per second of `build-index` against the bare forward pass of the same network at its best batch size.
 
     python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--no-openvino] [--json FILE]
     python -m benchmarks.indexing rescan [--files 100000] [--runs 5] [--graph-from 1000] [--json FILE]
@@ -36,7 +36,7 @@ BATCHES = (8, 16, 32, 64, 128)
 
 
 def draw_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """JPEG photos with as much detail as real ones: noise of several sizes over each other."""
+    """Draw JPEG photos with as much detail as real ones: noise of several sizes over each other."""
     rng = np.random.default_rng(0)
     width, height = size
     for n in range(count):
@@ -48,7 +48,7 @@ def draw_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, int] = (640, 480)) -> list[Path]:
-    """`count` photos in `folder`: links to given ones, or drawn ones of `size`."""
+    """Put `count` photos into `folder`: links to given ones, or drawn ones of `size`."""
     if given is None:
         draw_photos(folder, count, size)
     else:
@@ -61,7 +61,7 @@ def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, i
 
 
 def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
-    """Pictures per second through the network alone."""
+    """Measure the pictures per second through the network by itself."""
     images = torch.from_numpy(pixels)
     started = time.perf_counter()
     for at in range(0, len(images), batch):
@@ -71,7 +71,7 @@ def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) ->
 
 
 def build(model: Model, photos: Path, count: int, batch: int, captions: bool) -> float:
-    """Pictures per second of a whole build into a new library."""
+    """Measure the pictures per second of a whole build into a new library."""
     with tempfile.TemporaryDirectory() as folder, Database.open(Path(folder) / "library", create=True) as library:
         started = time.perf_counter()
         report = build_index(library, [photos], model, captions=captions, batch=batch)
@@ -81,7 +81,7 @@ def build(model: Model, photos: Path, count: int, batch: int, captions: bool) ->
 
 
 def best_batch(measure: Callable[[int], float], repeats: int = 3) -> int:
-    """The batch size of the highest median; the first round only warms up."""
+    """Return the batch size of the highest median; the first round only warms up."""
     rounds = [{batch: measure(batch) for batch in BATCHES} for _ in range(repeats + 1)][1:]
     return max(BATCHES, key=lambda batch: statistics.median(r[batch] for r in rounds))
 

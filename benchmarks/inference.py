@@ -4,7 +4,7 @@
 
 Every way takes the same pictures in uint8 and gives the grid (for captions) and the unit vector. They take turns, and
 medians of wall time count; the ratio is to eager float32. With FILE, what `vsearch prepare captions` wrote, pictures
-are real, int8 is calibrated on the training split, and each way's recall of the split stands beside its speed. Needs
+are real, int8 is calibrated on the training split, and each way's recall of the split stands next to its speed. Needs
 onnx, onnxscript, onnxruntime, openvino and nncf; a way whose package is not installed is left out and named.
 """
 
@@ -60,7 +60,7 @@ class Network(nn.Module):
 
 
 def unit(vectors: Any) -> Floats:
-    """Rows (B, D) of length one, as float32: quantised networks miss it."""
+    """Return rows (B, D) of length one, as float32: quantised networks miss it."""
     return np.asarray(F.normalize(torch.as_tensor(vectors).float(), dim=-1).numpy())
 
 
@@ -83,7 +83,7 @@ def _layout(channels_last: bool) -> torch.memory_format:
 
 
 def onnx_runtime(network: Network, sample: Tensor, folder: Path, calibration: Tensor | None) -> Way:
-    """ONNX Runtime, in int8 where there are pictures to calibrate on."""
+    """Return ONNX Runtime, in int8 where there are pictures to calibrate on."""
     import onnxruntime
 
     preprocess, sample = network.preprocess, normalise(sample, network.preprocess).contiguous()
@@ -126,7 +126,7 @@ def _onnx_int8(source: Path, target: Path, calibration: Tensor, preprocess: Prep
 
 
 def quantised(network: Network, sample: Tensor, precision: str, calibration: Tensor) -> Way:
-    """OpenVINO in int8, calibrated by NNCF; what stays in floats is computed in `precision`."""
+    """Return OpenVINO in int8, calibrated by NNCF; what stays in floats is computed in `precision`."""
     import nncf
 
     ov, preprocess = openvino(), network.preprocess
@@ -139,7 +139,7 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
 
 
 def headed(model: JointModel, precision: str) -> Way:
-    """The encoder as `vsearch.networks.fast.openvino` makes it, under the model's head."""
+    """Return the encoder as `vsearch.networks.fast.openvino` makes it, under the model's head."""
     encode, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
     assert head is not None
 
@@ -151,7 +151,7 @@ def headed(model: JointModel, precision: str) -> Way:
 
 
 def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: Path) -> dict[str, Callable[[], Way]]:
-    """How to make each of them; the first is the reference."""
+    """Return how to make each of them; the first is the reference."""
     half, whole = torch.bfloat16, torch.float32
     quick = half if fast_bf16(torch.device("cpu")) else whole
     found: dict[str, Callable[[], Way]] = {
@@ -173,12 +173,12 @@ def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: 
 
 
 def _own(model: JointModel) -> Network:
-    """A network that shares no weights with the model, so that it may be cast."""
+    """Return a network that shares no weights with the model, so that it may be cast."""
     return copy.deepcopy(Network(model, True))
 
 
 def compare(made: dict[str, Way], images: Tensor, batch: int, repeats: int) -> dict[str, float]:
-    """Pictures per second of each way, in turns; the first round only warms up."""
+    """Measure the pictures per second of each way, in turns; the first round only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for n in range(repeats + 1):
         part = images[torch.arange(n * batch, (n + 1) * batch) % len(images)]
@@ -191,7 +191,7 @@ def compare(made: dict[str, Way], images: Tensor, batch: int, repeats: int) -> d
 
 
 def truth(made: dict[str, Way], images: Tensor, batch: int) -> tuple[dict[str, Floats], dict[str, dict[str, float]]]:
-    """The vectors (I, D) of each way, and their cosines to those of the first: mean and least."""
+    """Return the vectors (I, D) of each way, and their cosines to those of the first: mean and least."""
     vectors = {name: np.concatenate([way(part) for part in torch.split(images, batch)]) for name, way in made.items()}
     reference = next(iter(vectors.values()))
     cosines = {name: (own * reference).sum(1) for name, own in vectors.items()}
@@ -199,7 +199,7 @@ def truth(made: dict[str, Way], images: Tensor, batch: int) -> tuple[dict[str, F
 
 
 def pictures(model: JointModel, file: Path, split: str, most: int | None = None) -> Tensor:
-    """Pictures uint8 (I, 3, S, S) of a prepared file, channels last in memory, as `describe` meets them."""
+    """Return pictures uint8 (I, 3, S, S) of a prepared file, channels last in memory, as `describe` meets them."""
     rows = read_split(file, split).rows[:most]
     with open_prepared(file, "captions") as opened:
         pixels = read_stored_pixels(opened, rows, model.config.preprocess.side)

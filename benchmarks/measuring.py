@@ -53,13 +53,13 @@ class Growth:
 
 
 def own_memory() -> int:
-    """Bytes in memory that are no file's."""
+    """Return bytes in memory that are no file's."""
     resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def once(command: list[str]) -> tuple[float, float]:
-    """Seconds by the clock, and seconds of processor time."""
+    """Return seconds by the clock, and seconds of processor time."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -43,7 +43,7 @@ class Free:
 
 
 def parts(path: Path, side: int, detail: float) -> tuple[float, float]:
-    """Seconds of decoding and of squashing."""
+    """Return seconds of decoding and of squashing."""
     started = time.perf_counter()
     picture = decode(path, at_least=round(detail * side))
     decoded = time.perf_counter()
@@ -52,7 +52,7 @@ def parts(path: Path, side: int, detail: float) -> tuple[float, float]:
 
 
 def whole(photos: Path, count: int, side: int) -> float:
-    """Processor seconds a picture of a build."""
+    """Return processor seconds a picture of a build."""
     with tempfile.TemporaryDirectory() as folder, Database.open(Path(folder) / "library", create=True) as library:
         started = time.process_time()
         report = build_index(library, [photos], Free(side), captions=False)

@@ -35,7 +35,7 @@ OURS, FLOOR = "Pillow (read_pixels)", "entropy decoding"
 
 
 def ways(side: int) -> dict[str, Callable[[], Way]]:
-    """How to make each of them; the first is the reference."""
+    """Return how to make each of them; the first is the reference."""
     least = round(DETAIL * side)
     return {
         OURS: lambda: lambda path: read_pixels(path, side),
@@ -95,7 +95,7 @@ def _kornia(side: int) -> Way:
 
 
 def measure(made: dict[str, Way], paths: Sequence[Path], repeats: int) -> dict[str, list[float]]:
-    """Processor seconds of each way, photo by photo, in turns; the first photo warms up."""
+    """Return processor seconds of each way, photo by photo, in turns; the first photo warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in made}
     for way in made.values():
         way(paths[0])

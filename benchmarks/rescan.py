@@ -5,7 +5,7 @@
 Tiny JPEG files, no two alike, are written into folders of 100, and described by a fake: random vectors, one caption for
 all, under the identity of the bundled model. Then `vsearch build-index` itself runs in a new process, with nothing
 changed. At last the graphs are built, one picture is added, and the seconds count from its vector's being there until
-another process that searches all the time has found it. The graphs must not be made anew for that.
+another process that searches all the time has found it. The graphs must not be made again for that.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Fake:
 
 
 def write_files(folder: Path, count: int) -> None:
-    """JPEG files of one look and different content: what follows the end of a JPEG is not read."""
+    """Write JPEG files of one look and different content: what follows the end of a JPEG is not read."""
     memory = io.BytesIO()
     Image.new("RGB", (32, 32), (90, 120, 60)).save(memory, "JPEG")
     for n in range(count):
@@ -80,7 +80,7 @@ def write_files(folder: Path, count: int) -> None:
 
 
 def nothing_new(photos: Path, place: Path, runs: int) -> dict[str, float]:
-    """Seconds of `vsearch build-index` in a new process: the first, the median and the worst of the others."""
+    """Return seconds of `vsearch build-index` in a new process: the first, the median and the worst of the others."""
     command = [sys.executable, str(ROOT / "cli.py"), "build-index", str(photos), "--library", str(place)]
     command += ["--model", str(bundled())]
     (first, _), *others = [once(command) for _ in range(runs + 1)]
@@ -90,7 +90,7 @@ def nothing_new(photos: Path, place: Path, runs: int) -> dict[str, float]:
 
 
 def one_new(photos: Path, place: Path, fake: Fake, graph_from: int) -> dict[str, float]:
-    """Seconds from the vector of a new picture to its being found by another process, and of the whole build."""
+    """Return seconds from the vector of a new picture to its being found by another process, and of the whole build."""
     fake.fixed = fake._unit(1)[0]
     asked = place.with_name("query.npy")
     np.save(asked, fake.fixed)
@@ -109,7 +109,7 @@ def one_new(photos: Path, place: Path, fake: Fake, graph_from: int) -> dict[str,
         assert (report.added, report.encoded) == (1, 1), report
         assert [(stat.st_ino, stat.st_mtime_ns) for stat in before] == [
             (stat.st_ino, stat.st_mtime_ns) for stat in (path.stat() for path in files)
-        ], "the graphs were made anew"
+        ], "the graphs were made again"
     return {"found": found - fake.when, "build": report.seconds}
 
 

@@ -1,4 +1,4 @@
-"""Search among a million vectors: build, memory, disk, time of a query and recall@10, beside exact numpy and others.
+"""Search among a million vectors: build, memory, disk, time of a query and recall@10, against exact numpy and others.
 
     python -m benchmarks.search [--rows 1000000] [--dim 300] [--clusters 500] [--noise 1.0] [--spread 64]
         [--queries 500] [--library PATH] [--keep FOLDER] [--steps fill,exact,graph,hnswlib,faiss,cold] [--json FILE]
@@ -93,11 +93,11 @@ class Bench:
         write_json(self.output, self.found)
 
     def built(self, step: str) -> bool:
-        """Whether what this step builds is there: a run that was stopped goes on behind it."""
+        """Return whether what this step builds is there: a run that was stopped goes on behind it."""
         return "build" in self.found["steps"].get(step, {})
 
     def vectors(self) -> tuple[Ids, Vectors]:
-        """Ids (n,) and vectors (n, D) of the library, mapped."""
+        """Return ids (n,) and vectors (n, D) of the library, mapped."""
         with Database.open(self.place, read_only=True) as library:
             arrays = load_arrays(library)
         return arrays.ids, arrays.vectors
@@ -107,12 +107,12 @@ class Bench:
         return vectors
 
     def truth(self) -> Ids:
-        """Ids (q, 10) that exact search finds for the queries."""
+        """Return ids (q, 10) that exact search finds for the queries."""
         ids: Ids = np.load(self.folder / "truth.npy")
         return ids
 
     def timed(self, ask: Ask, truth: Ids) -> dict[str, float]:
-        """Milliseconds of single queries (median, 95th percentile, processor time a query) and recall@10."""
+        """Return milliseconds of single queries (median, 95th percentile, processor time a query) and recall@10."""
         queries = self.queries()
         for query in queries[:WARM]:
             ask(query)
@@ -131,7 +131,7 @@ class Bench:
 
 
 def recall(answers: list[Ids], truth: Ids) -> float:
-    """The share of the true ids (q, k) that the answers to each query hold."""
+    """Return the share of the true ids (q, k) that the answers to each query hold."""
     found = sum(len(np.intersect1d(mine, true)) for mine, true in zip(answers, truth, strict=True))
     return float(found / truth.size)
 
@@ -161,7 +161,7 @@ def fill_library(bench: Bench) -> None:
 
 
 def held_back(source: Path, queries: int) -> tuple[Vectors, Vectors]:
-    """Of a library's vectors, in an order drawn by lot: the first as queries (q, D), and the others (n, D)."""
+    """Return, of a library's vectors in an order drawn by lot, the first as queries (q, D), and the others (n, D)."""
     with Database.open(source, read_only=True) as library:
         _, vectors = library.read.vectors_after(0)
     vectors = vectors[np.random.default_rng(0).permutation(len(vectors))]
@@ -169,7 +169,8 @@ def held_back(source: Path, queries: int) -> tuple[Vectors, Vectors]:
 
 
 def identity_for(dim: int) -> str:
-    """The bundled model's where the vectors are as long as its own: then the library answers to `vsearch search`."""
+    """Return the bundled model's where the vectors are as long as its own: then the library answers to `vsearch
+    search`."""
     config = read_config(bundled())
     return config.identity if config.devise is not None and config.devise.dim == dim else "benchmark"
 
@@ -187,7 +188,7 @@ def ask_exactly(bench: Bench) -> None:
 
 
 def ask_graph(bench: Bench) -> None:
-    """Builds the graph as `build-index` does, then asks the library through it, and the graph alone."""
+    """Build the graph as `build-index` does, then ask the library through it, and the graph by itself."""
     with Database.open(bench.place) as library:
         if not bench.built("graph"):
             with Growth() as growth:
@@ -239,7 +240,8 @@ def ask_other(bench: Bench, name: str) -> None:
 
 
 def ask_anew(bench: Bench) -> None:
-    """A new process for every query: first with the library's files outside the memory of the system, then inside."""
+    """Ask in a new process for every query: first with the library's files outside the memory of the system, then
+    inside."""
     command = [sys.executable, str(ROOT / "cli.py"), "search", "dog", "--library", str(bench.place)]
     if identity_for(bench.recipe.dim) == "benchmark":
         command = [sys.executable, "-c", _TINY, str(ROOT), str(bench.place), str(bench.folder / "queries.npy")]
@@ -310,7 +312,7 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
 
 
 def run(bench: Bench, steps: list[str]) -> None:
-    """The steps that are not done yet, in the order of STEPS."""
+    """Run the steps that are not done yet, in the order of STEPS."""
     if unknown := set(steps) - set(STEPS):
         raise SystemExit(f"no such step: {', '.join(sorted(unknown))}")
     work: dict[str, Callable[[], None]] = {

@@ -4,7 +4,7 @@
 
 What the vectors say does not change the work. The first run, which may write caches of the library, is reported apart;
 the others are given as median and worst, with the processor time of the median, which does not grow when other
-programs run beside it.
+programs run next to it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Other(Protocol):
         """Set efSearch."""
 
     def ask(self, query: Vectors, k: int) -> Rows:
-        """The rows (k,) nearest to a vector (D,)."""
+        """Return the rows (k,) nearest to a vector (D,)."""
 
 
 class Hnswlib:
@@ -92,5 +92,5 @@ OTHERS: dict[str, type[Other]] = {"hnswlib": Hnswlib, "faiss": Faiss}
 
 
 def installed(name: str) -> bool:
-    """Whether a package is there."""
+    """Return whether a package is there."""
     return importlib.util.find_spec(name) is not None

@@ -7,7 +7,7 @@ from typing import Any
 NAMES = {
     "exact": "exact numpy",
     "library": "library, through its graph",
-    "graph": "nmslib, the graph alone",
+    "graph": "nmslib, only the graph",
     "hnswlib": "hnswlib",
     "faiss": "faiss",
     "cold": "a new process",
@@ -15,7 +15,7 @@ NAMES = {
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown; a time is also given as its share of exact numpy's in the same run."""
+    """Return Markdown; a time is also given as its share of exact numpy's in the same run."""
     steps = found["steps"]
     exact = steps.get("exact", {}).get("queries", {}).get("", {}).get("median", float("nan"))
     lines = [

@@ -1,4 +1,4 @@
-"""Translators: sacreBLEU beside the dev losses of their trainings, and a search for photos by translated captions.
+"""Translators: sacreBLEU and the dev losses of their trainings, and a search for photos by translated captions.
 
     python -m benchmarks.translate table --data FILE --runs RUN ... [--split test] [--beam 5]
     python -m benchmarks.translate retrieval --translator FOLDER --pictures FILE [--model FOLDER]
@@ -42,7 +42,7 @@ Rows = dict[str, dict[str, float]]
 
 
 def sacrebleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[float, str]:
-    """BLEU, 0 to 100, and the signature of its settings. Raises VsearchError without the package."""
+    """Return BLEU, 0 to 100, and the signature of its settings. Raises VsearchError without the package."""
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
@@ -53,7 +53,7 @@ def sacrebleu(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[flo
 
 
 def table(runs: Sequence[Path], data: Path, split: str, beam: int, device: str) -> tuple[Rows, str]:
-    """For each run BLEU on a split and the dev losses of its best epoch; and BLEU's signature."""
+    """Return for each run BLEU on a split and the dev losses of its best epoch; and BLEU's signature."""
     pairs, rows, signature = read_parallel(data), Rows(), ""
     texts = [pairs.texts[i] for i in pairs.rows(split)]
     for run in runs:
@@ -67,7 +67,7 @@ def table(runs: Sequence[Path], data: Path, split: str, beam: int, device: str) 
 
 
 def translate(translator: Translator, texts: Sequence[str], beam: int | None = None) -> list[str]:
-    """The translations; "" for a sentence that is refused."""
+    """Return the translations; "" for a sentence that is refused."""
     good = []
     for i, text in enumerate(texts):
         try:
@@ -82,7 +82,7 @@ def translate(translator: Translator, texts: Sequence[str], beam: int | None = N
 def retrieval(
     translator: Translator, model: Path, pictures: Path, lines: Sequence[tuple[str, str, str]], device: str
 ) -> Rows:
-    """Recall in percent of the test photos of `pictures` by `lines` of name, foreign and English sentence."""
+    """Return recall in percent of the test photos of `pictures` by `lines` of name, foreign and English sentence."""
     split, space = evaluation.read_split(pictures, "test"), PhraseSpace.load(model)
     rows = {stem(name): row for row, name in enumerate(split.names)}
     chosen = [(rows[stem(name)], own, english) for name, own, english in lines if stem(name) in rows]

@@ -1,8 +1,8 @@
 """The reference of `benchmarks.captioning`: soft attention as the well-known PyTorch tutorial on Show, Attend and Tell
 trains and decodes it (github.com/sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning), told again in plain words.
 
-Training walks over the steps of a batch sorted by length and multiplies the attention's projection of all cells anew in
-each; a caption is searched for one photo at a time, whose cells are repeated for each beam. All in float32.
+Training walks over the steps of a batch sorted by length and multiplies the attention's projection of all cells in each
+of them; a caption is searched for one photo at a time, whose cells are repeated for each beam. All in float32.
 
 Shapes: B captions, N cells, C channels, L longest caption, K beams, H hidden, V vocabulary.
 """
@@ -62,23 +62,23 @@ class TutorialDecoder(nn.Module):
         self.lstm.bias_hh.copy_(ours.cell.recurrent.bias)
 
     def cells(self, features: Tensor) -> Tensor:
-        """Features (B, N, C) -> what the tutorial calls encoder_out."""
+        """Map features (B, N, C) -> what the tutorial calls encoder_out."""
         found: Tensor = self.norm(features.float())
         return found
 
     def start(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden and cell (B, H) before the first word."""
+        """Return hidden and cell (B, H) before the first word."""
         mean = cells.mean(1)
         return self.start_hidden(mean), self.start_cell(mean)
 
     def look(self, cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Context (B, C) and weights (B, N)."""
+        """Return context (B, C) and weights (B, N)."""
         scores = self.score(torch.relu(self.from_cells(cells) + self.from_hidden(hidden)[:, None])).squeeze(2)
         weights = torch.softmax(scores, 1)
         return (cells * weights[..., None]).sum(1), weights
 
     def step(self, words: Tensor, cells: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embedded `words` (B, E) -> hidden and cell (B, H) and the weights (B, N) by which it looked."""
+        """Map embedded `words` (B, E) -> hidden and cell (B, H) and the weights (B, N) by which it looked."""
         context, weights = self.look(cells, hidden)
         context = torch.sigmoid(self.gate(hidden)) * context
         hidden, cell = self.lstm(torch.cat([words, context], 1), (hidden, cell))
@@ -86,7 +86,8 @@ class TutorialDecoder(nn.Module):
 
 
 def training_loss(model: TutorialDecoder, features: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
-    """The tutorial's loss, alpha_c = 1, of `captions` (B, L), `lengths` (B,), each over its `features` (B, N, C)."""
+    """Return the tutorial's loss, alpha_c = 1, of `captions` (B, L), `lengths` (B,), each over its `features`
+    (B, N, C)."""
     lengths, order = lengths.sort(descending=True)
     cells, captions = model.cells(features)[order], captions[order]
     words = model.embedding(captions)
@@ -118,7 +119,7 @@ def training_step(
 
 @torch.no_grad()
 def caption(model: TutorialDecoder, features: Tensor, beam: int = 5, max_len: int = 20) -> list[int]:
-    """The words of one photo of `features` (N, C): beams leave as they end; the most probable of all wins.
+    """Return the words of one photo of `features` (N, C): beams leave as they end; the most probable of all wins.
 
     What has not ended after `max_len` words is cut off there, where nothing has ended.
     """

@@ -21,14 +21,14 @@ MIN_COUNTS = (1, 2, 3, 5, 10, 20, 40)
 
 
 def captions(folder: Path) -> Counter[str]:
-    """Word counts of the training captions."""
+    """Return word counts of the training captions."""
     train = set((folder / "Flickr_8k.trainImages.txt").read_text().split())
     lines = (line.split("\t") for line in (folder / "Flickr8k.token.txt").read_text().splitlines())
     return Counter(word for name, text in lines if name.partition("#")[0] in train for word in tokenise(text))
 
 
 def single_words(labels: Iterable[str]) -> set[str]:
-    """The labels of one word each."""
+    """Return the labels of one word each."""
     return {words[0] for words in map(tokenise, labels) if len(words) == 1}
 
 

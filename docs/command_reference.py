@@ -52,7 +52,7 @@ def markdown() -> str:
 
 
 def _summary(text: str) -> str:
-    """The first paragraph of a help text, in one line."""
+    """Return the first paragraph of a help text, in one line."""
     return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
 
 

@@ -1,4 +1,4 @@
-"""Check whether a library is whole: the database, its rows and vectors, the caches beside it, the files on disk.
+"""Check whether a library is whole: the database, its rows and vectors, the caches next to it, the files on disk.
 
 D is the length of a vector, n a number of pictures.
 """
@@ -51,7 +51,7 @@ class Checked:
 
 
 def check(database: Database, *, graph_from: int = GRAPH_FROM) -> Checked:
-    """Verify a library; a cache that turns out to be damaged is deleted, for it is made anew. Nothing else is changed.
+    """Verify a library; a cache that turns out to be damaged is deleted, for it is made again. Nothing else is changed.
 
     Missing files are looked for as a build would, so not below places that cannot be read or are not mounted.
     Raises LibraryError if the library cannot be read at all.
@@ -93,7 +93,7 @@ def _integrity(database: Database) -> list[Finding]:
 
 def _rows(database: Database) -> Iterator[Finding]:
     """Yield a finding for each kind of rows that have no partner."""
-    again = f"embed everything anew: {database.reindex_command()}"
+    again = f"embed everything again: {database.reindex_command()}"
     for what, number in database.read.unmatched().items():
         if number:
             yield Finding(f"{number} {what}", again)
@@ -101,7 +101,7 @@ def _rows(database: Database) -> Iterator[Finding]:
 
 def _vectors(database: Database) -> list[Finding]:
     """Return a finding for each kind of vectors of which some are not D finite numbers of unit length."""
-    again = f"embed everything anew: {database.reindex_command()}"
+    again = f"embed everything again: {database.reindex_command()}"
     dim, findings = database.read.dim, []
     kinds = {"vectors": False, "vectors of captions": True} if database.read.places_captions() else {"vectors": False}
     for kind, captions in kinds.items():
@@ -123,7 +123,7 @@ def _wrong(blobs: list[bytes], dim: int) -> int:
 
 
 def _caches(database: Database) -> Iterator[Finding]:
-    """Caches that are there and are not whole, or of another library."""
+    """Yield caches that are there and are not whole, or of another library."""
     for weight in (0.0, 1.0):  # a name stands for any weight but 0
         path = arrays_path(database, weight)
         if path.exists():
@@ -142,11 +142,11 @@ def _tried(database: Database, path: Path, look: Callable[[Database, Path], None
                 return  # a build has replaced it since the snapshot was taken
         discard(path)
         remedy = f"delete it: rm {shell(str(path))}" if path.exists() else "it was deleted"
-        yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(database)} makes it anew")
+        yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(database)} makes it again")
 
 
 def _array(database: Database, path: Path) -> None:
-    """Raises CacheError where the array is damaged, or rows of it are not what the library has."""
+    """Raise CacheError where the array is damaged, or rows of it are not what the library has."""
     weight = _weight(path)
     arrays = load_arrays(database, weight, again=True)
     alive, mine = database.read.vectors(_sample(arrays.ids), weight)
@@ -155,7 +155,7 @@ def _array(database: Database, path: Path) -> None:
 
 
 def _whole_graph(database: Database, path: Path) -> None:
-    """Raises CacheError where the graph is damaged, or not of this library."""
+    """Raise CacheError where the graph is damaged, or not of this library."""
     inspect(path, again=True)
     load_graph(database, _weight(path))
 
@@ -191,7 +191,7 @@ def _sample(ids: NDArray[np.int64]) -> list[int]:
 
 
 def graph_recall(database: Database, graph: Graph) -> float:
-    """Recall@10 of the graph, 0 to 1: of what it answers, the share that is as near as the ten nearest.
+    """Return recall@10 of the graph, 0 to 1: of what it answers, the share that is as near as the ten nearest.
 
     Queries are 200 vectors of its own, moved a little (noise of a tenth of their length, the same at every call);
     exact search over the rows that the graph knows is the truth. Rows as near as the tenth count as right, so copies
@@ -224,7 +224,8 @@ def _near(database: Database, graph: Graph, query: NDArray[np.float32], weight: 
 
 
 def _tenth(database: Database, graph: Graph, queries: NDArray[np.float32], weight: float) -> list[tuple[float, int]]:
-    """For each query (q, D): the cosine of the tenth nearest, less rounding, and how many there are up to ten."""
+    """Return for each query (q, D): the cosine of the tenth nearest, less rounding, and how many there are up to
+    ten."""
     top = np.empty((len(queries), 0), np.float32)
     for ids, vectors in database.read.blocks(_ROWS, weight):
         known = np.isin(ids, graph.ids)
@@ -238,7 +239,7 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
     if recall >= LOW_RECALL:
         return []
     path = graph_path(database, graph.facts.get("weight", 0.0))
-    remedy = f"`vsearch search --exact` misses none; to build the graph anew: rm {shell(str(path))}; {_build(database)}"
+    remedy = f"`vsearch search --exact` misses none; to rebuild the graph: rm {shell(str(path))}; {_build(database)}"
     return [Finding(f"the graph {path} finds only {recall:.1%} of the ten nearest", remedy)]
 
 
@@ -246,7 +247,7 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
 
 
 def _missing(database: Database, findings: list[Finding]) -> list[tuple[str, str]]:
-    """Adds a finding for each folder from which a build would remove pictures; returns places nobody could look at."""
+    """Add a finding for each folder from which a build would remove pictures; return places nobody could look at."""
     walk = scan(database.read.folders(), database.read.mounts())
     there = {file.path for file in walk}
     for folder in walk.folders:

@@ -57,7 +57,7 @@ def duplicates(
     """Return all groups of two or more, the one that would free most bytes first.
 
     `threshold` is the cosine of two vectors from which on they count as the same picture; above 1 only equal content
-    does. `within` looks at pictures below a folder alone. From `graph_from` pictures on the graph names candidates for
+    does. `within` looks only at pictures below a folder. From `graph_from` pictures on the graph names candidates for
     the pictures it knows; without it, all pairs are computed (n * n / 2 * D multiplications).
     """
     with database.snapshot():
@@ -71,7 +71,7 @@ def duplicates(
 
 
 def _equal_content(database: Database, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs (m,), (m,) of positions among ids (n,): each picture and the next one with its content."""
+    """Return pairs (m,), (m,) of positions among ids (n,): each picture and the next one with its content."""
     rows = database.read.equal_content()
     keep = np.isin([row[1] for row in rows], ids)
     kept = [row for row, inside in zip(rows, keep, strict=True) if inside]

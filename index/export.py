@@ -1,6 +1,6 @@
 """Write the vectors of a library as files that other programs read: NumPy, JSON Lines, Parquet.
 
-Pictures stand in the order of their ids. Each file is written beside its place and moved there when it is complete.
+Pictures stand in the order of their ids. Each file is written next to its place and moved there when it is complete.
 D is the length of a vector, n the pictures.
 """
 
@@ -43,7 +43,7 @@ class Exported:
 def export(database: Database, file: Path, *, force: bool = False) -> Exported:
     """Write all vectors, float32 and of unit length, with their pictures, as the ending of `file` says.
 
-    - `.npy`: the vectors (n, D); beside it, as NAME.rows.jsonl, the pictures in the same order.
+    - `.npy`: the vectors (n, D); next to it, as NAME.rows.jsonl, the pictures in the same order.
     - `.jsonl`: an object a line, the vector in it. JSON holds a byte of a path that is no UTF-8 as `\\udcXX`:
       `os.fsencode(row["path"])` gives the path as it is on disk.
     - `.parquet`: a column each, `vector` a list of D; `path_bytes` is the path as it is on disk, `path` its readable
@@ -100,7 +100,7 @@ def _rows_path(file: Path) -> Path:
 
 
 def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.float32]]]:
-    """Pictures and their vectors (m, D), by id. A row without its partner is damage: LibraryError."""
+    """Yield pictures and their vectors (m, D), by id. A row without its partner is damage: LibraryError."""
     for ids, vectors in database.read.blocks(_ROWS):
         pictures = database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):
@@ -109,9 +109,9 @@ def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.floa
 
 
 def _npy(database: Database, file: Path) -> tuple[Path, ...]:
-    beside = _rows_path(file)
+    rows_file = _rows_path(file)
     with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
-        rows_path = stack.enter_context(replacing(beside, unique=True))
+        rows_path = stack.enter_context(replacing(rows_file, unique=True))
         vectors_path = stack.enter_context(replacing(file, unique=True))
         with rows_path.open("xb") as rows, vectors_path.open("xb") as out:
             header = {"descr": "<f4", "fortran_order": False, "shape": (database.read.count(), database.read.dim)}
@@ -122,8 +122,8 @@ def _npy(database: Database, file: Path) -> tuple[Path, ...]:
                 rows.writelines(_line(picture) for picture in pictures)
                 written += len(pictures)
         _same_number(database, written)
-        beside.unlink(missing_ok=True)  # rows of an older export never stand beside new vectors
-    return file, beside
+        rows_file.unlink(missing_ok=True)  # rows of an older export never stand next to new vectors
+    return file, rows_file
 
 
 def _jsonl(database: Database, file: Path) -> tuple[Path, ...]:
@@ -149,7 +149,8 @@ def _line(picture: Picture, vector: list[float] | None = None) -> bytes:
 
 
 def _facts(picture: Picture) -> dict[str, Any]:
-    """Size in bytes, time of the last change in nanoseconds since 1970, BLAKE2b-128 of the content in hexadecimal."""
+    """Return size in bytes, time of the last change in nanoseconds since 1970, BLAKE2b-128 of the content in
+    hexadecimal."""
     facts = {"id": picture.id, "path": picture.path, "caption": picture.caption, "hash": picture.hash.hex()}
     return {**facts, "mtime_ns": picture.mtime_ns, "size": picture.size}
 

@@ -37,7 +37,7 @@ PANEL = (4.0, 2.9)  # inches
 
 
 def read_log(run: Path) -> list[Record]:
-    """The epochs of the run folder `run`, in order. Raises DataError where it has no readable log."""
+    """Read the epochs of the run folder `run`, in order. Raises DataError where it has no readable log."""
     log = run / "log.jsonl"
     if not log.is_file():
         raise DataError(f"{run} has no log.jsonl", "name the output folder of a training that has done an epoch")
@@ -75,7 +75,8 @@ def draw_runs(runs: Sequence[Path], output: Path, metrics: Sequence[str] = ()) -
 
 
 def labels(runs: Sequence[Path]) -> list[str]:
-    """A name for each run: its folder's, with the folders above it as far as they are needed to tell runs apart."""
+    """Return a name for each run: its folder's, with the folders above it as far as they are needed to tell runs
+    apart."""
     paths = [run.resolve() for run in runs]
     names = [path.name for path in paths]
     for depth in range(2, max(len(p.parts) for p in paths) + 1):
@@ -109,7 +110,7 @@ def draw_curve(curve: LrCurve, output: Path) -> None:
 
 
 def _metrics(logs: list[list[Record]]) -> list[str]:
-    """What the logs hold, in their order; how it was trained comes last."""
+    """Return what the logs hold, in their order; how it was trained comes last."""
     found = dict.fromkeys(k for log in logs for record in log for k in record if k not in NOT_DRAWN)
     return sorted(found, key=lambda k: LAST.index(k) + 1 if k in LAST else 0)
 
@@ -131,7 +132,7 @@ def _panel(axes: Axes, metric: str, logs: dict[str, list[Record]]) -> None:
 
 
 def title(metric: str) -> str:
-    """A metric's name for people: "t2i_r10" is "text to image R@10, %"."""
+    """Return a metric's name for people: "t2i_r10" is "text to image R@10, %"."""
     ways = {"t2i": "text to image", "i2t": "image to text"}
     way, _, rest = metric.partition("_")
     if way in ways and rest:

@@ -45,7 +45,7 @@ def write_notes(run: Path, recipe: Recipe, inputs: Inputs, before: Recipe | None
 
 
 def begun(run: Path) -> bool:
-    """Whether the training in the folder `run` has done an epoch."""
+    """Return whether the training in the folder `run` has done an epoch."""
     return (run / "checkpoint.safetensors").is_file()
 
 

@@ -28,7 +28,7 @@ class EncoderConfig:
     """A torchvision backbone by name."""
 
     name: str = "resnet18"
-    width: int = 64  # channels of the first stage; other than 64 for resnet18 and resnet34 alone, which grow with it
+    width: int = 64  # channels of the first stage; other than 64 only for resnet18 and resnet34, which grow with it
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class DecoderConfig:
     memory_dropout: float = 0.0  # share of the memory's channels left out in training
     tied: bool = False  # the output layer shares the embedding's matrix
     cells: int = 0  # of kind soft: channels that the memory is mapped to before anything else; 0: it stays as it is
-    vector: int = 0  # of kind soft: size of the picture's vector among words, given beside the memory; 0: none is given
+    vector: int = 0  # of kind soft: size of the picture's vector among words, next to the memory; 0: none
     centroids: int = 0  # with a vector: of captions, onto which it is projected; 0: it stays as it is
     centroid_temperature: float = 0.02  # of the projection: the smaller, the fewer centroids count
     max_len: int = 20
@@ -94,7 +94,7 @@ class TranslatorConfig:
 
 @dataclass(frozen=True)
 class WordsConfig:
-    """The word vectors beside the model: file name, its sha256, dimensions."""
+    """The word vectors of the model: file name, its sha256, dimensions."""
 
     file: str = "words.bin"
     sha256: str = ""
@@ -134,7 +134,7 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
 
 
 def to_dict(instance: Any) -> dict[str, Any]:
-    """The inverse of `from_dict`: plain tables, lists, strings and numbers, fit for JSON."""
+    """Turn a dataclass into plain tables, lists, strings and numbers, fit for JSON: the inverse of `from_dict`."""
     table: dict[str, Any] = {}
     for f in dataclasses.fields(instance):
         value = getattr(instance, f.name)
@@ -149,7 +149,7 @@ def _join(where: str, key: str) -> str:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`, without guessing: only int to float and list to tuple are converted."""
+    """Convert `value` to the type `hint`, without guessing: only int to float and list to tuple are converted."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:

@@ -119,7 +119,7 @@ class Bar:
 
 
 def _terminal() -> bool:
-    """Whether stderr may be a terminal: rich decides, but is imported only if it could say yes."""
+    """Return whether stderr may be a terminal: rich decides, but is imported only if it could say yes."""
     return sys.stderr.isatty() or bool({"FORCE_COLOR", "TTY_COMPATIBLE"} & set(os.environ))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def resolve(name: str = "auto") -> torch.device:
-    """The device called auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
+    """Return the device called auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
 
     Raises VsearchError where it is not there.
     """
@@ -37,7 +37,7 @@ def resolve(name: str = "auto") -> torch.device:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively, faster than float32."""
+    """Return whether the device multiplies bfloat16 natively, faster than float32."""
     import torch
 
     if device.type == "cuda":
@@ -46,7 +46,7 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManager[Any]:
-    """bfloat16 autocast where the device is fast at it, else float32 unchanged."""
+    """Return bfloat16 autocast where the device is fast at it, else float32 unchanged."""
     import torch
 
     if enabled and fast_bf16(device):
@@ -55,7 +55,7 @@ def autocast(device: torch.device, enabled: bool = True) -> AbstractContextManag
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor` on `device`; to a CUDA card it goes by way of pinned memory, and nobody waits for its arrival."""
+    """Return `tensor` on `device`; to a CUDA card it goes by way of pinned memory, and nobody waits for its arrival."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -18,19 +18,19 @@ class ConfigError(VsearchError):
 
 
 class PictureError(VsearchError):
-    """A file is not a picture that can be read; `str(error)` is the reason alone, without the path."""
+    """A file is not a picture that can be read; `str(error)` is only the reason, without the path."""
 
 
 class ModelError(VsearchError):
     """A model folder is missing, damaged, of another task, or does not fit."""
 
-    remedy = "copy the model anew, or name another one"
+    remedy = "copy the model again, or name another one"
 
 
 class WordsError(VsearchError):
     """Word vectors are missing or damaged."""
 
-    remedy = "copy the model anew, or name another one"
+    remedy = "copy the model again, or name another one"
 
 
 class QueryError(VsearchError):

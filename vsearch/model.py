@@ -265,7 +265,7 @@ class Model:
         return self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
 
     def _caption(self, found: search.Hypothesis) -> Caption:
-        """The caption of a hypothesis: its words, its attention as a map."""
+        """Return the caption of a hypothesis: its words, its attention as a map."""
         text = self.network.text(found)
         maps = found.attention
         if maps is not None:

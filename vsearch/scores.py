@@ -32,7 +32,7 @@ class Scores:
     picture: Curve | None = None
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for a weight outside 0 to 1, and for a curve that does not rise."""
+        """Raise ConfigError for a weight outside 0 to 1, and for a curve that does not rise."""
         if not 0 <= self.caption_weight <= 1:
             raise ConfigError(f"caption_weight must lie between 0 and 1, not {self.caption_weight}")
         for name, curve in (("words", self.words), ("picture", self.picture)):
@@ -51,7 +51,7 @@ class Scores:
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, ConfigError) as error:
-            remedy = "make it anew with `vsearch evaluate ranking --write`, or delete it"
+            remedy = "make it again with `vsearch evaluate ranking --write`, or delete it"
             raise ModelError(f"cannot read {path}: {error}", remedy) from None
 
     def save(self, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""torchvision, importable beside any build of torch.
+"""torchvision, importable with any build of torch.
 
-The wheel on the package index is linked against CUDA; beside a CPU build of torch its extension does not load, and the
+The wheel on the package index is linked against CUDA; with a CPU build of torch its extension does not load, and the
 import fails because two operators have no schema. Their schemas are all the import needs: nothing here calls them.
 """
 
@@ -20,7 +20,8 @@ _SCHEMAS = {
 
 @functools.cache
 def torchvision() -> ModuleType:
-    """The module torchvision. Where its operators are missing, everything but those and `torchvision.io` works."""
+    """Return the module torchvision. Where its operators are missing, everything but those and `torchvision.io`
+    works."""
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:

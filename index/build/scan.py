@@ -54,7 +54,8 @@ class Scan:
         return any(inside(path, folder) for folder in self.folders)
 
     def _walk(self, top: str, device_above: int) -> Iterator[Found]:
-        """Files first, then folders, each by name; a folder reached twice, by whatever links, is walked once."""
+        """Walk over files first, then folders, each by name; a folder reached twice, by whatever links, is walked
+        once."""
         stack = [(top, device_above)]
         while stack:
             folder, above = stack.pop()

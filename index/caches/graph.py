@@ -73,7 +73,7 @@ class Graph:
     def build(
         cls, vectors: NDArray[np.float32], ids: NDArray[np.int64], facts: Mapping[str, Any] | None = None
     ) -> Graph:
-        """A graph over vectors (n, D) with ids (n,), any integers. `facts` are kept in the saved file.
+        """Build a graph over vectors (n, D) with ids (n,), any integers. `facts` are kept in the saved file.
 
         Uses all cores; 100,000 rows of 300 numbers take about a minute on two. Raises ValueError for no rows, rows that
         are not finite or all zero, or ids that do not match.
@@ -130,7 +130,7 @@ class Graph:
         return cls(index, ids, rows, facts)
 
     def query(self, vector: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The nearest of a vector (D,): ids (m,) and cosines (m,), falling; m is at least min(k, n).
+        """Return the nearest of a vector (D,): ids (m,) and cosines (m,), falling; m is at least min(k, n).
 
         More than k come back where the last have the same vector; fewer only if the graph misses some.
         Raises ValueError for a vector of another length, not finite or zero, and for k below 1.
@@ -157,7 +157,7 @@ class Graph:
 
 
 def inspect(path: Path, *, again: bool = False) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
-    """The facts of a saved graph, its ids (n,) and their rows (n,), once size and checksum have proved right.
+    """Return the facts of a saved graph, its ids (n,) and their rows (n,), once size and checksum have proved right.
 
     nmslib is not asked. Raises CacheError if the file is missing, damaged, or no graph of this kind. `again`: see
     `sealed_file.prove`.
@@ -179,7 +179,8 @@ def inspect(path: Path, *, again: bool = False) -> tuple[dict[str, Any], NDArray
 
 
 def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Vectors (n, D) -> the distinct ones (g, D) in the order of their first, and the row there of each vector (n,)."""
+    """Map vectors (n, D) -> the distinct ones (g, D) in the order of their first, and the row there of each vector
+    (n,)."""
     keys = np.fromiter((hash(row.tobytes()) for row in vectors), np.int64, len(vectors))
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     copies = np.flatnonzero(first[group] != np.arange(len(vectors)))

@@ -23,7 +23,7 @@ from index.paths import beside
 # of computing to build, and a new process 0.15 s to load. It pays for many queries by one process, or for many rows.
 GRAPH_FROM = 200_000  # pictures
 GRAPH_AFTER = 5  # queries of a process answered exactly before it loads the graph: a pass takes a sixth of the loading
-STALE_SHARE = 0.1  # a cache is made anew when more than this share of it is dead or missing
+STALE_SHARE = 0.1  # a cache is made again when more than this share of it is dead or missing
 STALE_ROWS = 1_000  # and more than this many rows: so many are read from the library in 10 ms
 
 
@@ -33,7 +33,7 @@ def graph_path(database: Database, weight: float = 0.0) -> Path:
 
 
 def load_graph(database: Database, weight: float = 0.0) -> Graph:
-    """Read the graph beside a library; raises CacheError if it is missing, damaged, or not made of this library."""
+    """Read the graph next to a library; raises CacheError if it is missing, damaged, or not made of this library."""
     graph = Graph.load(graph_path(database, weight))
     _check(database, graph.facts, weight)
     return graph
@@ -50,7 +50,7 @@ def stale(newer: int, dead: int, cached: int) -> bool:
 
 
 def refresh(database: Database, *, graph_from: int = GRAPH_FROM) -> None:
-    """After a build: bring all caches up to date. What cannot be written is left out: search does without."""
+    """Bring all caches up to date after a build. What cannot be written is left out: search does without."""
     kept = weights(database)
     for weight in kept:
         _refresh(database, weight, graph_from)

@@ -1,7 +1,7 @@
 """Files derived from the library, which may be deleted at any moment: whole and of this library, or not there.
 
 Layout: the payload, a JSON footer, its length (8 bytes, little-endian), 8 bytes of magic. The footer holds the CRC-32
-of the payload (3 GB/s). A file appears under its name only when it is complete. Of a large one, `.proof` beside it
+of the payload (3 GB/s). A file appears under its name only when it is complete. Of a large one, `.proof` next to it
 notes the inode, size and times for which the checksum was last proved: while these stay, it is not computed again.
 """
 
@@ -31,7 +31,7 @@ class CacheError(Exception):
 
 
 def clean(library: Path) -> None:
-    """Remove what killed processes left half written beside a library."""
+    """Remove what killed processes left half written next to a library."""
     for path in library.parent.iterdir():
         if path.name.startswith(library.name + ".") and path.name.endswith(".tmp"):
             with contextlib.suppress(OSError):
@@ -45,7 +45,7 @@ def seal(file: BinaryIO, footer: Mapping[str, Any], size: int, crc: int) -> None
 
 
 def footer(file: BinaryIO) -> dict[str, Any]:
-    """The footer of a cache file; raises CacheError if the file has none, or is not as long as it says."""
+    """Return the footer of a cache file; raises CacheError if the file has none, or is not as long as it says."""
     try:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - _TAIL.size))
@@ -62,7 +62,7 @@ def footer(file: BinaryIO) -> dict[str, Any]:
 
 
 def checksum(file: BinaryIO, size: int) -> int:
-    """CRC-32 of the first `size` bytes of a file."""
+    """Return CRC-32 of the first `size` bytes of a file."""
     file.seek(0)
     crc = 0
     while size > 0:
@@ -75,7 +75,7 @@ def checksum(file: BinaryIO, size: int) -> int:
 
 
 def prove(path: Path, file: BinaryIO, table: Mapping[str, Any], *, again: bool = False) -> None:
-    """Raises CacheError if the payload of the open file `path` is not what its footer `table` says.
+    """Raise CacheError if the payload of the open file `path` is not what its footer `table` says.
 
     Proved once for a file of some size; `again` computes the checksum whatever was proved before.
     """
@@ -105,7 +105,7 @@ def discard(path: Path) -> None:
 
 
 def proof_path(path: Path) -> Path:
-    """Where the proof of a cache file lies."""
+    """Return where the proof of a cache file lies."""
     return path.with_name(path.name + ".proof")
 
 

@@ -36,7 +36,7 @@ class Arrays:
 
 
 def positions(among: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where `ids` (m,) stand in the ascending `among` (n,); those that do not stand there are left out."""
+    """Return where `ids` (m,) stand in the ascending `among` (n,); those that do not stand there are left out."""
     if not len(among):
         return np.empty(0, np.int64)
     at = np.minimum(np.searchsorted(among, ids), len(among) - 1).astype(np.int64)
@@ -45,12 +45,12 @@ def positions(among: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
 
 
 def arrays_path(database: Database, weight: float = 0.0) -> Path:
-    """Where the array of a library lies, for captions of weight 0 or above."""
+    """Return where the array of a library lies, for captions of weight 0 or above."""
     return beside(database.path, ".mixed" if weight else ".vectors")
 
 
 def load_arrays(database: Database, weight: float = 0.0, *, again: bool = False) -> Arrays:
-    """Map the array beside a library; raises CacheError if it is missing, damaged, or not made of this library.
+    """Map the array next to a library; raises CacheError if it is missing, damaged, or not made of this library.
 
     `again`: see `sealed_file.prove`.
     """
@@ -67,7 +67,7 @@ def load_arrays(database: Database, weight: float = 0.0, *, again: bool = False)
 
 
 def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
-    """Make the array anew from the library and keep it beside it, or only in memory where nothing can be written."""
+    """Make the array again from the library and keep it next to that, or only in memory where it cannot write."""
     with database.snapshot():
         try:
             with replacing(arrays_path(database, weight), unique=True) as fresh, fresh.open("xb") as file:
@@ -93,7 +93,7 @@ def _write(database: Database, file: BinaryIO, weight: float) -> None:
 
 
 def _check(database: Database, table: Mapping[str, Any], weight: float) -> None:
-    """Raises CacheError where a footer is not that of an array of this library with this weight."""
+    """Raise CacheError where a footer is not that of an array of this library with this weight."""
     match table:
         case {"kind": "vectors", "count": int(n), "dim": int(dim), "last_id": int(last_id), "token": str(token)}:
             pass

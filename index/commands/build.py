@@ -39,7 +39,7 @@ def build_index(
     folders: FoldersArgument,
     library: LibraryOption = None,
     captions: CaptionsOption = True,
-    reindex: Annotated[bool, typer.Option("--reindex", help="Embed every picture anew, as for another model.")] = False,
+    reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
     *,
     work: Work,
 ) -> None:
@@ -59,7 +59,7 @@ def build_index(
 @app.command()
 @expanded
 def reindex(library: LibraryOption = None, captions: CaptionsOption = True, *, work: Work) -> None:
-    """Embed and describe every picture of the library anew, as another model needs.
+    """Embed and describe every picture of the library again, as another model needs.
 
     What cannot be read at the moment (a disk that is not there) is forgotten until a build finds it again. Output and
     exit codes are those of build-index.

@@ -30,7 +30,7 @@ def duplicates(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per group.")] = False,
     library: LibraryOption = None,
 ) -> None:
-    """List groups of near-identical pictures: copies, and those resized, compressed anew or slightly cropped.
+    """List groups of near-identical pictures: copies, and those resized, compressed again or slightly cropped.
 
     The largest file of a group stands first; above each group, the bytes of the others. Nothing is deleted.
 
@@ -108,7 +108,7 @@ def export(
 ) -> None:
     """Write the vectors of all pictures, with paths and captions, for other programs.
 
-    .npy holds vectors alone; the pictures stand beside it in NAME.rows.jsonl, in the same order. An earlier export is
+    .npy holds only vectors; the pictures are next to it in NAME.rows.jsonl, in the same order. An earlier export is
     replaced, but no other file unless --force.
 
     \b

@@ -63,6 +63,6 @@ def shown_library(library: Library, given: Path | None) -> str:
 
 
 def check_folder(within: Path | None, *, found: bool) -> None:
-    """Raises VsearchError if nothing was found because the folder to look in is not there."""
+    """Raise VsearchError if nothing was found because the folder to look in is not there."""
     if within is not None and not found and not within.exists():
         raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")

@@ -49,7 +49,8 @@ class SearchCommand(TyperCommand):
 
 
 def subtracted_last(args: Sequence[str], valued: set[str]) -> list[str]:
-    """`args` with the words of the query that start with a minus moved behind `--`, where no option is looked for.
+    """Return `args` with the words of the query that start with a minus moved behind `--`, where no option is looked
+    for.
 
     `valued` are the options that take a value: what follows them stays.
     """
@@ -70,8 +71,8 @@ class Printing:
     """In what form hits are printed."""
 
     as_json: JsonOption = False
-    paths: Annotated[bool, typer.Option("--paths", help="Print paths alone.")] = False
-    nul: Annotated[bool, typer.Option("-0", help="Print paths alone, a NUL after each, for xargs -0.")] = False
+    paths: Annotated[bool, typer.Option("--paths", help="Print only paths.")] = False
+    nul: Annotated[bool, typer.Option("-0", help="Print only paths, a NUL after each, for xargs -0.")] = False
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the pictures, too.")
     ] = None
@@ -149,7 +150,7 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Raises BadParameter or VsearchError where nothing is looked for."""
+    """Raise BadParameter or VsearchError where nothing is looked for."""
     if not wanted.words and wanted.image is None:
         raise typer.BadParameter("give words, --image PHOTO, or both")
     if wanted.caption_weight is not None and not wanted.words:
@@ -216,7 +217,7 @@ def similar(
 
 
 def check_printing(printing: Printing, min_score: float | None) -> None:
-    """Raises BadParameter where hits are asked for in two forms, or above no number."""
+    """Raise BadParameter where hits are asked for in two forms, or above no number."""
     if printing.as_json and (printing.paths or printing.nul):
         raise typer.BadParameter("--json and --paths exclude each other")
     if min_score is not None and not math.isfinite(min_score):
@@ -224,7 +225,7 @@ def check_printing(printing: Printing, min_score: float | None) -> None:
 
 
 def check_html(printing: Printing, image: Path | None, library: Library) -> None:
-    """Raises VsearchError, before any work is done, where the page would replace what it must not."""
+    """Raise VsearchError, before any work is done, where the page would replace what it must not."""
     if printing.html is not None:
         from index.page.page import check_page
 

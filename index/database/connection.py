@@ -63,7 +63,7 @@ class Connection:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """One transaction: all of it or nothing. May be nested; the outermost commits."""
+        """Hold one transaction: all of it or nothing. May be nested; the outermost commits."""
         if self._connection.in_transaction:
             yield
             return
@@ -79,7 +79,7 @@ class Connection:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Everything read inside sees the library at one moment, whatever a build commits meanwhile."""
+        """Let everything read inside see the library at one moment, whatever a build commits meanwhile."""
         if self._connection.in_transaction:
             yield
             return
@@ -91,7 +91,7 @@ class Connection:
                 self._connection.rollback()
 
     def version(self) -> tuple[int, int]:
-        """Two numbers that stay as they are as long as nobody, here or elsewhere, changes the file."""
+        """Return two numbers that stay as they are as long as nobody, here or elsewhere, changes the file."""
         return int(self.value("PRAGMA data_version")), self._connection.total_changes
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> int:
@@ -127,7 +127,7 @@ class Connection:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the file system as LibraryError."""
+    """Raise errors of SQLite and of the file system as LibraryError."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last where a damaged schema is no text

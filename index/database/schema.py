@@ -50,7 +50,7 @@ def pack(vector: NDArray[np.float32]) -> bytes:
 
 
 def unpack(blobs: Sequence[bytes], dim: int) -> NDArray[np.float32]:
-    """Packed vectors -> float32 (n, D), unit length: every path of search sees exactly these values.
+    """Unpack vectors -> float32 (n, D), unit length: every path of search sees exactly these values.
 
     Raises ValueError where a blob is not of `dim` finite numbers.
     """

@@ -1,6 +1,6 @@
 """From a query vector to ranked hits: exact for small libraries and small parts, through the graph for large ones.
 
-Whatever path finds the candidates, they are scored anew from the library itself, so a score never depends on the path.
+Whatever path finds the candidates, they are scored again from the library itself, so a score never depends on the path.
 D is the length of a vector, n the pictures in the library, m some of them.
 """
 
@@ -122,7 +122,7 @@ class Searcher:
     def _walk(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:
-        """Exact over all rows of the library, a part at a time."""
+        """Search exactly over all rows of the library, a part at a time."""
         found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
         for ids, vectors in self.database.read.blocks(_ROWS, weight):
             scores = vectors @ query

@@ -114,7 +114,7 @@ def test_speeds_of_both_sides(inputs: Inputs, runs: dict[str, Path], tmp_path: P
     more = [*sizes, "--runs", runs["soft"], "--pictures", "4"]
     decoded = call(inputs, tmp_path / "d.json", "decode-speed", *more)["photos_per_second"]
     assert list(decoded) == ["tutorial", "here"] and min(decoded.values()) > 0
-    with pytest.raises(ConfigError, match="soft attention alone"):
+    with pytest.raises(ConfigError, match="only soft attention"):
         call(inputs, tmp_path / "d.json", "decode-speed", *sizes, "--runs", runs["lstm"])
 
 

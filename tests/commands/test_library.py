@@ -29,7 +29,7 @@ def call(*arguments: str | os.PathLike[str]) -> Result:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photos/ with four pictures, a copy of one and one compressed anew; and the library of them."""
+    """photos/ with four pictures, a copy of one and one compressed again; and the library of them."""
     top = tmp_path_factory.mktemp("made")
     photos = tiny_model.draw_pictures(top / "photos")
     (photos / "sub").mkdir()

@@ -549,7 +549,7 @@ class Slow(FakeDescriber):
 
 
 def test_twenty_searches_during_a_build(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of them keep their searcher, half open the library anew: each answer is that of one moment, and right."""
+    """Half of them keep their searcher, half open the library again: each answer is that of one moment, and right."""
     monkeypatch.setattr("index.caches.refresh.STALE_ROWS", 4)  # arrays and graphs are replaced on the way
     path, answers, failures = tmp_path / "library.sqlite3", [ask(place_of(tmp_path, photos))], list[BaseException]()
     for number in range(3):

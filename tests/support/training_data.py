@@ -110,7 +110,7 @@ def karpathy(folder: Path, per_split: int = 2) -> Path:
 
 
 def coco(folder: Path, per_split: int = 3) -> dict[str, Path]:
-    """COCO captions in its layout: `annotations/captions_train.json` and so on, the pictures in `train/` beside it."""
+    """COCO captions in its layout: `annotations/captions_train.json` and so on, the pictures in `train/` next to it."""
     files = {}
     (folder / "annotations").mkdir(parents=True)
     for first, (split, name) in enumerate((("train", "train"), ("dev", "val"), ("test", "test"))):

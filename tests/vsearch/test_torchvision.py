@@ -1,4 +1,4 @@
-"""torchvision beside a matching build of torch, and beside one its operators do not load with."""
+"""torchvision with a matching build of torch, and with one its operators do not load with."""
 
 from __future__ import annotations
 

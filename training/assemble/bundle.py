@@ -203,7 +203,7 @@ class _Bundler:
         return encoder
 
     def _weights(self, part: str) -> dict[str, torch.Tensor]:
-        """The best weights of the training that made `part`, by their names within it."""
+        """Return the best weights of the training that made `part`, by their names within it."""
         return below(load_file(self.path(part) / "best.safetensors"), f"{part}.")
 
 

@@ -16,7 +16,7 @@ from vsearch.translation.translator import Translator
 
 
 def load_translator(run: Path, data: Path) -> Translator:
-    """The translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
+    """Load the translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
 
     Raises DataError where the folder holds none, ConfigError where it trained something else.
     """

@@ -1,7 +1,7 @@
 """Words that a training has tuned, as word vectors and phrase weights of a model folder again.
 
 fastText's vector of a word is the mean of its own row and the rows of its subwords, so the shared map is applied to all
-rows, and what moved one word alone goes into its own row. Shapes: W words, D word-vector size.
+rows, and what moved only one word goes into its own row. Shapes: W words, D word-vector size.
 """
 
 from __future__ import annotations
@@ -58,13 +58,14 @@ def _check(table: WordTable, vectors: WordVectors, data: Path, source: Path) -> 
 
 
 def _weights(table: WordTable, log_factor: NDArray[np.float32]) -> dict[str, float]:
-    """The weights of the words that training has seen; all others keep theirs."""
+    """Return the weights of the words that training has seen; all others keep theirs."""
     trained = zip(table.words, table.weights, log_factor, strict=True)
     return {word: round(float(weight * np.exp(log)), 4) for word, weight, log in trained if log}
 
 
 def _moved(table: WordTable, state: Mapping[str, NDArray[np.float32]], words: InputRows) -> NDArray[np.float32]:
-    """unit((v + shift) M) for a word whose vector is |v| v: its own row takes n |v| shift, of n rows that make it."""
+    """Return unit((v + shift) M) for a word whose vector is |v| v: its own row takes n |v| shift, of n rows that make
+    it."""
     moved = words.rows.copy()
     for word, known, shift in zip(table.words, table.known, state["shift"], strict=True):
         if known and shift.any():

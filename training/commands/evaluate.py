@@ -62,7 +62,7 @@ def evaluate_captions(
     """Measure a model on pictures with captions: recall of the search both ways, and how it describes them.
 
     That is BLEU-1 to 4, CIDEr, ROUGE-L, the words used and the share of captions unlike all others. With --run, caption
-    trainings stand side by side, by what they write alone.
+    trainings are compared side by side, only by what they write.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def evaluate_captions(
 def check_runs(
     run: Sequence[Path], features: Path | None, head: Path | None, agreement: float | None, word: Sequence[str]
 ) -> None:
-    """Raises BadParameter if options of a model and of trainings are mixed."""
+    """Raise BadParameter if options of a model and of trainings are mixed."""
     if bool(run) != (features is not None):
         raise typer.BadParameter("--run and --features, those it was trained on, go together")
     if head is not None and not run:
@@ -203,8 +203,8 @@ def evaluate_ranking(
     """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are shares.
 
     Recall of human captions by the pictures alone, by the generated captions alone and by the mix; and, for queries by
-    words and by pictures, how many hits fit beside how many were said to. It measures ranking.json of the model; with
-    --write it first makes that anew.
+    words and by pictures, how many hits fit and how many were said to. It measures ranking.json of the model; with
+    --write it first makes that again.
 
     \b
     Example:
@@ -231,7 +231,7 @@ def evaluate_ranking(
 
 
 def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: LabelledSet, *, as_json: bool) -> None:
-    """A column for each model, in the order given; below the figures, those of single words."""
+    """Print a column for each model, in the order given; below the figures, those of single words."""
     from training.evaluate import devise as zeroshot
 
     tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate_column(column, pictures) for column in columns}

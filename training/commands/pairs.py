@@ -33,7 +33,7 @@ class Parts:
         float, typer.Option(min=0.001, max=0.5, metavar="X", help="Without dev files: so much becomes the dev split.")
     ] = 0.1
     only: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Train on pairs alone whose target begins like this.")
+        str | None, typer.Option(metavar="REGEX", help="Train only on pairs whose target begins like this.")
     ] = None
     names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each training line.")] = None
     dev_names: Annotated[Path | None, typer.Option(metavar="FILE", help="The photo of each dev line.")] = None
@@ -65,7 +65,7 @@ def prepare_pairs(
     parts: Parts,
     given: Vocabularies,
 ) -> None:
-    """Sentences in two languages, for training a translator.
+    """Prepare sentences in two languages, for training a translator.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def prepare_pairs(
 
 
 def check_parts(texts: list[Path], parts: Parts) -> None:
-    """Raises BadParameter if options do not go together."""
+    """Raise BadParameter if options do not go together."""
     if bool(parts.names or parts.dev_names) != (parts.exclude is not None):
         raise typer.BadParameter("--exclude needs --names or --dev-names, and they need it")
     if parts.dev_names is not None and parts.dev_source is None:

@@ -75,7 +75,7 @@ def prepare_captions(
     output: OutputArgument,
     words: WordsOption,
     images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the photos are; default: beside the captions.")
+        Path | None, typer.Option(metavar="FOLDER", help="Where the photos are; default: next to the captions.")
     ] = None,
     dev: Annotated[Path | None, typer.Option(metavar="FILE", help="The dev split of COCO.")] = None,
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="The test split of COCO.")] = None,
@@ -91,7 +91,7 @@ def prepare_captions(
         typer.Option(metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
     ] = None,
 ) -> None:
-    """Photos with captions: pictures, token ids, phrase vectors.
+    """Prepare photos with captions: pictures, token ids, phrase vectors.
 
     A run that was stopped continues when it is started again in the same way.
 
@@ -137,7 +137,7 @@ def prepare_labels(
     ] = None,
     side: SideOption = 256,
 ) -> None:
-    """Pictures with a class each, and the word vectors of the classes.
+    """Prepare pictures with a class each, and the word vectors of the classes.
 
     \b
     Example:
@@ -171,7 +171,7 @@ def prepare_scenes(
     ] = 10,
     side: SideOption = 256,
 ) -> None:
-    """Photos with many labels, as COCO and ADE20K have them, and the word vectors of the labels.
+    """Prepare photos with many labels, as COCO and ADE20K have them, and the word vectors of the labels.
 
     \b
     Example:
@@ -196,7 +196,7 @@ def prepare_classifier(
         str, typer.Option("--names", metavar="NAME", help="Its classes in order: imagenet, or a file of nouns.")
     ] = "imagenet",
 ) -> None:
-    """The last layer of a pretrained network, and the word vectors of its classes.
+    """Prepare the last layer of a pretrained network, and the word vectors of its classes.
 
     \b
     Example:
@@ -219,7 +219,7 @@ def prepare_distil(
     teacher: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the network to learn from.")],
     crops: Annotated[int, typer.Option(min=0, metavar="N", help="Random crops of each photo.")] = 8,
 ) -> None:
-    """Views of photos with what a pretrained network says of each, for training an encoder.
+    """Prepare views of photos with what a pretrained network says of each, for training an encoder.
 
     \b
     Example:
@@ -253,7 +253,7 @@ def prepare_features(
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """What a network sees in every picture of a prepared file, computed once.
+    """Compute once what a network sees in every picture of a prepared file.
 
     \b
     Example:

@@ -207,7 +207,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
 
 
 def training_report(show: Callable[..., None]) -> Callable[[Status], None]:
-    """Shows where a training stands in the progress bar."""
+    """Return a report that shows in the progress bar how far a training is."""
 
     def report(p: Status) -> None:
         numbers = f"loss {p.loss:.4f}, lr {p.lr:.1e}, {p.items_per_second:.0f}/s, {clock(p.left)} left"

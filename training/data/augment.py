@@ -20,7 +20,7 @@ def augment(
     pictures: NDArray[np.uint8], side: int, preprocess: PreprocessConfig, rng: np.random.Generator | None,
     smallest: float = 0.6, flip: bool = True, jitter: float = 0.3, device: torch.device = CPU,
 ) -> Tensor:  # fmt: skip
-    """Pictures (B, H, W, 3) -> normalised (B, 3, side, side) float32 on `device`, where all is computed.
+    """Augment pictures (B, H, W, 3) -> normalised (B, 3, side, side) float32 on `device`, where all is computed.
 
     The batch shares one crop box (`smallest` to 1 of the area); flips and the jitter of brightness, contrast and
     saturation (by up to `jitter`) differ from picture to picture. Without `rng` the pictures are resized and normalised
@@ -56,7 +56,7 @@ def _crop(x: Tensor, rng: np.random.Generator, smallest: float) -> Tensor:
 
 
 def _jitter(x: Tensor, rng: np.random.Generator, strength: float) -> tuple[Tensor, Tensor]:
-    """Colours x (B, N, 3) times brightness, then towards the picture's mean by contrast, then towards grey by
+    """Return colours x (B, N, 3) times brightness, then towards the picture's mean by contrast, then towards grey by
     saturation: as one linear map of colours, matrix (B, 3, 3) and shift (B, 1, 3), x becoming x @ matrix + shift."""
     draw = 1 + strength * torch.from_numpy(rng.uniform(-1, 1, (3, len(x), 1, 1))).float()
     brightness, contrast, saturation = draw.to(x.device)

@@ -27,7 +27,7 @@ def augmented(
     data: Path, order: Rows, batch: int, steps: int, preprocess: PreprocessConfig, rng: np.random.Generator,
     smallest: float,
 ) -> Iterator[tuple[Rows, Tensor]]:  # fmt: skip
-    """`steps` batches of rows in `order`, each with its pictures (B, 3, S, S), augmented and normalised."""
+    """Yield `steps` batches of rows in `order`, each with its pictures (B, 3, S, S), augmented and normalised."""
     with open_prepared(data, "captions") as file:
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
@@ -36,21 +36,21 @@ def augmented(
 
 
 def steps(rows: Rows, batch: int) -> int:
-    """Whole batches in an epoch over `rows`; one at least."""
+    """Count the whole batches in an epoch over `rows`; one at least."""
     return max(1, len(rows) // batch)
 
 
 def drawn(
     data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig, smallest: float, generator: torch.Generator
 ) -> tuple[np.random.Generator, Iterator[tuple[Rows, Tensor]]]:
-    """An epoch over `rows` in random order, as `augmented` gives it, and the generator that it draws from."""
+    """Return an epoch over `rows` in random order, as `augmented` gives it, and the generator that it draws from."""
     rng = numpy_generator(generator)
     order = rng.permutation(rows)
     return rng, augmented(data, order, batch, steps(rows, batch), preprocess, rng, smallest)
 
 
 def whole(data: Path, rows: Rows, batch: int, preprocess: PreprocessConfig) -> Iterator[Tensor]:
-    """The whole pictures of `rows`, normalised, in batches (B, 3, S, S)."""
+    """Yield the whole pictures of `rows`, normalised, in batches (B, 3, S, S)."""
     with open_prepared(data, "captions") as file:
         for start in range(0, len(rows), batch):
             pixels = read_stored_pixels(file, rows[start : start + batch].tolist(), preprocess.side)

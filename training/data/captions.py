@@ -56,7 +56,7 @@ class Prepared:
 
 
 def read_flickr8k(folder: Path, images: Path | None = None) -> list[Photo]:
-    """The 8,000 photos of Flickr8k's split lists, in the order train, dev, test.
+    """Read the 8,000 photos of Flickr8k's split lists, in the order train, dev, test.
 
     `folder` holds `Flickr8k.token.txt` (name#i TAB caption), `Flickr_8k.{train,dev,test}Images.txt` and `images/`,
     where the photos are not in a folder of their own.
@@ -95,11 +95,11 @@ def prepare_captions(
 
     Pictures are stored encoded (`pictures.encode_picture`) or, `raw`, as pixels (3, S, S) of S = `side`.
     captions_per_image: so many of each photo, drawn as by the "Show, Attend and Tell" tutorial (more are sampled down,
-    fewer are repeated); None keeps all as they are. The draw depends on the photo's name alone.
+    fewer are repeated); None keeps all as they are. The draw depends only on the photo's name.
     texts: captions without photos, written too (`training.data.texts`) except those of one of the `photos`, whatever
     its split, and those longer than `max_len`.
-    A picture that cannot be read is left out with its captions, a caption without any vector alone; both are named in
-    the result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
+    A picture that cannot be read is left out with its captions, and a caption without any vector; both are named in the
+    result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
     Raises DataError where a photo stands twice, or no training caption with a readable picture is left.
     """
     names = _names(photos)
@@ -127,7 +127,7 @@ def prepare_captions(
 
 
 def _names(photos: list[Photo]) -> list[str]:
-    """A name for each photo: its file's, with the folder before it where two files are called the same."""
+    """Return a name for each photo: its file's, with the folder before it where two files are called the same."""
     count = Counter(p.path.name for p in photos)
     names = [p.path.name if count[p.path.name] == 1 else f"{p.path.parent.name}/{p.path.name}" for p in photos]
     doubled = [name for name, n in Counter(names).items() if n > 1]
@@ -137,7 +137,7 @@ def _names(photos: list[Photo]) -> list[str]:
 
 
 def _fingerprint(photos: list[Photo], side: int, raw: bool) -> bytes:
-    """Changes when another picture, or another form of one, is to be stored."""
+    """Return a hash that changes when another picture, or another form of one, is to be stored."""
     digest = hashlib.sha256(repr((1, side, raw)).encode())
     for photo in photos:
         try:
@@ -191,7 +191,7 @@ def _write_chunk(
 
 
 def _targets(photo: Photo, space: PhraseSpace, report: Prepared) -> Iterator[Target]:
-    """The tokenised captions with their phrase vectors; one without any is named in the report."""
+    """Yield the tokenised captions with their phrase vectors; one without any is named in the report."""
     for caption in photo.captions:
         tokens = tokenise(caption)
         try:
@@ -226,7 +226,8 @@ class _Captions:
         self.writer.append("captions/vector", np.asarray([vector for _, vector in captions], np.float16))
 
     def finish(self, texts: Sequence[str] = ()) -> None:
-        """The last rows, and the words of all captions and of `texts`. Raises DataError where there is no caption."""
+        """Write the last rows, and the words of all captions and of `texts`. Raises DataError where there is no
+        caption."""
         if not self.ids:
             raise DataError("not one caption with a readable picture", "check the data set's folder")
         table = np.zeros((len(self.ids), max(map(len, self.ids))), np.int32)  # (M, L)

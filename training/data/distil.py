@@ -45,7 +45,7 @@ class View:
 
 
 def load_teacher(folder: Path) -> nn.Module:
-    """The teacher in `folder`, whose `teacher.py` defines the module `Teacher`.
+    """Load the teacher in `folder`, whose `teacher.py` defines the module `Teacher`.
 
     It maps uint8 pictures (B, 3, 224, 224) to a dict of `pool` (B, C) and `logits` (B, K).
     """
@@ -62,7 +62,7 @@ def load_teacher(folder: Path) -> nn.Module:
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A random box (left, top, right, bottom) of 15 to 70 % of the area, aspect ratio between 3/4 and 4/3."""
+    """Draw a random box (left, top, right, bottom) of 15 to 70 % of the area, aspect ratio between 3/4 and 4/3."""
     area = rng.uniform(0.15, 0.7) * width * height
     ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     w, h = min(width, round(math.sqrt(area * ratio))), min(height, round(math.sqrt(area / ratio)))
@@ -71,7 +71,7 @@ def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
 
 
 def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
-    """The whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG.
+    """Return the whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG.
 
     Raises PictureError where the file is no picture.
     """
@@ -89,29 +89,29 @@ def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
 
 
 def photo_views(paths: list[Path], crops: int, side: int, seed: int) -> Iterator[View]:
-    """The views of all photos in order; a file that is no picture is left out."""
+    """Yield the views of all photos in order; a file that is no picture is left out."""
     for _, views in in_order(lambda path: cut_views(path, crops, side, seed), paths):
         if not isinstance(views, PictureError):
             yield from views
 
 
 def shard_views(shards: list[Path]) -> Iterator[View]:
-    """The labelled pictures of Tiny-ImageNet shards (npz of `bytes`, `offsets`, `labels`)."""
+    """Yield the labelled pictures of Tiny-ImageNet shards (npz of `bytes`, `offsets`, `labels`)."""
     for shard in shards:
         flat, offsets, labels = read_shard(shard, "bytes", "offsets", "labels")
         if len(offsets) != len(labels) + 1:
-            raise DataError(f"{shard} has {len(offsets)} offsets for {len(labels)} labels", "copy the shard anew")
+            raise DataError(f"{shard} has {len(offsets)} offsets for {len(labels)} labels", "copy the shard again")
         for i, label in enumerate(labels):
             yield View(flat[offsets[i] : offsets[i + 1]].tobytes(), f"{shard.stem}#{i}", int(label))
 
 
 def read_shard(shard: Path, *names: str) -> list[NDArray[Any]]:
-    """Arrays of a shard by their names. Raises DataError where the file is damaged or lacks one."""
+    """Read the arrays of a shard by their names. Raises DataError where the file is damaged or lacks one."""
     try:
         with np.load(shard, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{shard} is no shard of labelled pictures: {error}", "copy the shard anew") from None
+        raise DataError(f"{shard} is no shard of labelled pictures: {error}", "copy the shard again") from None
 
 
 def batches(views: Iterator[View], size: int) -> Iterator[list[View]]:

@@ -45,7 +45,7 @@ class Features:
 
 
 def key_of(encoder: Encoder, preprocess: PreprocessConfig) -> str:
-    """A hash of the encoder's weights, its buffers and the preprocessing.
+    """Return a hash of the encoder's weights, its buffers and the preprocessing.
 
     Weights count as a model folder stores them, so that a trained encoder and the model made of it have one key.
     """
@@ -66,7 +66,7 @@ class Network:
 
 
 def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torch.device) -> Network:
-    """An encoder of ours, moved to `device`; OpenVINO runs it where that is quicker."""
+    """Return an encoder of ours, moved to `device`; OpenVINO runs it where that is quicker."""
     key = key_of(encoder, preprocess)
     if usable(device):
         return Network(compiled(encoder, preprocess), preprocess.side, key)
@@ -75,7 +75,8 @@ def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torc
 
 
 def teacher_network(folder: Path, device: torch.device) -> Network:
-    """A network by a `teacher.py`, as `distil.load_teacher` reads it, whose answer has a `grid` (B, C, H, W), too."""
+    """Return a network by a `teacher.py`, as `distil.load_teacher` reads it, whose answer has a `grid` (B, C, H, W),
+    too."""
     teacher = load_teacher(folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
@@ -135,7 +136,7 @@ def _append(file: h5py.File, name: str, rows: Tensor, total: int) -> None:
 
 
 def _pixels(file: h5py.File, total: int, side: int, views: int, batch: int) -> Iterator[NDArray[np.uint8]]:
-    """Batches of decoded pictures (n * views, S, S, 3), all views of a picture side by side."""
+    """Yield batches of decoded pictures (n * views, S, S, 3), all views of a picture side by side."""
     per_batch = max(1, batch // views)
     with ThreadPoolExecutor() as pool:
         for start in range(0, total, per_batch):
@@ -144,7 +145,7 @@ def _pixels(file: h5py.File, total: int, side: int, views: int, batch: int) -> I
 
 
 def cut(stored: Stored, side: int, views: int) -> NDArray[np.uint8]:
-    """The views of one picture, encoded or raw: (views, S, S, 3)."""
+    """Return the views of one picture, encoded or raw: (views, S, S, 3)."""
     picture = to_picture(stored)
     width, height = picture.size
     out = []
@@ -159,7 +160,7 @@ def cut(stored: Stored, side: int, views: int) -> NDArray[np.uint8]:
 
 
 def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid: bool = True) -> Features:
-    """The features of the pictures `names`, in that order.
+    """Read the features of the pictures `names`, in that order.
 
     Raises DataError where a name is missing, or the features are another encoder's than `key` says.
     """
@@ -192,7 +193,7 @@ def read_grid(features: Path, names: NDArray[Any]) -> NDArray[np.float16]:
 
 
 def key_in(path: Path) -> str:
-    """The key of the network and preprocessing that made the features in a file; "" where it does not say.
+    """Read the key of the network and preprocessing that made the features in a file; "" where it does not say.
 
     Raises DataError where there is no such file.
     """
@@ -203,7 +204,7 @@ def key_in(path: Path) -> str:
 
 
 def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
-    """An HDF5 file that holds the data sets `held`; DataError where it is none."""
+    """Open an HDF5 file that holds the data sets `held`; DataError where it is none."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -63,24 +63,24 @@ class Shards:
         return []
 
     def entries(self, split: str, per_class: int | None) -> Iterator[Entry]:
-        """The pictures of "train" or "dev" in their order, at most `per_class` of each class."""
+        """Yield the pictures of "train" or "dev" in their order, at most `per_class` of each class."""
         seen: Counter[int] = Counter()
         for view in shard_views(self.train if split == "train" else self.dev):
             if not 0 <= view.label < len(self.classes):
-                raise DataError(f"{view.name}: there is no class {view.label} in classes.json", "copy the shards anew")
+                raise DataError(f"{view.name}: there is no class {view.label} in classes.json", "copy the shards again")
             seen[view.label] += 1
             if per_class is None or seen[view.label] <= per_class:
                 yield Entry(view.name, view.label, view.encoded)
 
     def total(self, split: str, per_class: int | None) -> int:
-        """How many pictures `entries` has."""
+        """Return how many pictures `entries` has."""
         shards = self.train if split == "train" else self.dev
         count = Counter(label for shard in shards for label in read_shard(shard, "labels")[0].tolist())
         return sum(n if per_class is None else min(n, per_class) for n in count.values())
 
 
 def read_labelled_pictures(folder: Path, lemmas: Path | None = None) -> LabelledPictures:
-    """LabelledPictures pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
+    """Read labelled pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
 
     `lemmas`: a file of `wnid TAB lemma, lemma` lines that names the classes. Raises DataError where it is neither.
     """
@@ -96,7 +96,7 @@ def read_labelled_pictures(folder: Path, lemmas: Path | None = None) -> Labelled
 
 
 def read_tiny_imagenet(folder: Path, lemmas: Path | None = None) -> Shards:
-    """The shards in `folder`: `classes.json`, `train-*.npz`, `val.npz` (which is the dev split here).
+    """Read the shards in `folder`: `classes.json`, `train-*.npz`, `val.npz` (which is the dev split here).
 
     A class goes by its lemmas in the file `lemmas`, if that has it, else by those in `classes.json`; where these are
     none, by NLTK's WordNet.
@@ -107,7 +107,7 @@ def read_tiny_imagenet(folder: Path, lemmas: Path | None = None) -> Shards:
     try:
         listed = [(str(wnid), [str(x) for x in own]) for wnid, own in read_json(listing)]
     except (TypeError, ValueError):
-        raise DataError(f"{listing} is not [[wnid, [lemma, ...]], ...]", "copy the file anew") from None
+        raise DataError(f"{listing} is not [[wnid, [lemma, ...]], ...]", "copy the file again") from None
     names = Names(*([lemmas] if lemmas else []))
     classes = [(wnid, names.find(wnid) or own or names.lemmas(wnid)) for wnid, own in listed]
     train, dev = sorted(folder.glob("train-*.npz")), sorted(folder.glob("val.npz"))
@@ -117,9 +117,10 @@ def read_tiny_imagenet(folder: Path, lemmas: Path | None = None) -> Shards:
 
 
 def class_vectors(classes: Classes, space: PhraseSpace) -> NDArray[np.float32]:
-    """Unit target of each class (K, D): the mean over its lemmas of their phrase vectors, several words averaged.
+    """Return the unit target of each class (K, D): the mean over its lemmas of their phrase vectors, several words
+    averaged.
 
-    With a .vec, a lemma of unknown words alone has no vector and cannot count; DataError names a class of such lemmas.
+    With a .vec, a lemma of only unknown words has no vector and cannot count; DataError names a class of such lemmas.
     """
     placed = []
     for name, lemmas in classes:
@@ -133,12 +134,13 @@ def class_vectors(classes: Classes, space: PhraseSpace) -> NDArray[np.float32]:
 
 
 def lemma_texts(lemmas: list[str]) -> list[str]:
-    """The lemmas of a class as texts whose words are parted by spaces."""
+    """Return the lemmas of a class as texts whose words are parted by spaces."""
     return [" ".join(tokenise(lemma)) for lemma in lemmas]
 
 
 def unknown_words(lemmas: list[str], space: PhraseSpace) -> list[str]:
-    """The words of a class's lemmas that are outside the dictionary: their vectors are guessed from their subwords."""
+    """Return the words of a class's lemmas that are outside the dictionary: their vectors are guessed from their
+    subwords."""
     return [word for word in dict.fromkeys(chain(*map(tokenise, lemmas))) if word not in space.vectors]
 
 

@@ -65,7 +65,7 @@ class Parallel:
     vectors: dict[str, NDArray[np.float32]]  # of "source", "target", where there are any
 
     def rows(self, name: str) -> NDArray[np.int64]:
-        """The pairs of the split `name`. Raises DataError where it has none."""
+        """Return the pairs of the split `name`. Raises DataError where it has none."""
         rows = np.flatnonzero(self.split == SPLITS.index(name))
         if not len(rows):
             raise DataError(f"there is no pair in the split {name!r}", "prepare the pairs again, with such a file")
@@ -73,9 +73,9 @@ class Parallel:
 
 
 def read_pairs(files: Sequence[Path], swap: bool = False) -> list[Pair]:
-    """Sentence pairs of two files of lines, or of one with a tab between the two (what follows a second tab is passed
-    over, as in Tatoeba's); plain or .gz. `swap`: in the one file the target stands first. Pairs with an empty side are
-    left out.
+    """Read sentence pairs of two files of lines, or of one with a tab between the two (what follows a second tab is
+    passed over, as in Tatoeba's); plain or .gz. `swap`: in the one file the target stands first. Pairs with an empty
+    side are left out.
 
     Raises DataError for files that are missing, no text, or of different length, and for a line without a tab.
     """
@@ -98,7 +98,7 @@ def read_pairs(files: Sequence[Path], swap: bool = False) -> list[Pair]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, .gz or plain, UTF-8. Raises DataError where it cannot be read."""
+    """Read the lines of a text file, .gz or plain, UTF-8. Raises DataError where it cannot be read."""
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
@@ -109,7 +109,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def without(pairs: list[Pair], names: Path, exclude: Path) -> list[Pair]:
-    """The pairs whose photo, named by the same line of the file `names`, is not among the lines of `exclude`.
+    """Return the pairs whose photo, named by the same line of the file `names`, is not among the lines of `exclude`.
 
     Names agree where they do up to the first dot or underscore: Flickr8k's 123_abc.jpg is Multi30k's 123.jpg.
     """
@@ -120,7 +120,7 @@ def without(pairs: list[Pair], names: Path, exclude: Path) -> list[Pair]:
 
 
 def only(pairs: list[Pair], pattern: str) -> list[Pair]:
-    """The pairs whose target begins like the regular expression. Raises ConfigError where it is none."""
+    """Return the pairs whose target begins like the regular expression. Raises ConfigError where it is none."""
     try:
         wanted = re.compile(pattern)
     except re.error as error:
@@ -129,7 +129,8 @@ def only(pairs: list[Pair], pattern: str) -> list[Pair]:
 
 
 def part(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """Training and dev pairs: about `share` of the targets go to dev with all their sources, the same in every run."""
+    """Split pairs into training and dev: about `share` of the targets go to dev with all their sources, the same in
+    every run."""
     bound = share * 2**32
     is_dev = [zlib.crc32(target.lower().encode()) < bound for _, target in pairs]
     return [p for p, d in zip(pairs, is_dev, strict=True) if not d], [
@@ -140,7 +141,7 @@ def part(pairs: list[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
 def prepare_pairs(
     splits: dict[str, list[Pair]], output: Path, settings: Settings, words: dict[str, Path] | None = None
 ) -> dict[str, int]:
-    """Write the file `output` from the pairs of "train", "dev" and perhaps "test"; the vocabularies count train alone.
+    """Write the file `output` from the pairs of "train", "dev" and perhaps "test"; the vocabularies count only train.
 
     `words`: word vectors, by side ("source", "target"), from which embeddings may start. Returns the pairs of each
     split and the words of each side. Raises DataError where no training or dev pair is left.
@@ -168,7 +169,7 @@ def prepare_pairs(
 
 
 def read_parallel(data: Path) -> Parallel:
-    """Raises DataError where `data` is no prepared file of pairs."""
+    """Read a prepared file of pairs. Raises DataError if `data` is none."""
     with open_prepared(data, "pairs") as file:
         languages = [
             Language(
@@ -189,7 +190,7 @@ def _stem(name: str) -> str:
 
 
 def _learn(code: str, sentences: list[list[str]], settings: Settings) -> Language:
-    """Vocabulary and pieces of one side from its tokenised training sentences."""
+    """Learn vocabulary and pieces of one side from its tokenised training sentences."""
     pieces = Pieces.train(sentences, settings.bpe) if settings.bpe else None
     units = sentences if pieces is None else [pieces.split(tokens) for tokens in sentences]
     counted = Vocabulary.count(units, settings.min_freq if pieces is None else 1)
@@ -216,7 +217,7 @@ def _write(
 
 
 def table(sentences: Iterable[list[int]]) -> NDArray[np.int32]:
-    """Ids of M sentences, filled up with pads: (M, L)."""
+    """Pad the ids of M sentences to (M, L)."""
     listed = list(sentences)
     ids = np.zeros((len(listed), max(map(len, listed))), np.int32)
     for row, sentence in zip(ids, listed, strict=True):
@@ -225,7 +226,7 @@ def table(sentences: Iterable[list[int]]) -> NDArray[np.int32]:
 
 
 def _vectors(path: Path, language: Language) -> NDArray[np.float32]:
-    """The vectors (V, D) of a vocabulary's words, scaled to a standard deviation of 1."""
+    """Return the vectors (V, D) of a vocabulary's words, scaled to a standard deviation of 1."""
     vectors = WordVectors.load(path)
     rows = [vectors.vector(word) for word in language.vocabulary.words]
     found = np.array([np.zeros(vectors.dim, np.float32)] * len(SPECIALS) + rows, np.float32)

@@ -20,7 +20,8 @@ R = TypeVar("R")
 
 
 def encode_picture(source: Path | bytes, side: int) -> bytes:
-    """The picture as JPEG bytes, squashed to side x side; a JPEG, PNG or WebP of at most KEEP_BELOW pixels as it is.
+    """Encode the picture as JPEG bytes, squashed to side x side; a JPEG, PNG or WebP of at most KEEP_BELOW pixels as it
+    is.
 
     Raises PictureError where the file, or its content, is no picture.
     """
@@ -36,7 +37,7 @@ def encode_picture(source: Path | bytes, side: int) -> bytes:
 
 
 def raw_picture(path: Path, side: int) -> bytes:
-    """The picture squashed to side x side: the bytes of uint8 (3, S, S). Raises PictureError."""
+    """Squash the picture to side x side: the bytes of uint8 (3, S, S). Raises PictureError."""
     return to_pixels(decode(path, at_least=side), side).transpose(2, 0, 1).tobytes()
 
 

@@ -140,7 +140,7 @@ def open_prepared(path: Path, kind: str) -> h5py.File:
 
 
 def read_stored(file: h5py.File, rows: Sequence[int]) -> list[Stored]:
-    """The pictures of `rows` as they are stored; only they are read."""
+    """Read the pictures of `rows` as they are stored; only they are read."""
     group = file["pictures"]
     if "raw" in group:
         return [group["raw"][int(row)] for row in rows]
@@ -152,18 +152,19 @@ def read_stored(file: h5py.File, rows: Sequence[int]) -> list[Stored]:
 
 
 def to_picture(stored: Stored) -> Image.Image:
-    """The RGB picture, upright, at the size it is stored in."""
+    """Return the RGB picture, upright, at the size it is stored in."""
     return decode_bytes(stored) if isinstance(stored, bytes) else Image.fromarray(stored.transpose(1, 2, 0).copy())
 
 
 def read_stored_pixels(file: h5py.File, rows: Sequence[int], side: int) -> NDArray[np.uint8]:
-    """The pictures of `rows`, encoded or raw, squashed to a square: uint8 (n, S, S, 3), 0 to 255."""
+    """Read the pictures of `rows`, encoded or raw, squashed to a square: uint8 (n, S, S, 3), 0 to 255."""
     pixels = [to_pixels(to_picture(stored), side) for stored in read_stored(file, rows)]
     return np.stack(pixels) if pixels else np.zeros((0, side, side, 3), np.uint8)
 
 
 def read_encoded(file: h5py.File) -> list[bytes]:
-    """All pictures of a prepared file as encoded bytes, in row order; raw ones are encoded, without loss, as BMP."""
+    """Read all pictures of a prepared file as encoded bytes, in row order; raw ones are encoded, without loss, as
+    BMP."""
     stored = read_stored(file, range(len(file["pictures/split"])))
     return [piece if isinstance(piece, bytes) else _bmp(piece) for piece in stored]
 

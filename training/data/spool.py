@@ -66,7 +66,7 @@ class Spool:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Raises OSError if the disk is full or fails, as a plain file does."""
+        """Raise OSError if the disk is full or fails, as writing a plain file does."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -89,7 +89,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _holds(path: Path, fingerprint: bytes) -> bool:
-    """Whether the file is whole and of the work `fingerprint`."""
+    """Return whether the file is whole and of the work `fingerprint`."""
     try:
         with closing(_connect(path)) as file:
             found = file.execute("SELECT fingerprint FROM work").fetchall()

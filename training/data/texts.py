@@ -90,7 +90,7 @@ def write_texts(
 
 
 def _has_place(words: list[str], space: PhraseSpace) -> bool:
-    """Whether some word of a caption is in the dictionary; the rest is guesses from letters."""
+    """Return whether some word of a caption is in the dictionary; the rest is guesses from letters."""
     return any(word in space.vectors for word in words)
 
 

@@ -32,8 +32,8 @@ class WordTable:
     mean: NDArray[np.float32]
 
     def joined(self, other: WordTable) -> WordTable:
-        """These words, then those of `other` that are not among them. Raises DataError where a word of both, or the
-        mean, is not the same."""
+        """Return these words, then those of `other` that are not among them. Raises DataError where a word of both, or
+        the mean, is not the same."""
         index = {word: i for i, word in enumerate(self.words)}
         both = [(index[word], i) for i, word in enumerate(other.words) if word in index]
         same = self.mean.shape == other.mean.shape and np.allclose(self.mean, other.mean, atol=1e-3)
@@ -49,7 +49,7 @@ class WordTable:
         )
 
     def rows(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The rows of the words of M tokenised captions, (M, L), filled up with -1."""
+        """Return the rows of the words of M tokenised captions, (M, L), filled up with -1."""
         index = {word: i for i, word in enumerate(self.words)}
         split = [text.split() for text in texts]
         table = np.full((len(split), max(map(len, split), default=0)), -1, np.int64)  # (M, L)
@@ -59,7 +59,7 @@ class WordTable:
 
 
 def table_of(texts: Sequence[str], space: PhraseSpace) -> WordTable:
-    """The words of tokenised captions, in alphabetical order."""
+    """Return the words of tokenised captions, in alphabetical order."""
     words = sorted({word for text in texts for word in text.split()})
     vectors = np.array([space.vectors.unit(word) for word in words], np.float32).reshape(len(words), -1)
     weights = np.array([space.idf.get(word, space.default_idf) for word in words], np.float32)
@@ -78,7 +78,7 @@ def write_words(writer: PreparedWriter, texts: Sequence[str], space: PhraseSpace
 
 
 def read_words(file: h5py.File) -> WordTable:
-    """Raises DataError where the file, of an earlier version, has no table of words."""
+    """Read the table of words of a prepared file. Raises DataError if it is of an earlier version and has none."""
     if "words" not in file:
         raise DataError(f"{file.filename} has no table of words", "prepare it again")
     group = file["words"]

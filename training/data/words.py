@@ -119,7 +119,7 @@ class InputRows:
     """The input matrix of a fastText .bin, plain or quantised, and which of its rows make a word."""
 
     def __init__(self, path: Path) -> None:
-        """WordsError when the file is no whole fastText .bin."""
+        """Read the file. Raises WordsError if it is no whole fastText .bin."""
         layout = read_layout(path)
         from fasttext import FastText
 
@@ -128,12 +128,13 @@ class InputRows:
         self.rows = np.array([self._model.get_input_vector(i) for i in range(count)], np.float32)  # (R, D)
 
     def made_of(self, word: str) -> tuple[int, NDArray[np.int64]]:
-        """The row of a word of the dictionary, and all rows whose mean is its vector: that one and its subwords'."""
+        """Return the row of a word of the dictionary, and all rows whose mean is its vector: that one and its
+        subwords'."""
         return int(self._model.get_word_id(word)), np.asarray(self._model.get_subwords(word)[1], np.int64)
 
 
 def _head(source: Path, layout: Layout) -> bytes:
-    """Everything before the input matrix, with the loss replaced."""
+    """Return everything before the input matrix, with the loss replaced."""
     with source.open("rb") as file:
         head = file.read(layout.matrix)
     fields = list(HEADER.unpack_from(head))
@@ -142,7 +143,7 @@ def _head(source: Path, layout: Layout) -> bytes:
 
 
 def _write_quantised(file: BinaryIO, rows: NDArray[np.float32]) -> None:
-    """The rows (R, D) as a QuantMatrix: unit directions, each value one of 256 levels, and norms of 256 levels.
+    """Write the rows (R, D) as a QuantMatrix: unit directions, each value one of 256 levels, and norms of 256 levels.
 
     The levels are evenly spaced per column between its least and greatest value; those of the norms are 0 and evenly
     spaced in their logarithm over four decades at most. (Product quantisation with parts of one value: no k-means.)
@@ -179,7 +180,7 @@ def _chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _write_text(path: Path, corpus: Path, captions: Iterable[Sequence[str]], repeat: int) -> None:
-    """One line per paragraph and caption, tokens parted by spaces."""
+    """Write one line per paragraph and caption, tokens parted by spaces."""
     opener = lzma.open if corpus.suffix == ".xz" else open
     try:
         with path.open("w", encoding="utf-8") as out, opener(corpus, "rt", encoding="utf-8") as lines:

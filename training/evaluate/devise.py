@@ -71,7 +71,8 @@ class DevPictures:
 
 
 def evaluate_column(column: Column, pictures: DevPictures) -> Table:
-    """All figures of one model: hits and precisions in percent, the mean of 1 - cos, precision of searches by a word.
+    """Measure all figures of one model: hits and precisions in percent, the mean of 1 - cos, precision of searches by a
+    word.
 
     Without an unseen class there is only the case "all among all".
     """
@@ -94,8 +95,8 @@ def evaluate_column(column: Column, pictures: DevPictures) -> Table:
 
 
 def word_precisions(column: Column, pictures: DevPictures) -> dict[int, float]:
-    """By class: the share, in percent, of the ten pictures nearest to its word that show it. Empty where the model does
-    not place pictures among words."""
+    """Return by class the share, in percent, of the ten pictures nearest to its word that show it. Empty where the
+    model does not place pictures among words."""
     if column.vectors is None:
         return {}
     found = {}
@@ -108,7 +109,7 @@ def word_precisions(column: Column, pictures: DevPictures) -> dict[int, float]:
 
 
 def _naming(scores: Floats, pictures: DevPictures, rows: Flags, columns: Flags) -> Table:
-    """Flat hits and hierarchical precisions of the pictures `rows` (I,) among the classes `columns` (K,)."""
+    """Measure flat hits and hierarchical precisions of the pictures `rows` (I,) among the classes `columns` (K,)."""
     part = scores[rows][:, columns]
     label = (np.cumsum(columns) - 1)[pictures.label[rows]]
     nameable: Flags = np.isfinite(part).max(0, initial=False)  # (classes,)
@@ -129,8 +130,8 @@ def _cosine_loss(column: Column, pictures: DevPictures, classes: Flags) -> float
 
 
 def conse(probability: Floats, vectors: Floats, top: int = CONSE_TOP) -> Floats:
-    """ConSE (Norouzi et al. 2014, eq. 3): the mean of the word vectors (S, D) of the `top` likeliest classes, weighed
-    by their probabilities (I, S), at length 1: (I, D)."""
+    """Embed pictures by ConSE (Norouzi et al. 2014, eq. 3): the mean of the word vectors (S, D) of the `top` likeliest
+    classes, weighed by their probabilities (I, S), at length 1: (I, D)."""
     top = min(top, probability.shape[1])
     best = np.argpartition(-probability, top - 1, axis=1)[:, :top]  # (I, top)
     mixed = np.einsum("it,itd->id", np.take_along_axis(probability, best, 1), vectors[best])
@@ -138,7 +139,7 @@ def conse(probability: Floats, vectors: Floats, top: int = CONSE_TOP) -> Floats:
 
 
 def local_scaling(scores: Floats, training: Floats, nearest: int = LOCAL) -> Floats:
-    """Cosines (I, K) less half the mean of the `nearest` greatest cosines of each class in `training` (T, K).
+    """Return cosines (I, K) less half the mean of the `nearest` greatest cosines of each class in `training` (T, K).
 
     Cross-domain similarity local scaling (Conneau et al. 2018, section 2.3; its constant half of a picture's own mean
     changes no ranking): classes that training pictures crowd around, as they do around those that were trained on, win
@@ -154,7 +155,8 @@ def local_scaling(scores: Floats, training: Floats, nearest: int = LOCAL) -> Flo
 def dev_pictures(
     labelled: LabelledSet, space: PhraseSpace, unseen: Sequence[str], hierarchy: str | None = None
 ) -> DevPictures:
-    """The dev split, with a query for each unseen class (for each, where none is): its first lemma, as one types it.
+    """Read the dev split, with a query for each unseen class (for each, where none is): its first lemma, as one types
+    it.
 
     hierarchy: "wordnet" (NLTK's corpus), the name of a shipped tree ("tiny-imagenet"), or a file.
     Raises DataError where `space` is not that of the prepared file, or the hierarchy lacks a class.
@@ -182,7 +184,8 @@ def _query(word: str, space: PhraseSpace) -> Floats | None:
 
 
 def read_unseen(name: str) -> tuple[str, ...]:
-    """The unseen classes of a recipe (shipped, or a .toml file), or those of a file with a WordNet number a line."""
+    """Read the unseen classes of a recipe (shipped, or a .toml file), or those of a file with a WordNet number a
+    line."""
     if name in shipped() or name.endswith(".toml"):
         return from_dict(LabelsTaskConfig, read(name).get("task", {}), "task").unseen
     try:
@@ -205,7 +208,7 @@ def read_parents(name: str) -> Mapping[str, Sequence[str]]:
 def model_column(
     model: JointModel, data: Path, labelled: LabelledSet, features: Path | None, progress: Progress | None = None
 ) -> Column:
-    """A finished model on the dev pictures of `data`: from cached features of its own encoder, or end to end."""
+    """Run a finished model on the dev pictures of `data`: from cached features of its own encoder, or end to end."""
     if model.devise is None:
         raise DataError("this model places no pictures among words", "use one with a DeViSE head")
     rows = labelled.rows("dev")
@@ -231,7 +234,7 @@ def _described(
 
 
 def _dev_features(labelled: LabelledSet, features: Path, key: str | None) -> torch.Tensor:
-    """The pooled features (I, C) float32 of the dev pictures, of the plain view."""
+    """Read the pooled features (I, C) float32 of the dev pictures, of the plain view."""
     return _features(labelled, labelled.rows("dev"), features, key)
 
 
@@ -251,7 +254,7 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The trainings in `folders`, each by its folder's name, or by the whole path where two have the same.
+    """Read the trainings in `folders`, each by its folder's name, or by the whole path where two have the same.
 
     Raises DataError where a folder is of no such training, ConfigError where they left out different classes.
     """
@@ -278,7 +281,8 @@ def _read_run(folder: Path) -> Run:
 
 @torch.no_grad()
 def run_columns(run: Run, labelled: LabelledSet, features: Path, device: torch.device) -> list[Column]:
-    """The best weights of a run on the dev pictures, by features like those it trained on; of softmax ConSE, too.
+    """Run the best weights of a training on the dev pictures, by features like those it trained on; of softmax ConSE,
+    too.
 
     What has a place for each class is also scored with `local_scaling`, by the training pictures of the seen classes.
     """
@@ -312,7 +316,8 @@ def _trained(run: Run, channels: int, seen: int, device: torch.device) -> Devise
 
 
 def _with_scaling(name: str, dev: Floats, training: Floats, targets: Floats, *, words: bool) -> list[Column]:
-    """Unit vectors (I, D) and (T, D) as columns for the classes' vectors (K, D): by cosines, and locally scaled."""
+    """Return unit vectors (I, D) and (T, D) as columns for the classes' vectors (K, D): by cosines, and locally
+    scaled."""
     scores = dev @ targets.T
     scaled = local_scaling(scores, training @ targets.T)
     return [Column(name, scores, dev if words else None), Column(f"{name}, scaled", scaled, dev if words else None)]

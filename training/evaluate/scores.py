@@ -1,8 +1,8 @@
 """How the hits of a model are best ranked and scored, found on the photos of a prepared caption set.
 
-The weight of generated captions beside the pictures is what finds most photos by their human captions. The curves from
+The weight of generated captions against the pictures is what finds most photos by their human captions. The curves from
 cosine to the share of hits that fit are logistic (Platt 1999, "Probabilistic outputs for support vector machines", with
-his targets). What fits is told by the human captions alone.
+his targets). Only the human captions tell what fits.
 Shapes: I photos, M captions, D word-vector size, H hits.
 """
 
@@ -85,7 +85,7 @@ class ScoresReport:
 
 
 def encode_photos(model: JointModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
-    """The photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
+    """Pass the photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
     if model.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
     vectors, [found] = describe(model, split, [None], progress=progress)
@@ -94,7 +94,7 @@ def encode_photos(model: JointModel, space: PhraseSpace, split: Split, progress:
 
 
 def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> list[dict[str, float]]:
-    """For each weight of the captions, r1, r5 and r10 in percent: every human caption looks for its photo."""
+    """Return for each weight of the captions r1, r5 and r10 in percent: every human caption looks for its photo."""
     targets = np.concatenate([space.vectors_of(group) for group in photos.texts])  # (M, D)
     owner = np.repeat(np.arange(len(photos.texts)), [len(group) for group in photos.texts])
     table = []
@@ -105,7 +105,8 @@ def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> lis
 
 
 def choose_scores(photos: Photos, space: PhraseSpace) -> Scores:
-    """The weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and both curves with it.
+    """Return the weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and both curves with
+    it.
 
     Raises DataError where there are too few photos to fit a curve.
     """
@@ -116,7 +117,7 @@ def choose_scores(photos: Photos, space: PhraseSpace) -> Scores:
 
 
 def measure(photos: Photos, space: PhraseSpace, ranking: Scores) -> ScoresReport:
-    """What a ranking reaches on these photos; kinds of query without a curve are left out."""
+    """Measure what a ranking reaches on these photos; kinds of query without a curve are left out."""
     table = recalls(photos, space, [0.0, 1.0, ranking.caption_weight])
     found: dict[str, Reliability] = {}
     if ranking.words is not None:
@@ -127,7 +128,8 @@ def measure(photos: Photos, space: PhraseSpace, ranking: Scores) -> ScoresReport
 
 
 def queries(texts: list[list[list[str]]]) -> list[tuple[str, ...]]:
-    """Content words, and pairs of them that stand side by side, which SHARES of the photos have in their captions."""
+    """Return content words, and pairs of them that stand side by side, which SHARES of the photos have in their
+    captions."""
     held = [words_of(group) for group in texts]
     singles = Counter(word for words in held for word in words - FUNCTION_WORDS)
     adjacent = {
@@ -148,7 +150,7 @@ def queries(texts: list[list[list[str]]]) -> list[tuple[str, ...]]:
 
 
 def word_hits(photos: Photos, space: PhraseSpace, weight: float) -> Judged:
-    """The best of each of `queries`; a hit fits if every word of the query stands in one of its captions."""
+    """Return the best of each of `queries`; a hit fits if every word of the query stands in one of its captions."""
     held = [words_of(group) for group in photos.texts]
     rows = mix(photos.vectors, photos.captions, weight)
     cosines, fits = [], []
@@ -163,7 +165,7 @@ def word_hits(photos: Photos, space: PhraseSpace, weight: float) -> Judged:
 
 
 def picture_hits(photos: Photos) -> Judged:
-    """The photos nearest to each photo; they fit with half of the content words that two of its captions share.
+    """Return the photos nearest to each photo; they fit with half of the content words that two of its captions share.
 
     A photo of whose captions no two share such a word asks nothing.
     """
@@ -183,12 +185,12 @@ def picture_hits(photos: Photos) -> Judged:
 
 
 def words_of(group: list[list[str]]) -> set[str]:
-    """All words of a photo's captions."""
+    """Return all words of a photo's captions."""
     return {word for tokens in group for word in tokens}
 
 
 def fit_curve(hits: Judged) -> Curve:
-    """Slope and offset of the logistic curve of highest likelihood, by Newton's method.
+    """Fit slope and offset of the logistic curve of highest likelihood, by Newton's method.
 
     Raises DataError where hits that fit, or that do not, are missing, or cosines do not rise with fitting.
     """
@@ -214,7 +216,7 @@ def fit_curve(hits: Judged) -> Curve:
 
 
 def reliability(hits: Judged, ranking: Scores, kind: Kind) -> Reliability:
-    """Bins that hold a hit, and their error: the mean over hits of |predicted - found|.
+    """Return bins that hold a hit, and their error: the mean over hits of |predicted - found|.
 
     (Guo et al. 2017, "On calibration of modern neural networks", eq. 3.)
     """

@@ -51,7 +51,7 @@ def load(
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             state = json.loads((file.metadata() or {})["state"])
     except (SafetensorError, OSError, KeyError) as error:
-        raise DataError(f"{path} is not a readable checkpoint: {error}", "start the training anew") from error
+        raise DataError(f"{path} is not a readable checkpoint: {error}", "start the training again") from error
     try:
         module.load_state_dict(below(tensors, "module."))
     except RuntimeError as error:
@@ -80,7 +80,7 @@ def load_best(run: Path, module: nn.Module) -> None:
 
 
 def best_weights(run: Path) -> dict[str, Tensor]:
-    """The best weights of the finished training in the folder `run`. Raises DataError where there are none."""
+    """Load the best weights of the finished training in the folder `run`. Raises DataError where there are none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -91,5 +91,5 @@ def best_weights(run: Path) -> dict[str, Tensor]:
 
 
 def below(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
-    """What is named `prefix` and more, under the rest of its name."""
+    """Return what is named `prefix` and more, under the rest of its name."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

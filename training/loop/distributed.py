@@ -28,20 +28,20 @@ _single = False
 
 
 def started() -> bool:
-    """Whether torchrun started this process as one of several."""
+    """Return whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def first() -> bool:
-    """Whether this is the process that writes, logs and reports."""
+    """Return whether this is the process that writes, logs and reports."""
     return not started() or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[torch.device]:
-    """The device for this process, called `device`; the processes of torchrun are joined within the block.
+    """Yield the device for this process, called `device`; the processes of torchrun are joined within the block.
 
-    Raises ConfigError for a numbered device beside torchrun, which gives each process its own, VsearchError for one
+    Raises ConfigError for a numbered device under torchrun, which gives each process its own, VsearchError for one
     that is not there.
     """
     if not started():
@@ -59,7 +59,7 @@ def process_group(device: str) -> Iterator[torch.device]:
 
 
 def world() -> int:
-    """How many processes share the work."""
+    """Return how many processes share the work."""
     return dist.get_world_size() if dist.is_initialized() and not _single else 1
 
 
@@ -69,7 +69,7 @@ def rank() -> int:
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """Within the block this process works as if there were no other, as in an evaluation that only one does."""
+    """Let this process work, within the block, as if there were no other, as in an evaluation that only one does."""
     global _single
     _single, before = True, _single
     try:
@@ -79,7 +79,7 @@ def single_process() -> Iterator[None]:
 
 
 def wrap(task: Task) -> Callable[[Any], Loss]:
-    """`task.loss`, whose gradients are averaged over the processes."""
+    """Return `task.loss`, whose gradients are averaged over the processes."""
     if world() == 1:
         return task.loss
     return nn.parallel.DistributedDataParallel(_Step(task), find_unused_parameters=True)
@@ -96,7 +96,8 @@ class _Step(nn.Module):
 
 
 def shard(batch: T) -> T:
-    """This process's slice of a batch: of a tensor, or of every tensor of a dataclass, rows rank, rank + world, ...
+    """Return this process's slice of a batch: of a tensor, or of every tensor of a dataclass, rows rank, rank + world,
+    ...
 
     Raises ConfigError where the rows do not divide evenly.
     """
@@ -114,7 +115,7 @@ def shard(batch: T) -> T:
 
 
 def run_sharded(network: Callable[[Tensor], Any], rows: Tensor) -> Any:
-    """`network(rows)`, a tensor or a tuple of them, each process having computed its slice; with gradient.
+    """Return `network(rows)`, a tensor or a tuple of them, each process having computed its slice; with gradient.
 
     Each process must then compute the same loss from it.
     """
@@ -125,7 +126,7 @@ def run_sharded(network: Callable[[Tensor], Any], rows: Tensor) -> Any:
 
 
 def gather(own: Tensor) -> Tensor:
-    """The whole (world * b, ...) of which each process has a slice (b, ...), made by `shard`; with gradient.
+    """Gather the whole (world * b, ...) of which each process has a slice (b, ...), made by `shard`; with gradient.
 
     All processes compute the same loss of the whole, so the gradient of their mean loss with respect to a slice is the
     one that its own process finds; DistributedDataParallel divides by `world`, so it is multiplied by it (as the local
@@ -148,15 +149,15 @@ class _Gather(torch.autograd.Function):
 
 
 def weighted_mean(value: Tensor, count: int) -> Tensor:
-    """A mean over `count` things of this process, weighed so that its average over the processes is the mean over all
-    of theirs."""
+    """Return a mean over `count` things of this process, weighed so that its average over the processes is the mean
+    over all of theirs."""
     if world() == 1:
         return value
     return value * (count / average(torch.tensor(float(count), device=value.device)))
 
 
 def average(value: Tensor) -> Tensor:
-    """The mean over the processes, without gradient."""
+    """Return the mean over the processes, without gradient."""
     if world() == 1:
         return value.detach()
     total = value.detach().clone()
@@ -174,7 +175,7 @@ def broadcast(value: float, device: torch.device) -> float:
 
 
 def assert_equal(value: float, device: torch.device, what: str) -> None:
-    """Raises DataError, on every process, where they do not all have the same `value` of `what`."""
+    """Raise DataError, on every process, where they do not all have the same `value` of `what`."""
     if world() == 1:
         return
     ends = torch.tensor([value, -value], dtype=torch.float64, device=device)

@@ -38,7 +38,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the module has the averaged weights."""
+        """Give the module the averaged weights within the block."""
         own = {k: v.clone() for k, v in self.module.state_dict().items()}
         self.module.load_state_dict(self.values)
         try:

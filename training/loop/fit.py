@@ -39,7 +39,7 @@ def fit(task: Task, config: LoopConfig, output: Path, device: torch.device, repo
 
 
 def check_checkpoint(output: Path, task: Task) -> None:
-    """Raises DataError where `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
+    """Raise DataError where `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
     last = output / "checkpoint.safetensors"
     if last.is_file():
         own = {name: value.clone() for name, value in task.module.state_dict().items()}
@@ -103,7 +103,7 @@ class _Fit:
             log.write_text("".join(f"{line}\n" for line in lines[: self.standing.epoch]))
 
     def train(self, epoch: int) -> dict[str, float]:
-        """One epoch; returns the means of loss and parts over its items."""
+        """Train one epoch; return the means of loss and parts over its items."""
         self.task.module.train()
         seed = self.config.seed * 100_003 + epoch
         torch.manual_seed(seed + (distributed.rank() << 40))  # each process drops out other cells
@@ -134,7 +134,7 @@ class _Fit:
         self.report(Status(epoch + 1, self.config.epochs, step, self.steps[epoch], float(value), lr, speed, left))
 
     def evaluate(self) -> dict[str, float]:
-        """The task's metrics with the averaged weights, where there are any; on the first process alone."""
+        """Measure the task's metrics with the averaged weights, if there are any; on the first process only."""
         if not self.first:
             return {}
         with self.average.in_place() if self.average else nullcontext(), distributed.single_process(), torch.no_grad():
@@ -142,7 +142,7 @@ class _Fit:
             return self.task.evaluate()
 
     def monitored(self, record: dict[str, float]) -> float:
-        """The metric that chooses the best epoch; without one the last epoch is the best."""
+        """Return the metric that chooses the best epoch; without one the last epoch is the best."""
         if not self.task.monitor or not self.first:
             return math.inf
         if self.task.monitor not in record:

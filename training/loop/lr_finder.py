@@ -74,7 +74,7 @@ def find_lr(
 
 
 def smoothed(losses: list[float]) -> list[float]:
-    """The exponential moving average of `losses`, without the bias towards its start at 0."""
+    """Return the exponential moving average of `losses`, without the bias towards its start at 0."""
     mean, found = 0.0, []
     for i, loss in enumerate(losses, 1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss

@@ -21,7 +21,7 @@ class OneCycle:
     momenta: tuple[float, float] = (0.95, 0.85)
 
     def at(self, share: float) -> tuple[float, float]:
-        """(learning rate, momentum) when `share` (0 to 1) of the steps are done."""
+        """Return (learning rate, momentum) when `share` (0 to 1) of the steps are done."""
         high, low = self.momenta
         if share < self.warmup:
             return _cosine(self.peak / self.start, self.peak, share / self.warmup), _cosine(
@@ -40,14 +40,14 @@ class Steady:
     momentum: float = 0.9
 
     def at(self, step: int) -> tuple[float, float]:
-        """(learning rate, momentum) of step `step`, counted from 0."""
+        """Return (learning rate, momentum) of step `step`, counted from 0."""
         return self.peak * min(1.0, (step + 1) / max(1, self.warmup_steps)), self.momentum
 
 
 def schedule(
     name: str, peak: float, total: int, warmup: float, warmup_steps: int
 ) -> Callable[[int], tuple[float, float]]:
-    """The schedule of `SCHEDULES` over `total` steps: step -> (learning rate, momentum).
+    """Return the schedule of `SCHEDULES` over `total` steps: step -> (learning rate, momentum).
 
     "plateau" is steady here: what it takes off follows from the epochs' metrics, see `Standing`.
     """
@@ -67,7 +67,7 @@ class Standing:
     factor: float = 1.0  # of the learning rate
 
     def after(self, value: float, patience: int = 0, factor: float = 1.0) -> Standing:
-        """The standing after one more epoch, whose metric is `value` (a NaN is no gain).
+        """Return the standing after one more epoch, whose metric is `value` (a NaN is no gain).
 
         After every `patience` epochs in a row without gain (0: never) the learning rate's factor shrinks by `factor`.
         """

@@ -47,7 +47,7 @@ class Watch:
 
 
 def waits_for_nothing(device: torch.device) -> bool:
-    """Whether a tensor's value can be had there without waiting for work that is still under way."""
+    """Return whether a tensor's value can be had there without waiting for work that is still under way."""
     return device.type == "cpu"
 
 
@@ -87,13 +87,13 @@ class Stepper:
         return value, loss
 
     def check_weights(self, epoch: int) -> None:
-        """Raises Stopped where a weight is no finite number: the last step of an epoch can leave it so."""
+        """Raise Stopped where a weight is no finite number: the last step of an epoch can leave it so."""
         if not all_finite(self.parameters):
             raise Stopped(f"the weights are not finite after epoch {epoch + 1}; what was kept is untouched", HINT)
 
 
 def steps_of(task: Task, epochs: int) -> list[int]:
-    """The steps of each epoch. Raises ConfigError where one has none."""
+    """Return the steps of each epoch. Raises ConfigError where one has none."""
     steps = [task.steps(epoch) for epoch in range(epochs)]
     if 0 in steps:
         raise ConfigError("there are fewer items than one batch holds", "make task.batch smaller")

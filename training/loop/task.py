@@ -34,7 +34,7 @@ class Loss:
 class Task(Protocol):
     """A model, its data and its losses.
 
-    On several processes all of them draw the same batches; `loss` runs the network on this process's slice alone, by
+    On several processes all of them draw the same batches; `loss` runs the network only on this process's slice, by
     `training.loop.distributed.run_sharded` or `shard`. `items` are those of the whole batch, `value` averaged over the
     processes is its loss.
     """
@@ -83,5 +83,5 @@ class Stopped(VsearchError):
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:
-    """The random numbers that an epoch draws by NumPy, from those that the loop hands it."""
+    """Return the generator of the random numbers that an epoch draws by NumPy, from those that the loop hands it."""
     return np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))

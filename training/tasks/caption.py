@@ -70,7 +70,7 @@ class CaptionTaskConfig:
             )
 
     def sampling(self, epoch: int) -> float:
-        """The probability that an input word is the decoder's own, in `epoch`, counted from 0."""
+        """Return the probability that an input word is the decoder's own, in `epoch`, counted from 0."""
         return min(self.sampling_ceiling, max(0.0, self.sampling_step * (epoch + 2 - self.sampling_from)))
 
 
@@ -145,7 +145,8 @@ class CaptionTask:
         return prefetch(make())
 
     def _draw(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-        """All captions of all photos in random groups (K,) of one photo; the last group is filled up from the first."""
+        """Draw all captions of all photos in random groups (K,) of one photo; the last group is filled up from the
+        first."""
         each = self.config.captions_per_photo
         for own in self.captions.values():
             shuffled = rng.permutation(own)
@@ -159,7 +160,7 @@ class CaptionTask:
         return CaptionBatch(memory, ids, lengths, sampling, *(self.soft.of(rows) if self.soft else ()))
 
     def _views(self, photos: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """The cells (B, N, C) of a random view of each photo."""
+        """Return the cells (B, N, C) of a random view of each photo."""
         return torch.from_numpy(self.grid[photos, rng.integers(self.grid.shape[1], size=len(photos))])
 
     def loss(self, batch: CaptionBatch) -> Loss:
@@ -169,7 +170,7 @@ class CaptionTask:
         return Loss(total, items, parts)
 
     def evaluate(self) -> dict[str, float]:
-        """CIDEr and BLEU-4 of the dev split, free-running."""
+        """Measure CIDEr and BLEU-4 of the dev split, free-running."""
         found = generate(
             self.module.decoder, self.vocabulary, self.grid[self.dev, 0], self.device, self.config.dev_beam
         )
@@ -184,7 +185,7 @@ def teach(
     sampling: float = 0.0,
     vector: Tensor | None = None,
 ) -> Teacher:
-    """Teacher forcing of `captions` (B, K, L) over `memory` (B, N, C): each photo's cells are prepared once."""
+    """Run teacher forcing of `captions` (B, K, L) over `memory` (B, N, C): each photo's cells are prepared once."""
     device, rows = next(decoder.parameters()).device, None
     if captions.shape[1] > 1:
         rows = torch.arange(len(memory), device=device).repeat_interleave(captions.shape[1])
@@ -197,7 +198,7 @@ def teach(
 def caption_loss(
     decoder: Decoder, batch: CaptionBatch, smoothing: float, alpha: float, teaching: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and its parts with the share of words among the five likeliest (top5).
+    """Return the loss of a batch, and its parts with the share of words among the five likeliest (top5).
 
     teaching: the share of what the teachers would say, where the batch has it.
     """

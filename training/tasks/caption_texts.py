@@ -122,7 +122,7 @@ class TextsTask(CaptionTask):
         return prefetch(make())
 
     def _photo_batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> CaptionBatch:
-        """Photos with the cells of a random view, or none; the captions `rows` (B, K) of each."""
+        """Return photos with the cells of a random view, or none; the captions `rows` (B, K) of each."""
         photos = self.captioned.owner[rows[:, 0]]
         views = rng.integers(self.grid.shape[1], size=len(photos))
         cells = self.grid[photos, views]
@@ -142,7 +142,7 @@ class TextsTask(CaptionTask):
         return np.asarray(self.projection(torch.from_numpy(vectors)).numpy(), np.float32)
 
     def _text_batches(self, rng: np.random.Generator) -> Iterator[CaptionBatch]:
-        """Captions without photos, for ever: all of them once, in batches of about one length, then again."""
+        """Yield captions without photos, for ever: all of them once, in batches of about one length, then again."""
         size = self.mixing.texts
         while True:
             order = rng.permutation(self.usable)
@@ -175,7 +175,7 @@ class TextsTask(CaptionTask):
         return Loss(total, sum(items.values()), parts)
 
     def evaluate(self) -> dict[str, float]:
-        """CIDEr and BLEU-4 of the dev split, free-running."""
+        """Measure CIDEr and BLEU-4 of the dev split, free-running."""
         found = generate(
             self.module.decoder, self.vocabulary, self.grid[self.dev, 0], self.device, self.config.dev_beam,
             vectors=self.photo_vectors[self.dev, 0],

@@ -53,7 +53,7 @@ class DeviseTaskConfig:
     label_weight: float = 1.0  # of the labelled pictures' losses
     margin: float = 0.1
     temperature: float = 0.07
-    captions_averaged: int = 1  # targets are the mean of that many of a photo's captions, drawn anew each time
+    captions_averaged: int = 1  # targets are the mean of that many of a photo's captions, drawn again each time
     words: str = "fixed"  # fixed | tuned: whether the word vectors and the weights of words are trained, too
     words_lr: float = 0.3  # their learning rate, as a share of the head's
     views: int = 1  # views of a dev picture whose vectors are averaged; 0: all there are
@@ -83,7 +83,7 @@ class DeviseBatch:
 
 
 class DeviseModule(nn.Module):
-    """The head and what is learned beside it."""
+    """The head and what is learned with it."""
 
     def __init__(
         self, config: DeviseConfig, channels: int, temperature: float, phrases: PhraseEncoder | None = None
@@ -142,7 +142,7 @@ class DeviseTask:
         self.label_pool = found.pool
 
     def _phrase_encoder(self) -> PhraseEncoder:
-        """Of the captions' words, then those that classes alone have."""
+        """Build the encoder of the captions' words, followed by words that only classes have."""
         table = self.classes.table if self.config.label_batch else self.captions.table
         return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
 
@@ -168,11 +168,11 @@ class DeviseTask:
             yield DeviseBatch(random_views(self.pool, rows, rng), target, pool, torch.from_numpy(label))
 
     def embed(self, pool: Tensor) -> Tensor:
-        """Pooled features (B, C) -> unit vectors (B, D), on the device."""
+        """Embed pooled features (B, C) -> unit vectors (B, D), on the device."""
         return cast(Tensor, self.module.devise(pool.to(self.device)))
 
     def phrases(self, target: Tensor) -> Tensor:
-        """Unit phrase vectors (B, D) of a batch's targets, on the device."""
+        """Return unit phrase vectors (B, D) of a batch's targets, on the device."""
         target = target.to(self.device)
         return cast(Tensor, self.module.phrases(target)) if self.config.words == "tuned" else target
 
@@ -195,12 +195,13 @@ class DeviseTask:
         return {f"label_{name}": value for name, value in parts.items()}
 
     def evaluate(self) -> dict[str, float]:
-        """Dev retrieval; `recall` is the mean of text-to-image and image-to-text R@1, 5 and 10, in percent."""
+        """Measure retrieval on the dev split; `recall` is the mean of text-to-image and image-to-text R@1, 5 and 10, in
+        percent."""
         return self.retrieval(self.dev_rows)
 
     @torch.no_grad()
     def retrieval(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Every caption of the pictures in `rows` against every one of these pictures; full ranking."""
+        """Rank every caption of the pictures in `rows` against every one of these pictures; full ranking."""
         self.module.eval()
         pictures = mean_view(self.embed, self.pool[rows, : self.config.views or None])  # (I, D)
         targets, owner = self.captions.all_of(rows)

@@ -119,7 +119,7 @@ class ClassesTask(DeviseTask):
         return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
 
     def groups(self) -> list[ParameterGroup]:
-        """As of `devise`, but nothing pulls gate, temperature, map and shifts of the branch to 0."""
+        """Return the groups of `devise`; but nothing pulls gate, temperature, map and shifts of the branch to 0."""
         own = {id(p) for name, p in self.module.named_parameters() if name.startswith("devise.branch.")}
         rest, words = super().groups()
         layers = [p for p in rest.parameters if id(p) not in own]
@@ -167,7 +167,7 @@ class ClassesTask(DeviseTask):
         return scene_loss(self._cosines(pool, self.scene_names), share.to(self.device))
 
     def _cosines(self, pool: Tensor, classes: TunedClasses) -> Tensor:
-        """Cosines of pictures to class names times the learned scale: (B, K)."""
+        """Return cosines of pictures to class names times the learned scale: (B, K)."""
         cosines: Tensor = run_sharded(self.embed, pool) @ classes.vectors(self.module.phrases).T
         scaled: Tensor = cosines * self.module.contrastive.scale
         return scaled

@@ -74,7 +74,8 @@ class DistilBatch:
     share: float = 1.0  # ... and what the first one has of the mixture
 
     def mixed(self, share: float, other: Tensor, temperature: float) -> DistilBatch:
-        """Each picture with `share`, and the one of row `other` (B,) with the rest; so too what the teacher says."""
+        """Mix pictures: each with `share`, and the one of row `other` (B,) with the rest; so too what the teacher
+        says."""
         images, pool = (torch.lerp(x[other], x, share) for x in (self.images, self.pool))
         classes = (self.logits / temperature).softmax(1)
         logits = torch.lerp(classes[other], classes, share).clamp_min(1e-12).log() * temperature
@@ -152,7 +153,7 @@ class DistilTask:
         return prefetch(draw())
 
     def batch(self, rows: list[NDArray[np.int64]], side: int, rng: np.random.Generator | None) -> DistilBatch:
-        """Rows of one source share one size; without `rng` nothing is augmented."""
+        """Return a batch. Rows of one source share one size; without `rng` nothing is augmented."""
         sources = (np.stack([self.pictures[i] for i in r]) for r in rows)
         parts = [augment(s, side, self.preprocess, rng, device=self.device) for s in sources]
         flat = np.concatenate(rows)
@@ -164,7 +165,7 @@ class DistilTask:
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (B, 3, S, S) -> pooled features, classes and labels, on the device."""
+        """Map pictures (B, 3, S, S) -> pooled features, classes and labels, on the device."""
         outputs: tuple[Tensor, Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
         return outputs
 
@@ -191,7 +192,7 @@ class DistilTask:
         return Loss(torch.stack([weights[k] * v for k, v in parts.items()]).sum(), len(batch.label), parts)
 
     def evaluate(self) -> dict[str, float]:
-        """The losses on views of held-out photos, unaugmented, at the last phase's side."""
+        """Measure the losses on views of held-out photos, unaugmented, at the last phase's side."""
         sums: dict[str, float] = {}
         chunks = np.array_split(self.held_out, max(1, len(self.held_out) // self.config.batch))
         for rows in chunks:
@@ -202,7 +203,7 @@ class DistilTask:
 
 
 def _label_loss(logits: Tensor, label: Tensor) -> list[Tensor]:
-    """The cross-entropy of the pictures that have a label, label (B,) on the CPU; nothing where none has."""
+    """Return the cross-entropy of the pictures that have a label, label (B,) on the CPU; nothing where none has."""
     rows = (label >= 0).nonzero()[:, 0].to(logits.device)
     return [F.cross_entropy(logits[rows], label.to(logits.device)[rows], label_smoothing=0.1)] if len(rows) else []
 

@@ -130,7 +130,7 @@ class FinetuneTask:
         return prefetch(FinetuneBatch(images, self.captions.draw(rows, rng)) for rows, images in pictures)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""
+        """Embed normalised pictures (B, 3, S, S) -> unit vectors (B, D), on the device."""
         return cast(Tensor, self.module(images.to(self.device, memory_format=torch.channels_last)))
 
     def loss(self, batch: FinetuneBatch) -> Loss:
@@ -139,12 +139,12 @@ class FinetuneTask:
         return Loss(weighted(self.config, parts), len(target), parts)
 
     def evaluate(self) -> dict[str, float]:
-        """Retrieval on the dev split, as the task on cached features has it."""
+        """Measure retrieval on the dev split, as the task on cached features has it."""
         targets, owner = self.captions.all_of(self.dev_rows)
         return recall(targets, owner, self._vectors(self.dev_rows))
 
     @torch.no_grad()
     def _vectors(self, rows: NDArray[np.int64]) -> Tensor:
-        """The unit vectors (I, D) of whole pictures."""
+        """Return the unit vectors (I, D) of whole pictures."""
         batches = whole(self.data, rows, self.config.batch, self.preprocess)
         return torch.cat([self.embed(images).float().cpu() for images in batches])

@@ -109,7 +109,7 @@ class JointModule(nn.Module):
         encoder.fine_tune(c.from_block if c.encoder_scale else None, norms=c.norms)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), D = 0 without a head."""
+        """Map normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), D = 0 without a head."""
         grid, pool = self.encoder(images)
         return grid, pool.new_zeros(len(pool), 0) if self.devise is None else self.devise(pool)
 
@@ -180,13 +180,13 @@ class JointTask:
         )
 
     def _told(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Captions (B, K, L) of each photo, different ones as far as there are, and their lengths (B, K)."""
+        """Draw captions (B, K, L) of each photo, different ones as far as there are, and their lengths (B, K)."""
         each = self.config.captions_per_photo
         rows = np.stack([np.resize(rng.permutation(self.captions[photo]), each) for photo in photos.tolist()])
         return torch.from_numpy(self.captioned.ids[rows]), torch.from_numpy(self.captioned.lengths[rows])
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), on the device."""
+        """Map normalised pictures (B, 3, S, S) -> grid (B, N, C) and unit vectors (B, D), on the device."""
         found: tuple[Tensor, Tensor] = self.module(images.to(self.device, memory_format=torch.channels_last))
         return found
 
@@ -206,7 +206,7 @@ class JointTask:
         return Loss(total, len(batch.images), parts)
 
     def evaluate(self) -> dict[str, float]:
-        """Free-running CIDEr and BLEU-4 of the decoder, and retrieval by the head, on the dev split."""
+        """Measure free-running CIDEr and BLEU-4 of the decoder, and retrieval by the head, on the dev split."""
         cells, vectors = self._encode_all(self.dev_rows)
         metrics: dict[str, float] = {}
         if self.module.decoder is not None:
@@ -220,7 +220,7 @@ class JointTask:
 
     @torch.no_grad()
     def _encode_all(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], Tensor]:
-        """Cells (I, N, C) and unit vectors (I, D) of whole pictures."""
+        """Return cells (I, N, C) and unit vectors (I, D) of whole pictures."""
         cells, vectors = [], []
         for images in whole(self.data, rows, self.config.batch, self.preprocess):
             grid, found = self.encode(images)

@@ -1,4 +1,4 @@
-"""The DeViSE head on labels alone, some classes left out for zero-shot tests; and what the paper compares it with.
+"""The DeViSE head on labels only, some classes left out for zero-shot tests; and what the paper compares it with.
 
 Frome et al. 2013, section 4: `target` "words" is DeViSE, "random" has a Gaussian vector in place of each class's word
 vector, "softmax" a linear classifier over the same hidden layer. Shapes: I pictures, K classes, S seen classes, A
@@ -36,7 +36,7 @@ TARGETS = ("words", "random", "softmax")
 
 @dataclass(frozen=True)
 class LabelsTaskConfig:
-    """The `[task]` table. The losses are weighed as in the task on captions; "softmax" has cross-entropy alone."""
+    """The `[task]` table. The losses are weighed as in the task on captions; "softmax" has only cross-entropy."""
 
     batch: int = 256
     target: str = "words"  # words | random | softmax
@@ -86,7 +86,8 @@ class LabelledSet:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def seen(self, unseen: Sequence[str]) -> NDArray[np.bool_]:
-        """Flags (K,) of the classes that are not in `unseen`; ConfigError where those are not among the classes."""
+        """Return flags (K,) of the classes that are not in `unseen`; ConfigError where those are not among the
+        classes."""
         wnids = [wnid for wnid, _ in self.classes]
         strange = sorted(set(unseen) - set(wnids))
         if strange:
@@ -95,7 +96,7 @@ class LabelledSet:
 
 
 def read_labelled_set(path: Path) -> LabelledSet:
-    """All of a prepared file of kind "labels" but the pictures."""
+    """Read all of a prepared file of kind "labels" but the pictures."""
     with open_prepared(path, "labels") as file:
         classes = [(str(wnid), [str(x) for x in lemmas]) for wnid, lemmas in json.loads(file.attrs["classes"])]
         return LabelledSet(
@@ -121,14 +122,14 @@ class SoftmaxModule(nn.Module):
 def build_module(
     config: LabelsTaskConfig, head: DeviseConfig, channels: int, seen: int
 ) -> DeviseModule | SoftmaxModule:
-    """The network of such a task, for `seen` classes to train on."""
+    """Build the network of such a task, for `seen` classes to train on."""
     if config.target == "softmax":
         return SoftmaxModule(head, channels, seen)
     return DeviseModule(head, channels, config.temperature)
 
 
 def class_targets(config: LabelsTaskConfig, vectors: NDArray[np.float32]) -> Tensor:
-    """The unit vector (K, D) of each class that pictures are drawn to: its word vector, or a random one."""
+    """Return the unit vector (K, D) of each class that pictures are drawn to: its word vector, or a random one."""
     words = torch.from_numpy(vectors)
     if config.target != "random":
         return words
@@ -190,14 +191,14 @@ class LabelsTask:
             yield LabelsBatch(random_views(self.pool, rows, rng), label, *self._mixtures(len(rows), rng))
 
     def _mixtures(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Which of `count` pictures are mixed with which, and the share of the first: 0.3 to 0.7."""
+        """Draw which of `count` pictures are mixed with which, and the share of the first: 0.3 to 0.7."""
         number = round(self.config.mixed * count)
         first, second = rng.permutation(count)[:number], rng.integers(count, size=number)
         share = rng.uniform(0.3, 0.7, (number, 1)).astype(np.float32)
         return torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(share)
 
     def answer(self, pool: Tensor) -> Tensor:
-        """Pooled features (B, C) -> unit vectors (B, D), or the outputs (B, S) before the softmax."""
+        """Map pooled features (B, C) -> unit vectors (B, D), or the outputs (B, S) before the softmax."""
         network = self.module.devise if isinstance(self.module, DeviseModule) else self.module
         return cast(Tensor, network(pool.to(self.device)))
 
@@ -213,14 +214,16 @@ class LabelsTask:
         return Loss(torch.stack(list(parts.values())).sum(), len(batch.label), parts)
 
     def _with_mixtures(self, batch: LabelsBatch, label: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of the seen classes and the batch's mixtures, (S + b, D), and the rows of its B + b pictures."""
+        """Return the vectors of the seen classes and the batch's mixtures, (S + b, D), and the rows of its B + b
+        pictures."""
         first, second = (self.targets[label[rows.to(self.device)]] for rows in (batch.first, batch.second))
         mixed = nn.functional.normalize(torch.lerp(second, first, batch.share.to(self.device)), dim=-1)  # (b, D)
         own = len(self.targets) + torch.arange(len(mixed), device=self.device)
         return torch.cat([self.targets, mixed]), torch.cat([label, own])
 
     def evaluate(self) -> dict[str, float]:
-        """Of the dev pictures of seen classes: flat hit@1 and 5 among those, in percent, and the mean of 1 - cos."""
+        """Measure, on the dev pictures of seen classes, flat hit@1 and 5 among those, in percent, and the mean of 1 -
+        cos."""
         with torch.no_grad():
             answers = self.answer(self.dev_pool).float()
         if isinstance(self.module, SoftmaxModule):

@@ -144,7 +144,7 @@ class SelfCriticalTask(CaptionTask):
 
     @torch.no_grad()
     def explore(self, batch: SelfCriticalBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sampled ids (B, S, L) and lengths (B, S), their rewards (B, S) and the baseline (B, S) on the CPU."""
+        """Draw ids (B, S, L) and lengths (B, S), their rewards (B, S) and the baseline (B, S) on the CPU."""
         c, decoder, memory = self.critic, self.module.decoder, batch.memory.to(self.device).float()
         training = decoder.training
         decoder.eval()
@@ -163,14 +163,15 @@ class SelfCriticalTask(CaptionTask):
         return ids, lengths, rewards, (rewards.sum(1, keepdim=True) - rewards) / (c.samples - 1)
 
     def rewards(self, captions: list[list[int]], photos: NDArray[np.int64] | list[int]) -> Tensor:
-        """CIDEr-D, 0 to 10, of captions given as ids, each against its photo; <end> is a word where it stands."""
+        """Return CIDEr-D, 0 to 10, of captions given as ids, each against its photo; <end> is a word where it
+        stands."""
         words = [[self.vocabulary.word(i) for i in ids if i not in (PAD, START)] for ids in captions]
         rows = [self.row_of[int(photo)] for photo in photos]
         return torch.from_numpy(self.cider.score(words, rows) / 100).float()
 
 
 def policy_loss(logits: Tensor, targets: Tensor, advantage: Tensor) -> Tensor:
-    """-mean of advantage * log p over the drawn words (Rennie et al. 2017, eq. 7 with 2).
+    """Return -mean of advantage * log p over the drawn words (Rennie et al. 2017, eq. 7 with 2).
 
     `logits` (P, V), `targets` and `advantage` (P,). What is never drawn (pad, start, unknown) has no probability.
     """
@@ -181,5 +182,5 @@ def policy_loss(logits: Tensor, targets: Tensor, advantage: Tensor) -> Tensor:
 
 
 def packed(values: Tensor, lengths: Tensor) -> Tensor:
-    """One value for each caption, `values` and `lengths` (B, S), for each of its words in packed order (P,)."""
+    """Return one value for each caption, `values` and `lengths` (B, S), for each of its words in packed order (P,)."""
     return packed_steps(values.flatten()[:, None].expand(-1, int(lengths.max())), lengths.flatten())

@@ -32,7 +32,7 @@ class SoftTargets:
         self, teachers: Sequence[Path], captioned: CaptionSet, grid: NDArray[np.float16],
         captions: Mapping[int, Sequence[int]], device: torch.device,
     ) -> None:  # fmt: skip
-        """captions: the rows of each photo's captions; grid (I, A, N, C).
+        """Take `captions`, the rows of each photo's captions, and `grid` (I, A, N, C).
 
         Raises DataError for a run without a decoder, or one of other features or another vocabulary.
         """
@@ -75,12 +75,13 @@ class SoftTargets:
         self.shares[rows[row], step] = (shares / shares.sum(1, keepdim=True)).cpu().numpy()
 
     def of(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Words and their shares, which sum to 1, of the captions `rows` (B, K): (B, K, T, kept) each."""
+        """Return words and their shares, which sum to 1, of the captions `rows` (B, K): (B, K, T, kept) each."""
         return torch.from_numpy(self.words[rows]).long(), torch.from_numpy(self.shares[rows]).float()
 
 
 def packed_steps(values: Tensor, lengths: Tensor) -> Tensor:
-    """Values (M, T, ...) of the steps of M captions of `lengths` (M,) words, marks included, in packed order (P, ...).
+    """Return values (M, T, ...) of the steps of M captions of `lengths` (M,) words, marks included, in packed order
+    (P, ...).
 
     The order is that of the logits of `Decoder.forward`.
     """
@@ -88,5 +89,5 @@ def packed_steps(values: Tensor, lengths: Tensor) -> Tensor:
 
 
 def soft_loss(logits: Tensor, words: Tensor, shares: Tensor) -> Tensor:
-    """Mean cross-entropy of `logits` (P, V) to the distributions `shares` over `words`, both (P, kept)."""
+    """Return the mean cross-entropy of `logits` (P, V) to the distributions `shares` over `words`, both (P, kept)."""
     return -(shares.to(logits.dtype) * logits.log_softmax(-1).gather(1, words)).sum(1).mean()

@@ -41,7 +41,7 @@ class LossWeights(Protocol):
 
 
 def train_and_dev(split: NDArray[np.uint8], file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of either split, of all rows' `split` (I,). Raises DataError where one has no picture."""
+    """Return the rows of either split, of all rows' `split` (I,). Raises DataError where one has no picture."""
     found = {name: np.flatnonzero(split == SPLITS.index(name)) for name in ("train", "dev")}
     for name, rows in found.items():
         if not len(rows):
@@ -70,7 +70,7 @@ class Captions:
             self.targets = self.table.rows(file["captions/text"].asstr()[:])[self.order]  # (M, L)
 
     def draw(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        """A target for each picture in `rows`: of one of its captions, or the mean of several."""
+        """Draw a target for each picture in `rows`: of one of its captions, or the mean of several."""
         count = self.count[rows, None]
         if self.averaged == 1:
             chosen = self.first[rows] + (rng.random(len(rows)) * count[:, 0]).astype(np.int64)
@@ -83,7 +83,7 @@ class Captions:
         return nn.functional.normalize(torch.from_numpy(vectors.sum(1)), dim=-1)
 
     def all_of(self, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int64]]:
-        """The targets of all captions of the pictures in `rows`, and which of those pictures each belongs to."""
+        """Return the targets of all captions of the pictures in `rows`, and which of those pictures each belongs to."""
         chosen = np.concatenate([np.arange(self.first[i], self.first[i] + self.count[i]) for i in rows])
         return torch.from_numpy(self.targets[chosen]), np.repeat(np.arange(len(rows)), self.count[rows])
 
@@ -92,7 +92,8 @@ class TunedClasses:
     """The lemmas of labelled pictures as rows of words: with the words of captions, the classes' vectors move."""
 
     def __init__(self, file: h5py.File, captions: WordTable) -> None:
-        """Raises DataError where the labels were prepared with other words than the captions."""
+        """Read the classes of a prepared file. Raises DataError if it was prepared with other words than the
+        captions."""
         self.table = captions.joined(read_words(file))
         lemmas = [[text for text in lemma_texts(own) if text] for _, own in json.loads(file.attrs["classes"])]
         self.rows = torch.from_numpy(self.table.rows([text for own in lemmas for text in own]))  # (lemmas, L)
@@ -100,7 +101,7 @@ class TunedClasses:
         self.count = len(lemmas)
 
     def vectors(self, encoder: PhraseEncoder) -> Tensor:
-        """Unit vectors (K, D): of each class the mean of its lemmas' phrases, as `class_vectors` has it."""
+        """Return unit vectors (K, D): of each class the mean of its lemmas' phrases, as `class_vectors` has it."""
         device = encoder.map.device
         phrases = encoder(self.rows.to(device))  # (lemmas, D)
         sums = phrases.new_zeros(self.count, phrases.shape[1]).index_add(0, self.owner.to(device), phrases)
@@ -108,13 +109,14 @@ class TunedClasses:
 
 
 def phrase_encoder(table: WordTable, shared: int = 0) -> PhraseEncoder:
-    """The encoder of a table, whose last `shared` words move with all words, and by nothing of their own."""
+    """Return the encoder of a table, whose last `shared` words move with all words, and by nothing of their own."""
     vectors, weights, known, mean = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
     return PhraseEncoder(vectors, weights, known, mean, shared)
 
 
 def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[str, float]:
-    """Retrieval of unit phrase vectors (M, D), of picture `owner` (M,), among pictures (I, D), and back; full ranking.
+    """Measure retrieval of unit phrase vectors (M, D), of picture `owner` (M,), among pictures (I, D), and back; full
+    ranking.
 
     `recall` is the mean of text-to-image and image-to-text R@1, 5 and 10, in percent.
     """
@@ -124,7 +126,8 @@ def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[
 
 
 def mean_view(embed: Callable[[Tensor], Tensor], pool: NDArray[np.float16]) -> Tensor:
-    """Features (I, A, C) -> unit vectors (I, D): of each picture's views the mean of their vectors, at length 1."""
+    """Embed features (I, A, C) -> unit vectors (I, D): of each picture's views the mean of their vectors, at length
+    1."""
     count, views, channels = pool.shape
     vectors = embed(torch.from_numpy(pool.reshape(-1, channels).astype(np.float32)))  # (I * A, D)
     return nn.functional.normalize(vectors.view(count, views, -1).mean(1), dim=-1)
@@ -133,7 +136,8 @@ def mean_view(embed: Callable[[Tensor], Tensor], pool: NDArray[np.float16]) -> T
 def caption_losses(
     weights: LossWeights, predicted: Tensor, target: Tensor, contrastive: Contrastive
 ) -> dict[str, Tensor]:
-    """The losses, not yet weighed, of unit vectors (B, D) that belong to the phrases `target` (B, D) of one batch.
+    """Return the losses, not yet weighed, of unit vectors (B, D) that belong to the phrases `target` (B, D) of one
+    batch.
 
     The other phrases of the batch are the wrong labels of the hinge and the negatives of "contrastive".
     """
@@ -149,7 +153,7 @@ def caption_losses(
 
 
 def weighted(weights: LossWeights, parts: Mapping[str, Tensor]) -> Tensor:
-    """The sum of `caption_losses`, each times its weight. Raises ConfigError where all weights are 0."""
+    """Return the sum of `caption_losses`, each times its weight. Raises ConfigError where all weights are 0."""
     if not parts:
         raise ConfigError("this recipe has no loss", "set task.cosine, task.hinge or task.contrastive")
     return torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
@@ -158,7 +162,8 @@ def weighted(weights: LossWeights, parts: Mapping[str, Tensor]) -> Tensor:
 def label_losses(
     weights: LossWeights, predicted: Tensor, label: Tensor, vectors: Tensor, contrastive: Contrastive
 ) -> dict[str, Tensor]:
-    """The weighed losses of unit vectors (B, D) whose classes are `label` (B,), rows of the unit `vectors` (K, D).
+    """Return the weighed losses of unit vectors (B, D) whose classes are `label` (B,), rows of the unit `vectors`
+    (K, D).
 
     "contrastive" is the cross-entropy over all K classes, by the cosines times the learned scale.
     """
@@ -174,6 +179,6 @@ def label_losses(
 
 
 def random_views(pool: NDArray[np.float16], rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-    """A random view of each of the B rows of `pool` (I, A, C): (B, C) float32."""
+    """Draw a random view of each of the B rows of `pool` (I, A, C): (B, C) float32."""
     views = rng.integers(pool.shape[1], size=len(rows))
     return torch.from_numpy(pool)[torch.from_numpy(rows), torch.from_numpy(views)].float()  # quicker than by NumPy

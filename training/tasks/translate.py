@@ -58,7 +58,8 @@ class TranslateTaskConfig:
                 raise ConfigError(f"task.{name} cannot be {getattr(self, name)}")
 
     def sampling(self, epoch: int) -> float:
-        """The probability that an input word is the decoder's own, in `epoch`, counted from 0: 1 - `pr_force`."""
+        """Return the probability that an input word is the decoder's own, in `epoch`, counted from 0: 1 -
+        `pr_force`."""
         left = max(0.0, 1 - epoch / self.forcing_epochs) if self.forcing_epochs else 1.0
         return 1 - self.forcing * left
 
@@ -129,7 +130,7 @@ class TranslateTask:
         return Loss(value, items, {"cross_entropy": value})
 
     def evaluate(self) -> dict[str, float]:
-        """BLEU-4 in percent, free-running, and the losses in nats a word of the dev split."""
+        """Measure BLEU-4 in percent, free-running, and the losses in nats a word of the dev split."""
         pieces, vocabulary = self.pairs.languages[1].pieces, self.pairs.languages[1].vocabulary
         found, fast, lengths = {}, quick_model(self.module), self._lengths()
         sums = np.zeros(3)
@@ -150,12 +151,12 @@ class TranslateTask:
         return float(F.cross_entropy(logits, targets, reduction="sum"))
 
     def _teach(self, source: Tensor, target: Tensor, sampling: float) -> tuple[Tensor, Tensor]:
-        """Logits (P, V) and targets (P,) of a batch."""
+        """Return logits (P, V) and targets (P,) of a batch."""
         out = self.module(source.to(self.device), target.to(self.device), sampling)
         return out.logits.float(), out.targets
 
     def _lengths(self) -> NDArray[np.int64]:
-        """Of each pair the lengths of source and target (M, 2)."""
+        """Return the lengths (M, 2) of source and target of each pair."""
         return np.stack([(ids != PAD).sum(1) for ids in (self.pairs.source, self.pairs.target)], 1)
 
     def _batch(self, rows: NDArray[np.int64], sampling: float) -> TranslateBatch:
@@ -188,10 +189,11 @@ def set_embedding(embedding: nn.Embedding, vectors: Tensor, side: str, frozen: b
 def bucketed(
     rows: NDArray[np.int64], lengths: NDArray[np.int64], batch: int, rng: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """`rows` in batches of exactly `batch` of like length, all in random order; what is left over is another each time.
+    """Return `rows` in batches of exactly `batch` of like length, all in random order; what is left over is another
+    each time.
 
     `lengths` (M, 2), of source and target, is indexed by row. Sentences are sorted within pools of POOL batches, drawn
-    anew each time. Most batches have sources of one length alone, so that nothing need be packed.
+    again each time. Most batches have sources of only one length, so that nothing need be packed.
     """
     drawn = rng.permutation(rows)[: len(rows) // batch * batch]
     batches: list[NDArray[np.int64]] = []
@@ -205,10 +207,10 @@ def bucketed(
 
 
 def _by_length(rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`rows` by the length of their source, then of their target."""
+    """Return `rows` by the length of their source, then of their target."""
     return rows[np.lexsort((lengths[rows, 1], lengths[rows, 0]))]
 
 
 def _cut(ids: NDArray[np.int64]) -> Tensor:
-    """Ids (B, L) without the columns that hold pads alone."""
+    """Return ids (B, L) without the columns that hold only pads."""
     return torch.from_numpy(ids[:, : int((ids != PAD).sum(1).max())])

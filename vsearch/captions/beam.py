@@ -4,7 +4,7 @@ Shapes: B pictures, K hypotheses of each, R = B * K rows, N cells, V vocabulary,
 
 Every caption is a whole sentence: at most `max_len` words, then the end mark, whose probability counts. Where no
 hypothesis ends by itself, the end mark is forced after the last word. What a picture's caption is never depends on the
-pictures beside it.
+pictures next to it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Hypothesis:
 
 
 def greedy(decoder: Steps[S], memory: Tensor, max_len: int = 20, block_repeats: bool = False) -> list[Hypothesis]:
-    """The most probable word at each step, for each picture of `memory` (B, N, C): a beam of one."""
+    """Take the most probable word at each step, for each picture of `memory` (B, N, C): a beam of one."""
     return [found[0] for found in beam_search(decoder, memory, 1, max_len, block_repeats=block_repeats)]
 
 
@@ -70,7 +70,7 @@ def beam_search(
     n_best: int = 1,
     block_repeats: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The `n_best` captions of each picture of `memory` (B, N, C), best score first.
+    """Find the `n_best` captions of each picture of `memory` (B, N, C), best score first.
 
     A picture's search stops when it has `beam` captions, or `n_best` which no open hypothesis can overtake. The beam is
     at least `n_best` wide; a list is shorter only where fewer captions exist, and never empty. `block_repeats` forbids
@@ -104,7 +104,7 @@ def sample(decoder: Steps[S], memory: Tensor, count: int, max_len: int = 20) -> 
         forbid(logits[:, None], torch.stack(ids, 1)[:, None], max_len + 1, False)
         token = torch.multinomial(logits.softmax(-1), 1)[:, 0].where(going, PAD)
         if t == max_len:
-            token = token.where(token == END, PAD)  # room for the end mark alone
+            token = token.where(token == END, PAD)  # room only for the end mark
         ids.append(token)
         going &= token != END
         if not going.any():
@@ -148,7 +148,7 @@ class _Hypotheses(NamedTuple):
     words: Tensor  # (B, K, t + 1), the start mark first
 
     def follow(self, scores: Tensor, parent: Tensor, token: Tensor, keep: Tensor | None) -> _Hypotheses:
-        """The chosen ones (B, K), of the pictures in the rows `keep` only where given."""
+        """Return the chosen ones (B, K), of the pictures in the rows `keep` only where given."""
         before = self.words.gather(1, parent[..., None].expand(-1, -1, self.words.shape[2]))
         chosen = _Hypotheses(self.pictures, scores, torch.cat([before, token[..., None]], -1))
         return chosen if keep is None else _Hypotheses(*[part[keep] for part in chosen])
@@ -190,7 +190,8 @@ class _Search:
                 self.ended[picture].append(_Ended(log_p / (t + 1) ** self.power, log_p, t, beam))
 
     def going(self, scores: Tensor, pictures: Tensor) -> list[int]:
-        """Rows of the batch whose picture is not done; `scores` (B, K) are those of its open hypotheses, best first."""
+        """Return rows of the batch whose picture is not done; `scores` (B, K) are those of its open hypotheses, best
+        first."""
         rows = []
         best = scores[:, 0].tolist() if scores.shape[1] else [-np.inf] * len(scores)
         for row, (picture, open_p) in enumerate(zip(pictures.tolist(), best, strict=True)):
@@ -205,7 +206,7 @@ class _Search:
         return rows
 
     def captions(self, cells: int) -> list[list[Hypothesis]]:
-        """Each picture's best, of `cells` cells: an attention one wider has a sentinel."""
+        """Return each picture's best, of `cells` cells: an attention one wider has a sentinel."""
         places = [{p: row for row, p in enumerate(step.pictures.tolist())} for step in self.history]
         tables = [(s.token.cpu().numpy(), s.parent.cpu().numpy()) for s in self.history]
         weights = [None if s.attention is None else s.attention.float().cpu().numpy() for s in self.history]
@@ -244,7 +245,7 @@ def forbid(logits: Tensor, words: Tensor, max_len: int, block_repeats: bool) -> 
 
 
 def _best(logits: Tensor, base: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best candidates: log-probability, parent and token, each (B, up to `count`)."""
+    """Return the best candidates: log-probability, parent and token, each (B, up to `count`)."""
     of_row, token = logits.topk(min(count, logits.shape[-1]), -1)  # (B, K, count)
     of_row = of_row + base[..., None]
     top, place = of_row.flatten(1).topk(min(count, of_row[0].numel()), -1)  # (B, count)
@@ -252,7 +253,7 @@ def _best(logits: Tensor, base: Tensor, count: int) -> tuple[Tensor, Tensor, Ten
 
 
 def _open(top: Tensor, parent: Tensor, token: Tensor, beam: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best `beam` candidates that did not end, in their order."""
+    """Return the best `beam` candidates that did not end, in their order."""
     top = top.masked_fill(token == END, -torch.inf)
     place = (token == END).to(torch.uint8).sort(dim=1, stable=True).indices[:, :beam]
     return top.gather(1, place), parent.gather(1, place), token.gather(1, place)

@@ -34,7 +34,7 @@ def constrained_beam_search(
     n_best: int = 1,
     block_repeats: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The `n_best` captions of each picture of `memory` (B, N, C), first those that meet most of its `required`.
+    """Find the `n_best` captions of each picture of `memory` (B, N, C), first those that meet most of its `required`.
 
     Among captions that meet equally many constraints the best score comes first. All else is as in `beam_search`,
     which this is where no picture has a constraint. Raises ValueError where one has more than MOST, or a constraint
@@ -71,14 +71,15 @@ class _Machine:
         self.first = torch.tensor(lacking, device=device)  # (B,)
 
     def candidates(self, log_p: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the scores `log_p` (B, F, K, V) of all next words the best `count` into each subset, (B, F, count):
-        score, hypothesis among F * K, and word."""
+        """Return, of the scores `log_p` (B, F, K, V) of all next words, the best `count` into each subset,
+        (B, F, count): score, hypothesis among F * K, and word."""
         found = [self._into(subset, log_p, count) for subset in range(self.subsets)]
         score, parent, token = (torch.stack(part, 1) for part in zip(*found, strict=True))
         return score, parent, token
 
     def _into(self, subset: int, log_p: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Into one subset, (B, count): from itself by words that lead nowhere else, and from smaller ones."""
+        """Return the candidates into one subset, (B, count): from itself by words that lead nowhere else, and from
+        smaller ones."""
         hypotheses = torch.arange(log_p.shape[2], device=log_p.device)  # (K,)
         stay = log_p[:, subset].clone()  # (B, K, V)
         for c in range(self.constraints):
@@ -98,7 +99,7 @@ class _Machine:
         return top, parents.gather(1, best), tokens.gather(1, best)
 
     def _of(self, constraint: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Words of a constraint, for the rows of `like` (B, K, V), and whether there is one: each (B, K, A)."""
+        """Return words of a constraint, for the rows of `like` (B, K, V), and whether there is one: each (B, K, A)."""
         size = (len(like), like.shape[1], self.words.shape[2])
         return self.words[:, constraint, None].expand(size), self.there[:, constraint, None].expand(size)
 
@@ -152,13 +153,14 @@ class _Search:
             self.ended[picture].append(_Ended(subset.bit_count(), log_p / (t + 1) ** self.power, log_p, *found))
 
     def _done(self, scores: Tensor) -> bool:
-        """Whether each picture has a beam of captions that meet all, or no open hypothesis of `scores` (B, F, K)."""
+        """Return whether each picture has a beam of captions that meet all, or no open hypothesis of `scores`
+        (B, F, K)."""
         going = scores.isfinite().flatten(1).any(1).tolist()
         full = [sum(e.met == self.machine.constraints for e in own) >= self.beam for own in self.ended]
         return all(enough or not more for enough, more in zip(full, going, strict=True))
 
     def captions(self, cells: int, n_best: int) -> list[list[Hypothesis]]:
-        """Each picture's best, of `cells` cells: an attention one wider has a sentinel."""
+        """Return each picture's best, of `cells` cells: an attention one wider has a sentinel."""
         found = []
         for own in self.ended:
             best = sorted(own, key=lambda e: (-e.met, -e.score))[:n_best]
@@ -176,5 +178,5 @@ class _Search:
 
 
 def _rows(part: Tensor, rows: Tensor) -> Tensor:
-    """Of `part` (B, F * K, X) the rows `rows` (B, F * K) of each picture."""
+    """Return of `part` (B, F * K, X) the rows `rows` (B, F * K) of each picture."""
     return part.gather(1, rows[..., None].expand(-1, -1, part.shape[2]))

@@ -81,7 +81,7 @@ def caption(
 def check_options(
     photos: list[Path], heatmap: Path | None, translator: Path | None, target: str | None, *, force: bool
 ) -> None:
-    """Raises BadParameter or VsearchError if options do not go together."""
+    """Raise BadParameter or VsearchError if options do not go together."""
     if heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
     if heatmap is not None:

@@ -45,7 +45,7 @@ def load_words(folder: Path) -> PhraseSpace:
 
 
 def check_drawing(file: Path, *, inputs: Iterable[Path] = (), force: bool = False) -> None:
-    """Raises VsearchError if no picture can be drawn into `file`, before any work is done.
+    """Raise VsearchError if no picture can be drawn into `file`, before any work is done.
 
     `inputs` are the files that are read; `force`: see `check_output`.
     """

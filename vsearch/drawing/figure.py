@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def require() -> None:
-    """Raises VsearchError where there is nothing to draw with."""
+    """Raise VsearchError where there is nothing to draw with."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -23,7 +23,7 @@ def require() -> None:
 
 
 def literal(word: str) -> str:
-    """A word without the signs that matplotlib takes for formulas."""
+    """Return a word without the signs that matplotlib takes for formulas."""
     return word.replace("$", r"\$")
 
 
@@ -36,7 +36,7 @@ def plain(axes: Axes, x: str, y: str) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty sheet of so many inches, drawn without a screen."""
+    """Return an empty sheet of so many inches, drawn without a screen."""
     require()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -66,7 +66,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its complaint
 def decode(
     path: str | os.PathLike[str] | BinaryIO, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
-    """The picture in a file (or an open binary file): RGB, 8 bit, turned upright, the first frame, white behind glass.
+    """Decode the picture in a file (or an open binary file): RGB, 8 bit, turned upright, the first frame, white behind
+    glass.
 
     `at_least`: both sides may come out smaller than the file's, but not below this many pixels (JPEG only, where it
     makes decoding several times faster); None decodes in full. `max_pixels` is checked before any pixel is decoded.
@@ -129,7 +130,7 @@ def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Imag
 
 
 def _covered(image: Image.Image) -> int:
-    """How many pixels the parts of a TIFF hold; Pillow leaves the rest of a picture black without a word."""
+    """Return how many pixels the parts of a TIFF hold; Pillow leaves the rest of a picture black without a word."""
     boxes = [tile[1] for tile in getattr(image, "tile", ())]
     return sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
 
@@ -142,7 +143,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """How to turn the picture upright; damaged EXIF data turns nothing."""
+    """Return how to turn the picture upright; damaged EXIF data turns nothing."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # EXIF is parsed leniently: the pixels are good
@@ -150,7 +151,7 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """An RGB copy of a loaded picture of any mode."""
+    """Return an RGB copy of a loaded picture of any mode."""
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
         return image.copy()
@@ -165,7 +166,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """The picture in parts of whole rows, each with the row it begins at."""
+    """Yield the picture in parts of whole rows, each with the row it begins at."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
@@ -173,7 +174,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`convert` to RGB part by part: its working copies stay small, whatever the size of the picture."""
+    """Convert to RGB part by part, by `convert`: its working copies stay small, whatever the size of the picture."""
     picture = Image.new("RGB", image.size)
     for top, band in _bands(image):
         picture.paste(convert(band), (0, top))
@@ -191,7 +192,7 @@ def _grey(values: NDArray[np.floating]) -> Image.Image:
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
-    """The lowest and the highest value that are finite; two zeros if none is."""
+    """Return the lowest and the highest value that are finite; two zeros if none is."""
     low, high = np.inf, -np.inf
     for _, band in _bands(image):
         values = np.asarray(band)
@@ -202,7 +203,8 @@ def _extremes(image: Image.Image) -> tuple[float, float]:
 
 
 def _to_byte_range(values: NDArray[np.generic], low: float, high: float, shares: bool) -> NDArray[np.float64]:
-    """32-bit grey values between `low` and `high` carry no range: take the usual one they fit, else stretch them.
+    """Bring 32-bit grey values between `low` and `high`, which carry no range, to 8 bits: by the usual range they fit,
+    else stretched.
 
     The usual ones are 0..1 (only if the values are `shares`, stored as floating point), 0..255 and 0..65535.
     """
@@ -251,7 +253,7 @@ def _register_heif() -> None:
 
 
 def _reason(error: Exception) -> str:
-    """One short line, without paths and object addresses."""
+    """Return one short line, without paths and object addresses."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError):
@@ -269,5 +271,5 @@ def _reason(error: Exception) -> str:
 
 
 def decode_bytes(data: bytes, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """`decode` of a file's content that is already in memory."""
+    """Decode a file's content that is already in memory."""
     return decode(io.BytesIO(data), at_least=at_least, max_pixels=max_pixels)

@@ -32,7 +32,7 @@ NORMALISATIONS = {
 
 
 def read_pixels(path: str | os.PathLike[str] | BinaryIO, side: int) -> NDArray[np.uint8]:
-    """The picture in a file (or an open binary file) as the model sees it, uint8 (S, S, 3); else PictureError.
+    """Read the picture in a file (or an open binary file) as the model sees it, uint8 (S, S, 3); raises PictureError.
 
     JPEG is decoded at the smallest scale of its format that leaves both sides at least DETAIL * S long.
     """
@@ -40,7 +40,7 @@ def read_pixels(path: str | os.PathLike[str] | BinaryIO, side: int) -> NDArray[n
 
 
 def to_pixels(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """An RGB picture squashed to a square, whatever its shape: uint8 (S, S, 3), 0 to 255, a fresh array.
+    """Squash an RGB picture to a square, whatever its shape: uint8 (S, S, 3), 0 to 255, a fresh array.
 
     Bilinear with antialiasing over the whole support (Pillow's), so that shrinking does not alias.
     """

@@ -20,7 +20,7 @@ ORDERS = (1, 2, 3, 4)
 
 
 def bleu(references: References, hypotheses: Sequence[Tokens]) -> dict[str, float]:
-    """Corpus BLEU-1 to 4 (Papineni et al. 2002) over all references, unsmoothed: keys bleu1 to bleu4, 0 to 100.
+    """Compute corpus BLEU-1 to 4 (Papineni et al. 2002) over all references, unsmoothed: keys bleu1 to bleu4, 0 to 100.
 
     Raises ValueError where the two differ in length or are empty.
     """
@@ -35,7 +35,7 @@ def bleu(references: References, hypotheses: Sequence[Tokens]) -> dict[str, floa
 
 
 def cider(references: References, hypotheses: Sequence[Tokens], plain: bool = False) -> float:
-    """The mean of `Cider(references, plain).score(hypotheses)`: what papers on captioning report as CIDEr."""
+    """Return the mean of `Cider(references, plain).score(hypotheses)`: what papers on captioning report as CIDEr."""
     _check(references, hypotheses)
     return float(Cider(references, plain).score(hypotheses).mean())
 
@@ -61,7 +61,8 @@ class Cider:
         ]
 
     def score(self, hypotheses: Sequence[Tokens], pictures: Sequence[int] | None = None) -> NDArray[np.float64]:
-        """The score of each hypothesis, 0 to 1000, against the references of picture `pictures[i]` (None: of i)."""
+        """Return the score of each hypothesis, 0 to 1000, against the references of picture `pictures[i]` (None: of
+        i)."""
         rows = range(len(hypotheses)) if pictures is None else pictures
         return np.array([self._one(tokens, row) for tokens, row in zip(hypotheses, rows, strict=True)])
 
@@ -72,14 +73,14 @@ class Cider:
         return 1000 * total / max(1, len(own))
 
     def _weigh(self, grams: Counter[tuple[str, ...]]) -> list[tuple[Grams, float]]:
-        """For each order the tf-idf of its n-grams, and their norm."""
+        """Return for each order the tf-idf of its n-grams, and their norm."""
         vectors: list[Grams] = [{} for _ in ORDERS]
         for gram, count in grams.items():
             vectors[len(gram) - 1][gram] = count * (self._log_pictures - self._log_frequency.get(gram, 0.0))
         return [(vector, math.sqrt(sum(v * v for v in vector.values()))) for vector in vectors]
 
     def _similarity(self, one: list[tuple[Grams, float]], other: list[tuple[Grams, float]], longer: int) -> float:
-        """The mean cosine over the orders; clipped and discounted by the difference in length unless plain."""
+        """Return the mean cosine over the orders; clipped and discounted by the difference in length unless plain."""
         total = 0.0
         for (a, norm_a), (b, norm_b) in zip(one, other, strict=True):
             if norm_a and norm_b:
@@ -90,7 +91,8 @@ class Cider:
 
 
 def rouge_l(references: References, hypotheses: Sequence[Tokens], beta: float = 1.2) -> float:
-    """ROUGE-L (Lin 2004) as coco-caption has it: best precision and best recall over the references, 0 to 100."""
+    """Compute ROUGE-L (Lin 2004) as coco-caption has it: best precision and best recall over the references, 0 to
+    100."""
     _check(references, hypotheses)
     scores = []
     for captions, hypothesis in zip(references, hypotheses, strict=True):
@@ -107,7 +109,7 @@ def _grams(tokens: Tokens) -> Counter[tuple[str, ...]]:
 
 
 def _longest_common(a: Tokens, b: Tokens) -> int:
-    """The length of the longest common subsequence."""
+    """Return the length of the longest common subsequence."""
     row = [0] * (len(b) + 1)
     for x in a:
         before = 0

@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 
 def read_hierarchy(path: Path) -> dict[str, list[str]]:
-    """The parents of each node, from a file with `child parent` a line, as ImageNet's wordnet.is_a.txt has it.
+    """Read the parents of each node, from a file with `child parent` a line, as ImageNet's wordnet.is_a.txt has it.
 
     Empty lines and those that start with # are passed over. DataError where the file is missing or of another form.
     """
@@ -41,7 +41,7 @@ def read_hierarchy(path: Path) -> dict[str, list[str]]:
 
 
 def wordnet_parents() -> dict[str, list[str]]:
-    """The hypernyms of every noun of WordNet 3.0; DataError where NLTK's corpus is not installed."""
+    """Read the hypernyms of every noun of WordNet 3.0; DataError where NLTK's corpus is not installed."""
     found = wordnet.synsets()
     if not found:
         raise DataError("WordNet is not here", f"{wordnet.INSTALL}, or name a file")
@@ -49,7 +49,8 @@ def wordnet_parents() -> dict[str, list[str]]:
 
 
 def distances(labels: Sequence[str], parents: Parents) -> Floats:
-    """Steps (K, K) from label to label: up to a common ancestor and down again, by the shortest way; inf: no such way.
+    """Count the steps (K, K) from label to label: up to a common ancestor and down again, by the shortest way; inf: no
+    such way.
 
     A label may be an ancestor of another. DataError for labels that the hierarchy does not know.
     """
@@ -73,7 +74,8 @@ def distances(labels: Sequence[str], parents: Parents) -> Floats:
 
 
 def correct_sets(distance: Floats, k: int) -> Flags:
-    """The paper's hCorrectSet(k) of each label, as flags (K, K): all labels within the least radius that holds k.
+    """Return the paper's hCorrectSet(k) of each label, as flags (K, K): all labels within the least radius that holds
+    k.
 
     Where fewer than `k` labels can be reached, those.
     """
@@ -83,7 +85,8 @@ def correct_sets(distance: Floats, k: int) -> Flags:
 
 
 def hierarchical_precision(similarity: Floats, label: Integers, distance: Floats, k: int) -> float:
-    """The mean share of the `k` nearest labels that lie in the correct set of the right one: (Q, K), (Q,), (K, K).
+    """Return the mean share of the `k` nearest labels that lie in the correct set of the right one: (Q, K), (Q,),
+    (K, K).
 
     Of labels that tie, wrong ones come first. With k = 1 this is flat hit@1.
     """
@@ -93,7 +96,7 @@ def hierarchical_precision(similarity: Floats, label: Integers, distance: Floats
 
 
 def _ancestors(label: str, parents: Parents) -> dict[str, int]:
-    """`label` itself and every node above it, with the steps up to it."""
+    """Return `label` itself and every node above it, with the steps up to it."""
     steps, edge, height = {label: 0}, {label}, 0
     while edge:
         height += 1

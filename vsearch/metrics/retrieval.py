@@ -16,13 +16,13 @@ CUTS = (1, 5, 10)
 
 
 def text_to_picture_ranks(similarity: Floats, owner: Integers) -> Integers:
-    """The rank (M,) of each text's picture: `similarity` (M, I), `owner` (M,) the picture of each text."""
+    """Return the rank (M,) of each text's picture: `similarity` (M, I), `owner` (M,) the picture of each text."""
     right = np.take_along_axis(similarity, owner[:, None], 1)  # (M, 1)
     return np.asarray((similarity >= right).sum(1), np.int64)
 
 
 def picture_to_text_ranks(similarity: Floats, owner: Integers) -> Integers:
-    """The rank (I,) of the best of each picture's own texts among all texts, of pictures that have any."""
+    """Return the rank (I,) of the best of each picture's own texts among all texts, of pictures that have any."""
     own = owner[:, None] == np.arange(similarity.shape[1])[None]  # (M, I)
     best = np.where(own, similarity, -np.inf).max(0)  # (I,)
     ranks = 1 + ((similarity >= best) & ~own).sum(0)
@@ -30,17 +30,18 @@ def picture_to_text_ranks(similarity: Floats, owner: Integers) -> Integers:
 
 
 def recall_at(ranks: Integers, k: int) -> float:
-    """The share of queries whose answer is among the first `k`."""
+    """Return the share of queries whose answer is among the first `k`."""
     return 100 * float(np.mean(ranks <= k))
 
 
 def hit_at(similarity: Floats, label: Integers, k: int) -> float:
-    """Flat hit@k (Frome et al. 2013, section 4): the right label is among the `k` nearest; (Q, K) and (Q,)."""
+    """Return flat hit@k (Frome et al. 2013, section 4): the right label is among the `k` nearest; (Q, K) and (Q,)."""
     return recall_at(text_to_picture_ranks(similarity, label), k)
 
 
 def evaluate_retrieval(similarity: Floats, owner: Integers) -> dict[str, float]:
-    """Both ways over `similarity` (M, I): t2i_r1, t2i_r5, t2i_r10, t2i_median, and the same for i2t."""
+    """Measure retrieval both ways over `similarity` (M, I): t2i_r1, t2i_r5, t2i_r10, t2i_median, and the same for
+    i2t."""
     ways = {"t2i": text_to_picture_ranks(similarity, owner), "i2t": picture_to_text_ranks(similarity, owner)}
     table: dict[str, float] = {}
     for way, ranks in ways.items():

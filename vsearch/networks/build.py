@@ -12,7 +12,7 @@ from vsearch.text.vocab import Vocabulary
 
 
 def build(config: ModelConfig, vocabulary: Vocabulary | None = None) -> JointModel:
-    """The model that `config` describes, with random weights.
+    """Build the model that `config` describes, with random weights.
 
     Raises ConfigError for unknown kinds, for a decoder without a vocabulary, and where DeViSE and words differ in size.
     """

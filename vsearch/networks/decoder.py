@@ -82,7 +82,7 @@ class Decoder(nn.Module):
             self.output = TiedOutput(self.embedding, config.hidden)
 
     def start(self, memory: Tensor, mask: Tensor | None = None, vector: Tensor | None = None) -> State:
-        """The state before the first word, one row for each picture of `memory` (B, N, C).
+        """Return the state before the first word, one row for each picture of `memory` (B, N, C).
 
         `mask` (B, N), where the decoder takes one, is False in the cells that are padding; `vector` (B, D) is the
         picture's place among words as `project` gives it, where the decoder takes one. Raises ValueError where not.
@@ -95,15 +95,17 @@ class Decoder(nn.Module):
         return vectors if self.projection is None else cast(Tensor, self.projection(vectors))
 
     def advance(self, inputs: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """One step from the gates' input part (R, G): features of the next word (R, H), state, attention (R, N)."""
+        """Take one step from the gates' input part (R, G): features of the next word (R, H), state, attention
+        (R, N)."""
         raise NotImplementedError
 
     def thinned(self, cells: Tensor) -> Tensor:
-        """Cells (B, N, C); in training without some of a picture's channels, the same ones in all of its cells."""
+        """Return cells (B, N, C); in training without some of a picture's channels, the same ones in all of its
+        cells."""
         return F.dropout1d(cells.transpose(1, 2), self.config.memory_dropout, self.training).transpose(1, 2)
 
     def inputs(self, tokens: Tensor) -> Tensor:
-        """Token ids (...,) -> the words' part of the gates (..., G)."""
+        """Map token ids (...,) -> the words' part of the gates (..., G)."""
         return cast(Tensor, self.input(self.dropout(self.embedding(tokens))))
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
@@ -129,7 +131,8 @@ class Decoder(nn.Module):
         mask: Tensor | None = None,
         vector: Tensor | None = None,
     ) -> Teacher:
-        """Teacher forcing: `captions` (M, L) with start and end, `lengths` (M,) counting both, over `memory` (B, N, C).
+        """Run teacher forcing: `captions` (M, L) with start and end, `lengths` (M,) counting both, over `memory`
+        (B, N, C).
 
         `rows` (M,) names the memory row of each caption, so that several captions share one picture; None: M = B and in
         order. With `sample_probability` an input word after the first is, that often, the decoder's own last guess
@@ -161,8 +164,8 @@ class Decoder(nn.Module):
         return pack(captions[:, :-1], lengths), pack(captions[:, 1:], lengths)
 
     def follow(self, inputs: Sequence[Tensor], state: State) -> tuple[list[Tensor], list[Tensor]]:
-        """All steps of teacher forcing: the gates' input parts, (R, G) of each step with R falling -> features (R, H)
-        and attention (R, N), if any, of each step."""
+        """Take all steps of teacher forcing: the gates' input parts, (R, G) of each step with R falling -> features
+        (R, H) and attention (R, N), if any, of each step."""
         features, attention = [], []
         for step in inputs:
             out, state, weights = self.advance(step, state.first(len(step)))
@@ -171,7 +174,8 @@ class Decoder(nn.Module):
         return features, attention
 
     def _sampled(self, given: Sequence[Tensor], state: State, probability: float) -> tuple[list[Tensor], list[Tensor]]:
-        """As `follow`, with some of the words `given` (R,) of each step replaced by the last step's best guess."""
+        """Take all steps as `follow` does, with some of the words `given` (R,) of each step replaced by the last step's
+        best guess."""
         features: list[Tensor] = []
         attention = []
         for words in given:
@@ -182,7 +186,7 @@ class Decoder(nn.Module):
         return features, attention
 
     def _mix(self, given: Tensor, features: list[Tensor], probability: float) -> Tensor:
-        """The words `given` (R,), some replaced by the best guess from the last step's features."""
+        """Return the words `given` (R,), some replaced by the best guess from the last step's features."""
         if not features:
             return given
         with torch.no_grad():
@@ -196,8 +200,8 @@ def plain_teaching(keys: Tensor, memory: Tensor, attention: Attention | None) ->
 
 
 def pack(steps: Tensor, lengths: Tensor) -> PackedSequence:
-    """What belongs to the steps of M captions, (M, T, ...), in the order of `Teacher.logits`: time-major, the longest
-    caption first. `lengths` (M,) are those of the captions, start and end mark counted: a step less each."""
+    """Return what belongs to the steps of M captions, (M, T, ...), in the order of `Teacher.logits`: time-major, the
+    longest caption first. `lengths` (M,) are those of the captions, start and end mark counted: a step less each."""
     return pack_padded_sequence(steps, (lengths - 1).cpu(), batch_first=True, enforce_sorted=False)
 
 

@@ -134,7 +134,7 @@ class AdaptiveDecoder(Decoder):
 
 
 def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Decoder:
-    """The decoder `config.kind` over cells of `channels`, for a vocabulary of that many words."""
+    """Build the decoder `config.kind` over cells of `channels`, for a vocabulary of that many words."""
     if config.cell not in (("lstm", "gru") if config.kind == "soft" else ("lstm",)):
         raise ConfigError(f"a {config.kind} decoder has no cell {config.cell!r}", "lstm; of kind soft also gru")
     if config.kind != "soft" and (config.vector or config.cells):
@@ -151,7 +151,7 @@ def build_decoder(config: DecoderConfig, channels: int, vocabulary: int) -> Deco
 
 
 def _mean(memory: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) only; none of them: zero."""
+    """Return the mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) only; none of them: zero."""
     if not memory.shape[1]:
         return memory.new_zeros(len(memory), memory.shape[2])
     if mask is None:

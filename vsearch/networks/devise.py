@@ -44,7 +44,7 @@ class ClassBranch(nn.Module):
             own.copy_(given)
 
     def places(self) -> Tensor:
-        """Where a picture that shows one class and nothing else is drawn to, by class: (K, D)."""
+        """Return where a picture that shows one class and nothing else is drawn to, by class: (K, D)."""
         return (self.vectors @ self.map + self.shift) * self.log_gate.exp()
 
     def forward(self, pool: Tensor) -> Tensor:

@@ -89,7 +89,8 @@ def _network(name: str, width: int = 64) -> nn.Module:
 
 
 def _narrowed(name: str, width: int) -> nn.Module:
-    """A ResNet-18 or -34 with `width`, 2, 4 and 8 times as many channels in its blocks, as torchvision makes it."""
+    """Build a ResNet-18 or -34 with `width`, 2, 4 and 8 times as many channels in its blocks, as torchvision makes
+    it."""
     if name not in DEPTHS or width < 1:
         raise ConfigError(f"encoder.width is {width}", f"64; 1 or more for {' and '.join(DEPTHS)}")
     block = torchvision().models.resnet.BasicBlock
@@ -108,7 +109,7 @@ def _narrowed(name: str, width: int) -> nn.Module:
 
 
 def _split(name: str, net: nn.Module) -> nn.ModuleList:
-    """The backbone as five stages; each later one halves the resolution at least once."""
+    """Split the backbone into five stages; each later one halves the resolution at least once."""
     if "resne" in name:
         n = cast("dict[str, nn.Module]", dict(net.named_children()))
         stem = nn.Sequential(n["conv1"], n["bn1"], n["relu"], n["maxpool"])

@@ -69,7 +69,8 @@ class JointModel(nn.Module):
         self._seen = 0  # pictures, through what `_fast` holds
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """uint8 pixels (B, S, S, 3) -> unit vectors (B, D) float32, by the plain path: for training and as a reference.
+        """Embed uint8 pixels (B, S, S, 3) -> unit vectors (B, D) float32, by the plain path: for training and as a
+        reference.
 
         Raises ValueError where the model has no DeViSE head.
         """
@@ -87,7 +88,7 @@ class JointModel(nn.Module):
         n_best: int = 1,
         block_repeats: bool | None = None,
     ) -> Description:
-        """One pass of the encoder over uint8 pixels (B, S, S, 3) for both heads, the quick way; any device.
+        """Run one pass of the encoder over uint8 pixels (B, S, S, 3) for both heads, the quick way; any device.
 
         On a processor that multiplies bfloat16 the encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures,
         where that is installed.
@@ -142,7 +143,7 @@ class JointModel(nn.Module):
             self.train(training)
 
     def text(self, caption: Hypothesis) -> str:
-        """The caption as a line of words."""
+        """Return the caption as a line of words."""
         if self.vocabulary is None:
             raise ValueError("this model has no vocabulary")
         return " ".join(self.vocabulary.decode(caption.tokens))
@@ -167,7 +168,8 @@ class JointModel(nn.Module):
         return self.text(caption).split()
 
     def _fast_parts(self) -> tuple[EncodePixels, QuickDecoder | None]:
-        """Copies of encoder and decoder that compute the same faster; made anew when the weights have changed."""
+        """Return copies of encoder and decoder that compute the same faster; made again when the weights have
+        changed."""
         tensors = [t for part in (self.encoder, self.decoder) if part for t in (*part.parameters(), *part.buffers())]
         key = tuple((t.data_ptr(), t._version) for t in tensors)
         if self._fast is None or self._fast[0] != key:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cos over the batch; both (B, D), of any length."""
+    """Return the mean of 1 - cos over the batch; both (B, D), of any length."""
     predicted, target = predicted.float(), target.float()
     lengths = torch.linalg.vector_norm(predicted, dim=-1) * torch.linalg.vector_norm(target, dim=-1)
     cosine: Tensor = (predicted * target).sum(-1) / lengths.clamp_min(1e-8)  # (B,)
@@ -21,7 +21,8 @@ def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def hinge_rank_loss(predicted: Tensor, label: Tensor, vectors: Tensor, margin: float = 0.1) -> Tensor:
-    """Frome et al. eq. 1: the sum over wrong labels j of max(0, margin - t_label . v + t_j . v), mean over the batch.
+    """Compute Frome et al. eq. 1: the sum over wrong labels j of max(0, margin - t_label . v + t_j . v), mean over the
+    batch.
 
     `predicted` (B, D) unit, `label` (B,) row of the right label in `vectors` (K, D) unit. With a batch of captions,
     `label` is 0 to B - 1 and `vectors` the batch's own targets.
@@ -33,7 +34,7 @@ def hinge_rank_loss(predicted: Tensor, label: Tensor, vectors: Tensor, margin: f
 
 
 def contrastive_loss(predicted: Tensor, target: Tensor, scale: Tensor | float, group: Tensor | None = None) -> Tensor:
-    """Symmetric cross-entropy over the batch: each picture must find its target, each target its picture.
+    """Return the symmetric cross-entropy over the batch: each picture must find its target, each target its picture.
 
     `predicted`, `target` (B, D) unit; logits are cosines times `scale`. Rows with equal `group` (B,) are no negatives
     of each other (captions of one picture, pictures of one class).

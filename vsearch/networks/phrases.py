@@ -24,9 +24,9 @@ class PhraseEncoder(nn.Module):
     known: Tensor
 
     def __init__(self, vectors: Tensor, weights: Tensor, known: Tensor, mean: Tensor, shared: int = 0) -> None:
-        """vectors (W, D) of length 1 or 0, weights (W,), known (W,) bool, mean (D,).
+        """Take vectors (W, D) of length 1 or 0, weights (W,), known (W,) bool, mean (D,).
 
-        The last `shared` words have nothing of their own to train: they move with the map and the mean alone.
+        The last `shared` words have nothing of their own to train: they move only with the map and the mean.
         """
         super().__init__()
         self.register_buffer("vectors", vectors, persistent=False)
@@ -40,7 +40,7 @@ class PhraseEncoder(nn.Module):
         self.mean = nn.Parameter(mean.clone())
 
     def words(self, rows: Tensor) -> Tensor:
-        """Unit vectors of the words in `rows` (U,): (U, D)."""
+        """Return unit vectors of the words in `rows` (U,): (U, D)."""
         shift = F.pad(self.shift, (0, 0, 0, self.shared))  # (W, D)
         moved = self.vectors[rows] + shift[rows] * self.known[rows]
         return F.normalize(moved @ self.map, dim=-1)  # (U, D)

@@ -36,7 +36,7 @@ class CaptionProjection(nn.Module):
         self.centroids.copy_(F.normalize(centroids.float(), dim=-1))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors (B, D) of length 1 -> unit vectors (B, D), float32 also under autocast."""
+        """Map vectors (B, D) of length 1 -> unit vectors (B, D), float32 also under autocast."""
         with torch.autocast(vectors.device.type, enabled=False):
             shares = (vectors.float() @ self.centroids.T / self.temperature).softmax(-1)  # (B, K)
             return F.normalize(shares @ self.centroids, dim=-1)

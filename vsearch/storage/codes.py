@@ -26,7 +26,8 @@ SMALLEST = 2048  # values; for less, codes save nothing worth a second form
 
 
 def coded(name: str, tensor: Tensor) -> dict[str, Tensor] | None:
-    """The three parts of a float32 matrix on the CPU; None where 8 bits do not hold every value of it to the bit."""
+    """Return the three parts of a float32 matrix on the CPU; None where 8 bits do not hold every value of it to the
+    bit."""
     import torch
 
     if tensor.dtype != torch.float32 or tensor.ndim < 2 or tensor.numel() < SMALLEST:
@@ -51,12 +52,13 @@ def coded(name: str, tensor: Tensor) -> dict[str, Tensor] | None:
 
 
 def is_coded(state: Mapping[str, Tensor]) -> bool:
-    """Whether any weight of a state dict is stored as codes."""
+    """Return whether any weight of a state dict is stored as codes."""
     return any(name.endswith(CODES) for name in state)
 
 
 def decoded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict with every weight that is stored as codes as the float32 matrix it was; all others as they are.
+    """Return a state dict with every weight that is stored as codes as the float32 matrix it was; all others as they
+    are.
 
     Raises ModelError naming the weight whose three parts are not all there, or not of their types.
     """
@@ -83,7 +85,8 @@ def _values(codes: NDArray[np.float64], zero: int, scale: float) -> NDArray[np.f
 
 
 def _scale(levels: NDArray[np.float64]) -> float | None:
-    """The step of which every one of the sorted `levels` is a multiple, once rounded to float32; None for no such step.
+    """Return the step of which every one of the sorted `levels` is a multiple, once rounded to float32; None for no
+    such step.
 
     Each level v, k * step rounded, says that the step lies within half a unit in the last place of v / k; the middle
     of what all of them leave is taken.

@@ -35,12 +35,12 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 
 
 def bundled() -> Path:
-    """The folder of the model that comes with the package."""
+    """Return the folder of the model that comes with the package."""
     return Path(__file__).parents[1] / "bundled"
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The config.json of a model folder, without torch.
+    """Read the config.json of a model folder, without torch.
 
     Raises ModelError where it is missing, unreadable or of a newer format, ConfigError where a setting is unknown.
     """
@@ -91,7 +91,7 @@ def save(
 
 
 def load(folder: Path, device: str = "auto") -> JointModel:
-    """The model in `folder`, float32, on `device`, in evaluation mode.
+    """Load the model in `folder`, float32, on `device`, in evaluation mode.
 
     Raises ModelError for a missing or damaged file, a pickle instead of safetensors, weights that do not fit the
     config (naming them) or are not those the config was written with; ConfigError for a wrong setting.
@@ -120,13 +120,14 @@ def load(folder: Path, device: str = "auto") -> JointModel:
 
 
 def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:
-    """sha256 over weights as stored, preprocessing and words: vectors of different identity are never compared."""
+    """Return the sha256 over weights as stored, preprocessing and words: vectors of different identity are never
+    compared."""
     words = config.words.sha256 if config.words is not None else ""
     return digest(state, json.dumps([to_dict(config.preprocess), config.encoder.name, words]))
 
 
 def digest(state: Mapping[str, Tensor], settings: str) -> str:
-    """sha256 over `settings` and the weights as stored."""
+    """Return the sha256 over `settings` and the weights as stored."""
     import torch
 
     found = hashlib.sha256(settings.encode())
@@ -138,7 +139,8 @@ def digest(state: Mapping[str, Tensor], settings: str) -> str:
 
 
 def packed(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
-    """A state dict as it goes to disk: matrices that 8-bit codes hold to the bit as those, the rest as `stored`."""
+    """Return a state dict as it goes to disk: matrices that 8-bit codes hold to the bit as those, the rest as
+    `stored`."""
     made: dict[str, Tensor] = {}
     for name, tensor in state.items():
         made |= coded(name, tensor.detach().cpu()) or {name: stored(tensor, half)}
@@ -146,7 +148,7 @@ def packed(state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
 
 
 def stored(tensor: Tensor, half: bool) -> Tensor:
-    """A tensor as it goes to disk, where `half`: matrices that fit into float16 in that."""
+    """Return a tensor as it goes to disk, where `half`: matrices that fit into float16 in that."""
     tensor = tensor.detach().cpu().contiguous()
     if half and tensor.is_floating_point() and tensor.ndim > 1 and bool(tensor.half().isfinite().all()):
         return tensor.half()
@@ -164,7 +166,7 @@ def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ModelError where there is no such folder."""
+    """Raise ModelError where there is no such folder."""
     if folder.is_file():
         if folder.suffix.lower() in PICKLES:
             raise ModelError(f"{folder} is a pickle file, which can run any code when opened", _HINT)
@@ -181,7 +183,7 @@ _HINT = f"vsearch opens {WEIGHTS} only: convert the weights with safetensors.tor
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a model folder. Raises ModelError where they are missing, damaged, or a pickle."""
+    """Read the weights of a model folder. Raises ModelError where they are missing, damaged, or a pickle."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -31,19 +31,19 @@ CHUNK = 1 << 20
 
 
 def offline() -> bool:
-    """Whether downloads are switched off."""
+    """Return whether downloads are switched off."""
     return os.environ.get(OFFLINE, "").lower() not in {"", "0", "false", "no"}
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept."""
+    """Return where downloads are kept."""
     from platformdirs import user_cache_path
 
     return user_cache_path("vsearch") / "downloads"
 
 
 def fetch(source: str, sha256: str, cache: Path | None = None) -> Path:
-    """The file that `source` names, a path or a file://, http:// or https:// URL, as a local path.
+    """Fetch the file that `source` names, a path or a file://, http:// or https:// URL, as a local path.
 
     `sha256` is the checksum in hexadecimal, or the start of it (8 digits at least). A download is kept in `cache`
     (None: the user's) and found there again. Raises VsearchError where the file is not to be had or downloads are
@@ -62,7 +62,7 @@ def fetch(source: str, sha256: str, cache: Path | None = None) -> Path:
 
 
 def encoder(name: str, weights: Path | None = None) -> Encoder:
-    """The torchvision network `name` as an encoder, with torchvision's ImageNet weights or those of a file.
+    """Load the torchvision network `name` as an encoder, with torchvision's ImageNet weights or those of a file.
 
     `weights` is a state dict of the whole network, .safetensors or torch's own. Raises ConfigError for an unknown name,
     ModelError where the weights are of another network or cannot be read, VsearchError where they are not to be had.
@@ -81,13 +81,13 @@ def encoder(name: str, weights: Path | None = None) -> Encoder:
 
 
 def backbone_weights(name: str, cache: Path | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of the torchvision network `name`, for `Encoder.load_backbone`."""
+    """Load the ImageNet weights of the torchvision network `name`, for `Encoder.load_backbone`."""
     source, sha256 = backbone_source(name)
     return read_weights(fetch(source, sha256, cache))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, .safetensors (8-bit codes too, `vsearch.storage.codes`) or torch's own.
+    """Read the state dict in a file, .safetensors (8-bit codes too, `vsearch.storage.codes`) or torch's own.
 
     Raises ModelError where the file holds none.
     torchvision publishes weights as pickles: they are opened by torch's restricted reader, which runs no code.
@@ -106,7 +106,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def backbone_source(name: str) -> tuple[str, str]:
-    """URL and start of the sha256 of torchvision's best ImageNet weights for the network `name`."""
+    """Return the URL and start of the sha256 of torchvision's best ImageNet weights for the network `name`."""
     from vsearch.torchvision import torchvision
 
     try:

@@ -90,7 +90,7 @@ def _walk(data: mmap.mmap, path: Path) -> Layout:
 
 
 def _skip_matrix(data: mmap.mmap, at: int, dim: int) -> tuple[int, int, bool]:
-    """The byte after the matrix at `at`, its rows, and whether it is quantised."""
+    """Return the byte after the matrix at `at`, its rows, and whether it is quantised."""
     quantised = bool(data[at : at + 1][0]) if at < len(data) else False
     at += 1
     if not quantised:

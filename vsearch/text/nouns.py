@@ -40,13 +40,13 @@ class EmbeddedNouns:
     left_out: int
 
     def nearest(self, vector: Floats, k: int) -> list[tuple[Noun, float]]:
-        """The `k` nouns nearest to a unit vector (D,), with their cosines, best first."""
+        """Return the `k` nouns nearest to a unit vector (D,), with their cosines, best first."""
         scores = self.vectors @ vector  # (K,)
         return [(self.nouns[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")[:k]]
 
 
 def noun_vectors(space: PhraseSpace, nouns: Sequence[Sequence[str]]) -> Floats:
-    """The unit vector (K, D) of each noun, given by its lemmas: the mean of their phrase vectors, at length 1.
+    """Return the unit vector (K, D) of each noun, given by its lemmas: the mean of their phrase vectors, at length 1.
 
     A lemma without any letter or digit is passed over. QueryError where a noun, or a lemma of it, has no vector.
     """
@@ -78,7 +78,7 @@ def embed_nouns(nouns: Sequence[Noun], space: PhraseSpace, guess: bool) -> Embed
 
 
 def read_nouns(name: str) -> list[Noun]:
-    """The list "imagenet" (1,000 classes), "wordnet" (82,115 synsets), or the file of that name.
+    """Read the list "imagenet" (1,000 classes), "wordnet" (82,115 synsets), or the file of that name.
 
     A file holds one noun a line, or a WordNet number, a tab and lemmas with commas between; .gz or plain UTF-8.
     DataError where it cannot be read or holds no noun, or WordNet is not there.
@@ -90,14 +90,14 @@ def read_nouns(name: str) -> list[Noun]:
 
 
 def imagenet() -> list[Noun]:
-    """The names of the 1,000 classes of ImageNet 2012, from torchvision."""
+    """Return the names of the 1,000 classes of ImageNet 2012, from torchvision."""
     from vsearch.torchvision import torchvision
 
     return [Noun((str(name),)) for name in torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"]]
 
 
 def wordnet() -> list[Noun]:
-    """Every noun synset of WordNet, from NLTK's corpus, else from WORDNET_FILE in the user's data directory."""
+    """Read every noun synset of WordNet, from NLTK's corpus, else from WORDNET_FILE in the user's data directory."""
     found = corpus.synsets()
     return [Noun(synset.lemmas, wnid) for wnid, synset in found.items()] if found else _read_file(_wordnet_file())
 

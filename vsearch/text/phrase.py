@@ -49,7 +49,7 @@ class PhraseSpace:
     """Word vectors, how much each word weighs, and the mean caption that is taken off."""
 
     def __init__(self, vectors: WordVectors, idf: Mapping[str, float], default_idf: float, mean: Floats) -> None:
-        """idf: weight by word; default_idf: weight of all other words; mean: (D,)."""
+        """Take idf, the weight by word; default_idf, the weight of all other words; mean (D,)."""
         self.vectors = vectors
         self.idf = dict(idf)
         self.default_idf = default_idf
@@ -60,7 +60,7 @@ class PhraseSpace:
 
     @classmethod
     def fit(cls, vectors: WordVectors, captions: Sequence[Sequence[str]]) -> PhraseSpace:
-        """Weights and mean from the tokenised captions of the training split.
+        """Fit weights and mean to the tokenised captions of the training split.
 
         idf(w) = ln((N + 1) / (n_w + 1/2)) with N captions, n_w of them holding w, but at least RARE of them (or N);
         a word in no caption weighs as the rarest do. mean: the mean over captions of their idf-weighted means.
@@ -79,7 +79,7 @@ class PhraseSpace:
     def load(cls, folder: Path) -> PhraseSpace:
         """Read config.json (for the words' file and checksum), phrase.json and the word vectors of a model folder.
 
-        A folder of words alone, as `prepare words` writes it, has words.bin and no config.json.
+        A folder of words only, as `prepare words` writes it, has words.bin and no config.json.
         ModelError, or WordsError for the vectors, when one is missing or damaged.
         """
         alone = (folder / WordsConfig.file).is_file() and not (folder / "config.json").exists()
@@ -106,18 +106,19 @@ class PhraseSpace:
         write_json(folder / "phrase.json", table, indent=None)
 
     def vector(self, tokens: Sequence[str]) -> Floats:
-        """The unit vector (D,) float32 of one tokenised phrase; QueryError when none of its words has a vector."""
+        """Return the unit vector (D,) float32 of one tokenised phrase; QueryError when none of its words has a
+        vector."""
         total, weight = self._sum(tokens)
         return self._finish(total - weight * self.mean, " ".join(tokens))
 
     def vectors_of(self, phrases: Iterable[Sequence[str]]) -> Floats:
-        """`vector` of M phrases: (M, D)."""
+        """Return `vector` of M phrases: (M, D)."""
         listed = [list(tokens) for tokens in phrases]
         rows = [self._vectors(listed[start : start + BLOCK]) for start in range(0, len(listed), BLOCK)]
         return np.concatenate(rows) if rows else np.zeros((0, self.vectors.dim), np.float32)
 
     def _vectors(self, phrases: Sequence[Sequence[str]]) -> Floats:
-        """All phrases at once: the weighted, centred vectors of the words there are, summed by phrase."""
+        """Embed all phrases at once: the weighted, centred vectors of the words there are, summed by phrase."""
         words = {word: n for n, word in enumerate(dict.fromkeys(word for tokens in phrases for word in tokens))}
         units = np.array([self._unit(word) for word in words], np.float32).reshape(len(words), self.vectors.dim)
         weights = np.array([self.idf.get(word, self.default_idf) for word in words], np.float32) * units.any(1)
@@ -133,7 +134,7 @@ class PhraseSpace:
         return np.asarray(total / norms[:, None], np.float32)
 
     def query(self, terms: Sequence[Term]) -> Query:
-        """The unit vector of what `parse` returned. A label of several words weighs as its words do on average.
+        """Return the unit vector of what `parse` returned. A label of several words weighs as its words do on average.
 
         A word outside the dictionary has only a guess from its letters for a vector, or none (.vec): it weighs as the
         known words of the query do on average, not as the rare word it would be.
@@ -159,7 +160,8 @@ class PhraseSpace:
         return Query(self._finish(total, "the query"), unknown, known)
 
     def _sum(self, tokens: Sequence[str]) -> tuple[Floats, float]:
-        """The weighted sum (D,) of the words' unit vectors, and the sum of the weights; words without one left out."""
+        """Return the weighted sum (D,) of the words' unit vectors, and the sum of the weights; words without one left
+        out."""
         units = [(self.idf.get(word, self.default_idf), self._unit(word)) for word in tokens]
         units = [(weight, unit) for weight, unit in units if np.any(unit)]
         if not units:
@@ -185,7 +187,8 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"
 
 
 def parse(query: str) -> list[Term]:
-    """The terms of a query: words; `-word` taken away; `2*word` weighted; `"two words"` as one label; `-2*"two words"`.
+    """Parse the terms of a query: words; `-word` taken away; `2*word` weighted; `"two words"` as one label; `-2*"two
+    words"`.
 
     A word that parts into several ("t-shirt") gives a term for each. Punctuation alone is passed over.
     QueryError, with the remedy, for a quote left open, a weight that is no number above 0, and an empty query.

@@ -15,7 +15,7 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "＇": "'"})
 
 
 def tokenise(text: str) -> list[str]:
-    """The words of `text`: lower case, NFC, punctuation dropped, hyphens parted, inner apostrophes kept.
+    """Return the words of `text`: lower case, NFC, punctuation dropped, hyphens parted, inner apostrophes kept.
 
     "A T-shirt, the dog 's." gives ["a", "t", "shirt", "the", "dog's"]. Tokenising joined tokens again changes nothing.
     """

@@ -88,15 +88,16 @@ class WordVectors:
         return isinstance(word, str) and word != END_OF_LINE and self._source.get_word_id(word) >= 0
 
     def vector(self, word: str) -> Floats:
-        """The vector (D,) of `word` as stored. Outside the dictionary: from its subwords (.bin), or zeros (.vec)."""
+        """Return the vector (D,) of `word` as stored. Outside the dictionary: from its subwords (.bin), or zeros
+        (.vec)."""
         return np.asarray(self._source.get_word_vector(word), np.float32)
 
     def unit(self, word: str) -> Floats:
-        """`vector(word)` at length 1; zeros stay zeros."""
+        """Return `vector(word)` at length 1; zeros stay zeros."""
         return _unit(self.vector(word))
 
     def label(self, text: str) -> Floats:
-        """The unit vector (D,) of a label of one or several words: the mean of their unit vectors, none dropped.
+        """Return the unit vector (D,) of a label of one or several words: the mean of their unit vectors, none dropped.
 
         WordsError when no word of it has a vector.
         """
@@ -107,7 +108,7 @@ class WordVectors:
         return _unit(total)
 
     def nearest(self, vector: Floats, k: int, words: Sequence[str] | None = None) -> list[tuple[str, float]]:
-        """The `k` words nearest to `vector` (D,), with their cosines, best first.
+        """Return the `k` words nearest to `vector` (D,), with their cosines, best first.
 
         words: labels to choose among, of one or several words each; None is the whole dictionary. The unit vectors of
         the last list asked for are kept (4 D bytes a word), so keep asking for the same list.
@@ -152,7 +153,7 @@ def _open_binary(path: Path) -> _Source:
 
 
 def _read_table(path: Path) -> _Table:
-    """A .vec: a line `words D`, then a word and D numbers a line, the most frequent word first."""
+    """Read a .vec: a line `words D`, then a word and D numbers a line, the most frequent word first."""
     words: list[str] = []
     try:
         with path.open(encoding="utf-8", newline="\n") as file:

@@ -28,7 +28,8 @@ class Vocabulary:
 
     @classmethod
     def count(cls, captions: Iterable[Sequence[str]], min_freq: int) -> Vocabulary:
-        """The words with at least `min_freq` occurrences in tokenised captions, the most frequent first, then A to Z.
+        """Build the vocabulary of the words with at least `min_freq` occurrences in tokenised captions, the most
+        frequent first, then A to Z.
 
         Give it captions of the training split only.
         """
@@ -43,19 +44,19 @@ class Vocabulary:
         return word in self._ids and word not in SPECIALS
 
     def id(self, word: str) -> int:
-        """The id of `word`, or that of <unk>."""
+        """Return the id of `word`, or that of <unk>."""
         return self._ids.get(word, UNK)
 
     def word(self, index: int) -> str:
-        """The word, or special, of an id in [0, len)."""
+        """Return the word, or special, of an id in [0, len)."""
         return SPECIALS[index] if index < len(SPECIALS) else self.words[index - len(SPECIALS)]
 
     def encode(self, tokens: Sequence[str], max_len: int) -> list[int]:
-        """<start>, the ids of the first `max_len` words, <end>: at most max_len + 2 ids, no padding."""
+        """Return <start>, the ids of the first `max_len` words, <end>: at most max_len + 2 ids, no padding."""
         return [START, *(self.id(word) for word in tokens[:max_len]), END]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The words up to the first <end>; <start> and <pad> are left out, <unk> stays."""
+        """Return the words up to the first <end>; <start> and <pad> are left out, <unk> stays."""
         words: list[str] = []
         for index in ids:
             if index == END:

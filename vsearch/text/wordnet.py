@@ -22,7 +22,8 @@ class Synset:
 
 
 def synsets() -> dict[str, Synset]:
-    """All noun synsets by number, in order; none where the corpus is not installed. DataError for a damaged one."""
+    """Read all noun synsets by number, in order; none where the corpus is not installed. DataError for a damaged
+    one."""
     text = _read()
     try:
         found = [_synset(line) for line in text.splitlines() if line and not line.startswith(" ")]
@@ -42,7 +43,7 @@ def _read() -> str:
 
 
 def _synset(line: str) -> Synset:
-    """A line is: number, file, type, count of lemmas (hexadecimal), lemmas with a digit each, count of pointers,
+    """Parse a line: number, file, type, count of lemmas (hexadecimal), lemmas with a digit each, count of pointers,
     pointers (symbol, number, part of speech, which lemmas), a bar, the gloss."""
     fields = line.partition("|")[0].split()
     end = 4 + 2 * int(fields[3], 16)

@@ -29,30 +29,30 @@ class Language:
         return sentence.LANGUAGES[self.code]
 
     def units(self, text: str) -> list[str]:
-        """The tokens of a sentence, or their pieces: what has an id."""
+        """Return the tokens of a sentence, or their pieces: what has an id."""
         tokens = sentence.split(text, self.code)
         return tokens if self.pieces is None else self.pieces.split(tokens)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a sentence to translate, and the end mark."""
+        """Return the ids of a sentence to translate, and the end mark."""
         return [*(self.vocabulary.id(unit) for unit in self.units(text)), END]
 
     def text(self, units: Sequence[str]) -> str:
-        """Units as a sentence."""
+        """Return units as a sentence."""
         return sentence.join(Pieces.join(units) if self.pieces is not None else units, self.code)
 
     def label(self, unit: str) -> str:
-        """A unit for people; a piece that its word goes on after ends in a hyphen."""
+        """Return a unit for people; a piece that its word goes on after ends in a hyphen."""
         return unit.removesuffix(END_OF_WORD) if self.pieces is None or unit.endswith(END_OF_WORD) else f"{unit}-"
 
     def unknown(self, text: str) -> list[str]:
-        """The words of `text` that are not in the vocabulary, in their order, each once."""
+        """Return the words of `text` that are not in the vocabulary, in their order, each once."""
         tokens = (token for token in sentence.split(text, self.code) if any(map(str.isalnum, token)))
         parts = {t: [t] if self.pieces is None else self.pieces.split([t]) for t in tokens}
         return [token for token, own in parts.items() if not own or any(unit not in self.vocabulary for unit in own)]
 
     def check(self, text: str, longest: int) -> None:
-        """Raises QueryError where there is no (known) word, a foreign letter, or more than `longest` units."""
+        """Raise QueryError where there is no (known) word, a foreign letter, or more than `longest` units."""
         units = self.units(text)
         words = [token for token in sentence.split(text, self.code) if any(map(str.isalnum, token))]
         if not words:
@@ -75,18 +75,19 @@ class Language:
 
     @classmethod
     def load(cls, folder: Path, side: str, code: str) -> Language:
-        """What `save` wrote. Raises ModelError where it is missing or damaged, ConfigError for an unknown language."""
+        """Load what `save` wrote. Raises ModelError where it is missing or damaged, ConfigError for an unknown
+        language."""
         vocabulary = Vocabulary.load(folder / f"{side}.json")
         return cls(sentence.check_language(code), vocabulary, load_pieces(folder / f"{side}.bpe.json"))
 
 
 def foreign_letters(text: str, words: Iterable[str]) -> list[str]:
-    """The letters of `text` in a script that `words` hardly use, as Cyrillic ones in French."""
+    """Return the letters of `text` in a script that `words` hardly use, as Cyrillic ones in French."""
     counts = Counter(_script(c) for word in words for c in word.removesuffix(END_OF_WORD) if c.isalpha())
     own = {script for script, n in counts.items() if n >= COMMON * counts.total()}
     return [c for c in text if c.isalpha() and _script(c) not in own]
 
 
 def _script(letter: str) -> str:
-    """The first word of a letter's name in Unicode: LATIN, GREEK, CYRILLIC, CJK ..."""
+    """Return the first word of a letter's name in Unicode: LATIN, GREEK, CYRILLIC, CJK ..."""
     return unicodedata.name(letter, "UNKNOWN").split()[0]

@@ -1,7 +1,7 @@
 """Sequence to sequence: a recurrent encoder of source sentences under a caption decoder.
 
 The states of the encoder are to the decoder what the cells of a picture are: with soft attention (Bahdanau et al. 2015)
-all of them, padding masked out; without attention the last one alone (Sutskever et al. 2014).
+all of them, padding masked out; without attention only the last one (Sutskever et al. 2014).
 
 Shapes: B sentences, R = B * K rows (K hypotheses of each), N positions of the longest source, T of the longest target,
 C = hidden * directions, E embedding, V vocabulary. Ids are padded with PAD = 0.
@@ -44,7 +44,8 @@ class SourceEncoder(nn.Module):
         )
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids (B, N), none of them a pad before a word -> states (B, N, C), zero in padding, and the mask (B, N).
+        """Encode ids (B, N), none of them a pad before a word -> states (B, N, C), zero in padding, and the mask
+        (B, N).
 
         A state is [forward; backward], each as after reading its word.
         """
@@ -58,8 +59,8 @@ class SourceEncoder(nn.Module):
         return self.dropout(states), mask
 
     def last(self, states: Tensor, mask: Tensor) -> Tensor:
-        """What each direction says after its last word, (B, C): the forward one's at the end, the backward one's at
-        the beginning."""
+        """Return what each direction says after its last word, (B, C): the forward one's at the end, the backward one's
+        at the beginning."""
         ends = (mask.sum(1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
         final = states.gather(1, ends).squeeze(1)  # (B, C)
         if not self.config.bidirectional:
@@ -71,7 +72,7 @@ class TranslationModel(nn.Module):
     """`source` under `decoder`. By `start` and `step` it is itself a decoder to search over, whose memory is ids."""
 
     def __init__(self, config: TranslatorConfig, source: int, target: int) -> None:
-        """For vocabularies of so many words. Raises ConfigError for a decoder or cell that there is not."""
+        """Build it for vocabularies of so many words. Raises ConfigError for a decoder or cell that there is not."""
         super().__init__()
         if config.decoder.kind == "adaptive":
             raise ConfigError("a translator has no visual sentinel", "decoder.kind: soft, lstm or gru")
@@ -81,23 +82,23 @@ class TranslationModel(nn.Module):
         self.attends = isinstance(self.decoder, SoftAttentionDecoder)
 
     def memory(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Source ids (B, N) -> what the decoder looks at: states (B, N, C) and mask (B, N), or the last state
+        """Encode source ids (B, N) -> what the decoder looks at: states (B, N, C) and mask (B, N), or the last state
         (B, 1, C) and None."""
         states, mask = self.source(ids)
         return (states, mask) if self.attends else (self.source.last(states, mask)[:, None], None)
 
     def forward(self, ids: Tensor, targets: Tensor, sample_probability: float = 0.0) -> Teacher:
-        """Teacher forcing: source ids (B, N), `targets` (B, T) with start and end; see `Decoder.forward`."""
+        """Run teacher forcing: source ids (B, N), `targets` (B, T) with start and end; see `Decoder.forward`."""
         memory, mask = self.memory(ids)
         lengths = (targets != PAD).sum(1)
         return cast(Teacher, self.decoder(memory, targets, lengths, None, sample_probability, mask))
 
     def start(self, ids: Tensor) -> State:
-        """The state before the first word of the translations of `ids` (B, N)."""
+        """Return the state before the first word of the translations of `ids` (B, N)."""
         return self.decoder.start(*self.memory(ids))
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State, Tensor | None]:
-        """As `Decoder.step`."""
+        """Take a step as `Decoder.step` does."""
         return self.decoder.step(token, state)
 
 
@@ -120,6 +121,6 @@ class QuickTranslation(nn.Module):
 
 
 def pad(sentences: list[list[int]]) -> Tensor:
-    """Ids of B sentences as (B, N)."""
+    """Pad the ids of B sentences to (B, N)."""
     rows = [torch.tensor(ids, dtype=torch.long) for ids in sentences]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)

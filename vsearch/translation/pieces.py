@@ -16,7 +16,8 @@ class Pieces:
     """Merges learnt from a text; as JSON they are a file of the library `tokenizers`, no pickle."""
 
     def __init__(self, text: str) -> None:
-        """`text` is what `to_json` gave. Raises ModelError where it is damaged, VsearchError without the library."""
+        """Read `text`, which `to_json` gave. Raises ModelError where it is damaged, VsearchError without the
+        library."""
         library = _library()
         try:
             self._model = library.Tokenizer.from_str(text)
@@ -25,7 +26,7 @@ class Pieces:
 
     @classmethod
     def train(cls, sentences: Iterable[Sequence[str]], size: int) -> Pieces:
-        """At most `size` pieces, learnt from tokenised sentences; the letters count among them."""
+        """Learn at most `size` pieces from tokenised sentences; the letters count among them."""
         tokenizers = _library()
         model = tokenizers.Tokenizer(tokenizers.models.BPE(end_of_word_suffix=END_OF_WORD))
         model.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -36,12 +37,12 @@ class Pieces:
         return cls(model.to_str())
 
     def split(self, tokens: Sequence[str]) -> list[str]:
-        """The pieces of the tokens; the last one of each ends in `</w>`. A letter never seen is left out."""
+        """Return the pieces of the tokens; the last one of each ends in `</w>`. A letter never seen is left out."""
         return list(self._model.encode(" ".join(tokens)).tokens) if tokens else []
 
     @staticmethod
     def join(pieces: Sequence[str]) -> list[str]:
-        """The tokens again."""
+        """Return the tokens again."""
         return "".join(pieces).replace(END_OF_WORD, " ").split()
 
     def to_json(self) -> str:
@@ -49,7 +50,7 @@ class Pieces:
 
 
 def load_pieces(path: Path) -> Pieces | None:
-    """Those in the file; None where there is none."""
+    """Read the pieces in the file; None where there is none."""
     return Pieces(path.read_text("utf-8")) if path.is_file() else None
 
 

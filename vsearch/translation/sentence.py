@@ -15,7 +15,7 @@ from vsearch.errors import ConfigError
 LANGUAGES = {"de": "German", "en": "English", "fr": "French"}
 _SAME = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"',
                        "»": '"', "–": "-", "—": "-", "\u2011": "-", "…": "."})  # fmt: skip
-# Words with inner apostrophes, hyphens and combining accents; numbers with inner stops; any other sign alone.
+# Words with inner apostrophes, hyphens and combining accents; numbers with inner stops; any other sign by itself.
 _TOKEN = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*(?:['-][^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*)*'?"
                     r"|\d+(?:[.,]\d+)*|\S")  # fmt: skip
 _ELIDED = re.compile(r"(?:[cdjlmnst]|qu|jusqu|lorsqu|puisqu|quelqu|presqu|entr)'")
@@ -24,7 +24,7 @@ _BEFORE, _AFTER = {".", ",", ";", ":", "!", "?", ")", "]", "%", "'"}, {"(", "["}
 
 
 def check_language(code: str) -> str:
-    """`code` itself. Raises ConfigError where its sentences cannot be told apart into words here."""
+    """Return `code`. Raises ConfigError where its sentences cannot be told apart into words here."""
     if code not in LANGUAGES:
         known = ", ".join(f"{c} ({name})" for c, name in LANGUAGES.items())
         raise ConfigError(f"unknown language {code!r}", f"known: {known}")
@@ -32,7 +32,7 @@ def check_language(code: str) -> str:
 
 
 def split(text: str, language: str) -> list[str]:
-    """The tokens of a sentence, lower case, NFC: words, numbers, and every other sign alone.
+    """Return the tokens of a sentence, lower case, NFC: words, numbers, and every other sign by itself.
 
     French elisions are words of their own ("l'homme" is l' homme), English endings too ("dog's" is dog 's, "don't" is
     do n't). Raises ConfigError for an unknown language.
@@ -45,7 +45,7 @@ def split(text: str, language: str) -> list[str]:
 
 
 def join(tokens: Sequence[str], language: str) -> str:
-    """The tokens of `split` as a sentence: no blank before a stop, elisions and endings at their words."""
+    """Return the tokens of `split` as a sentence: no blank before a stop, elisions and endings at their words."""
     check_language(language)
     text, glued, quoted = "", True, False
     for token in tokens:
@@ -59,7 +59,7 @@ def join(tokens: Sequence[str], language: str) -> str:
 
 
 def _loose(token: str) -> list[str]:
-    """A word without the apostrophe after it, which stands alone."""
+    """Return a word without the apostrophe after it, which is a token of its own."""
     return [token[:-1], "'"] if len(token) > 1 and token.endswith("'") else [token]
 
 

@@ -48,13 +48,13 @@ class Translator:
     """A model with the languages of its two sides."""
 
     def __init__(self, model: TranslationModel, source: Language, target: Language) -> None:
-        """`model` is put into evaluation mode."""
+        """Put `model` into evaluation mode."""
         self.model, self.source, self.target = model.eval(), source, target
         self._fast: QuickTranslation | None = None
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Translator:
-        """That in `folder`, float32, on `device`.
+        """Load the translator in `folder`, float32, on `device`.
 
         Raises ModelError for a missing or damaged file, a folder of another kind of model, or weights that do not fit;
         ConfigError for a wrong setting.
@@ -90,7 +90,7 @@ class Translator:
         return config
 
     def translate(self, texts: Sequence[str], beam: int | None = None) -> list[Translation]:
-        """The best translation of each sentence; `beam` None takes the model's own number.
+        """Return the best translation of each sentence; `beam` None takes the model's own number.
 
         Raises QueryError for a sentence that cannot be translated, see `Language.check`.
         """
@@ -123,7 +123,8 @@ Found = tuple[list[int], float, NDArray[np.float32] | None]
 
 
 def search(model: TranslationModel | QuickTranslation, ids: torch.Tensor, beam: int | None = None) -> list[Found]:
-    """Beam search for each of the source sentences `ids` (B, N): target ids, log-probability and attention (T, N)."""
+    """Run beam search for each of the source sentences `ids` (B, N): target ids, log-probability and attention
+    (T, N)."""
     from vsearch.captions.beam import beam_search
     from vsearch.device import autocast
 
@@ -144,7 +145,7 @@ def quick_model(model: TranslationModel) -> QuickTranslation:
 
 
 def read_config(folder: Path) -> TranslatorConfig:
-    """The config.json of a translator's folder.
+    """Read the config.json of a translator's folder.
 
     Raises ModelError where it is missing, unreadable, of a newer format or of another kind of model, ConfigError where
     a setting is unknown.
@@ -164,7 +165,7 @@ def read_config(folder: Path) -> TranslatorConfig:
 
 
 def find(source: str, target: str, folder: Path | None = None) -> Path:
-    """The folder of a translator from language `source` to `target`: `folder` where given, else a bundled one.
+    """Find the folder of a translator from language `source` to `target`: `folder` where given, else a bundled one.
 
     Raises ConfigError for an unknown language, ModelError where there is none or `folder` is of other languages.
     """

@@ -222,7 +222,7 @@ import index.build.build, index.caches.refresh, index.caches.graph
 from index.database.database import Database
 from vsearch.scores import Scores
 
-index.caches.refresh.STALE_ROWS = index.caches.refresh.STALE_SHARE = 0  # every build makes every cache anew
+index.caches.refresh.STALE_ROWS = index.caches.refresh.STALE_SHARE = 0  # every build makes every cache again
 index.caches.graph._new()  # loads nmslib before the first fork
 PHASES = {{"prepare": "prepare", "plan": "make_plan", "run": "run", "finish": "finish", "refresh": "refresh"}}
 calls = {{}}

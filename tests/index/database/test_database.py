@@ -300,7 +300,7 @@ def test_read_only_folder(filled: Database) -> None:
 
 
 def test_without_its_log_a_library_can_be_read_as_it_is(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `read_only` falls back to on a read-only disk, where SQLite can make no files beside the library."""
+    """What `read_only` falls back to on a read-only disk, where SQLite can make no files next to the library."""
     filled.close()
     assert not beside(filled.path, "-wal").exists()
     real = sqlite3.connect

@@ -142,7 +142,7 @@ def test_a_cache_of_another_weight_is_not_used(filled: Database) -> None:
         load_graph(filled, 0.25)
     other, query = Scores(0.25), drawn(3)[0]
     same(ask(Searcher(filled, other, graph_from=100, graph_after=0), query, 9), oracle(filled, query, 9, 0.25))
-    assert len(load_arrays(filled, 0.25).ids) == 200  # made anew for the model's weight
+    assert len(load_arrays(filled, 0.25).ids) == 200  # made again for the model's weight
     filled.write.note("caption_weight", "0.0")
     refresh(filled, graph_from=100)
     assert graph_path(filled).exists() and not graph_path(filled, 0.25).exists()

@@ -117,7 +117,7 @@ def test_training_moves_the_words_and_the_file_says_the_same(
     assert (found * expected).sum(1).min() > 0.9999
     before = space.vectors_of(t.split() for t in texts)
     assert (found * before).sum(1).mean() < 0.998  # the training did move them
-    # A word of no caption moves by the shared map alone.
+    # A word of no caption moves only by the shared map.
     other = space.vectors.unit("engines") @ state["map"].numpy()
     np.testing.assert_allclose(tuned.vectors.unit("engines"), other / np.linalg.norm(other), atol=1e-3)
 
@@ -154,7 +154,7 @@ def test_settings_that_do_not_fit_are_refused(inputs: Inputs) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs, space: PhraseSpace) -> Inputs:
-    """The inputs with labelled pictures beside them; of one class, "engines", no caption has a word."""
+    """The inputs with labelled pictures next to them; of one class, "engines", no caption has a word."""
     folder = tmp_path_factory.mktemp("labels")
     listing = tiny_imagenet(folder / "t") / "classes.json"
     classes = json.loads(listing.read_text("utf-8"))

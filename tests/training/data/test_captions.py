@@ -79,7 +79,7 @@ def test_karpathy_splits_rows_and_vocabulary(tmp_path: Path, space: PhraseSpace)
     assert found["split"] == [1, 0, 2, 0] * 3
     assert found["names"][:4] == ["val0.jpg", "restval0.jpg", "test0.jpg", "train0.jpg"]
     assert {"restval", "train"} < set(found["words"])
-    assert not {"val", "test"} & set(found["words"])  # words of the dev and test captions alone
+    assert not {"val", "test"} & set(found["words"])  # only words of the dev and test captions
     check_rows(found, space)
 
 
@@ -231,7 +231,7 @@ def test_captions_per_image_samples_down_and_repeats(tmp_path: Path, space: Phra
     assert len(set(texts[6:])) == 3
     assert set(texts[6:]) <= set(photos[2].captions)
     prepare_captions(photos[::-1], tmp_path / "again.h5", space, 1, captions_per_image=3)
-    assert sorted(read(tmp_path / "again.h5")["texts"]) == sorted(texts)  # the draw hangs on the photo alone
+    assert sorted(read(tmp_path / "again.h5")["texts"]) == sorted(texts)  # the draw depends only on the photo
 
 
 def test_every_caption_is_drawn_for_some_photo() -> None:

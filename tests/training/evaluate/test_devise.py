@@ -223,7 +223,7 @@ def test_cosines_and_words_by_hand() -> None:
     """Pictures at a (cosine 1), between a and b (for b: .6), at c (1), at a (for d: 0).
 
     The ten nearest to c's word are all four: one shows c; d's word is not in the dictionary and finds none. With
-    fourteen pictures of a and one of b beside, the ten nearest to a's word are all a.
+    fourteen pictures of a and one of b next to them, the ten nearest to a's word are all a.
     """
     vectors = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]], np.float32)
     pictures = by_hand({2: np.eye(4, dtype=np.float32)[2], 3: None})

@@ -25,7 +25,7 @@ WAIT = 240  # seconds; two processes import torch on a busy machine
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of torchrun's processes: loopback alone, one thread each."""
+    """That of torchrun's processes: only loopback, one thread each."""
     kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
 
@@ -84,7 +84,7 @@ def test_unlike_means_become_one(found: list[dict[str, Any]]) -> None:
 
 
 def test_the_first_process_has_the_word(found: list[dict[str, Any]]) -> None:
-    # Its rank, 0, reaches both; fit reports to it alone, once in each of the two epochs of four steps.
+    # Its rank, 0, reaches both; fit reports only to it, once in each of the two epochs of four steps.
     assert [one["told"] for one in found] == [[0.0, 2], [0.0, 0]]
 
 

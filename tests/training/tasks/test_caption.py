@@ -194,7 +194,7 @@ def test_baselines(inputs: Inputs, started: Path, baseline: str) -> None:
 
 
 def test_reward_rises(inputs: Inputs, started: Path) -> None:
-    """Forty steps on the same nine photos, by the reward alone: it doubles, whatever the start (six were tried)."""
+    """Forty steps on the same nine photos, only by the reward: it doubles, whatever the start (six were tried)."""
     subject = critical(inputs, started, batch=9, samples=32, xe_weight=0.0)
     batch = next(iter(subject.batches(0, torch.Generator().manual_seed(0))))
     optimizer = torch.optim.Adam(subject.module.parameters(), lr=0.01)

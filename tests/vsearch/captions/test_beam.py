@@ -190,7 +190,7 @@ def test_sizes_below_one_are_refused(sizes: dict[str, int]) -> None:
 
 
 class Scripted:
-    """A decoder whose next-word probabilities depend on the picture and the last word alone.
+    """A decoder whose next-word probabilities depend only on the picture and the last word.
 
     `memory` (B, 1, 1) holds the number of the picture, `tables[picture][last word]` the probabilities of the next.
     """
@@ -219,7 +219,7 @@ LATE = {START: {4: 1.0}, 4: {5: 1.0}, 5: {6: 1.0}, 6: {7: 1.0}, 7: {END: 1.0}}
 def test_search_of_a_picture_stops_at_as_many_captions_as_hypotheses() -> None:
     """With a beam of 2, "4" (0.306) and "5" (0.294) end first; "4 6" (0.2) comes too late, though length^3 favours it.
 
-    That must hold beside a picture whose search goes on, too.
+    That must hold next to a picture whose search goes on, too.
     """
     for numbers in ([0], [0, 1], [0, 1, 1, 1, 1]):  # of five pictures one done stays in the batch
         memory = torch.tensor(numbers, dtype=torch.float32)[:, None, None]

@@ -50,7 +50,7 @@ def test_one_tile_for_each_word_in_rows() -> None:
 
 
 def test_sentinel_is_printed() -> None:
-    """The same cells with and without a sentinel: the picture is the same, and a number stands beside the word."""
+    """The same cells with and without a sentinel: the picture is the same, and a number stands next to the word."""
     cells = np.random.default_rng(0).random((1, 4, 4)).astype(np.float32)
     plain = draw(GREY, ["dog"], cells)
     marked = draw(GREY, ["dog"], cells, np.array([0.5], np.float32))

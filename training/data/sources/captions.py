@@ -17,7 +17,7 @@ KNOWN = "known: a folder of Flickr8k, a Karpathy JSON, a COCO captions JSON, JSO
 def read_captions(
     source: Path, images: Path | None = None, dev: Path | None = None, test: Path | None = None
 ) -> list[Photo]:
-    """The photos of a folder of Flickr8k, a Karpathy JSON, COCO's annotations, or JSON lines (.jsonl).
+    """Read the photos of a folder of Flickr8k, a Karpathy JSON, COCO's annotations, or JSON lines (.jsonl).
 
     A COCO file, or one of JSON lines, is the training split; `dev` and `test` are those of the others. `images` is the
     folder of the photos, where it is not the usual one. Raises DataError where the content is neither.

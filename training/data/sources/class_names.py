@@ -19,11 +19,12 @@ class Names:
         self._tables = [_read(path) for path in files]
 
     def find(self, name: str) -> list[str] | None:
-        """The lemmas that a file has for `name`, if one has."""
+        """Return the lemmas that a file has for `name`, if one has."""
         return next((table[name] for table in self._tables if name in table), None)
 
     def lemmas(self, name: str) -> list[str]:
-        """The lemmas of a class: of a file, of NLTK's WordNet for a WordNet number, else the words of the name itself.
+        """Return the lemmas of a class: of a file, of NLTK's WordNet for a WordNet number, else the words of the name
+        itself.
 
         "fire_truck" is "fire truck". Raises DataError for a WordNet number that nothing knows.
         """
@@ -40,7 +41,7 @@ def _read(path: Path) -> dict[str, list[str]]:
 
 
 def from_wordnet(wnid: str) -> list[str]:
-    """The lemmas of a synset of WordNet 3.0, from the corpus of NLTK, which is not downloaded here.
+    """Return the lemmas of a synset of WordNet 3.0, from the corpus of NLTK, which is not downloaded here.
 
     Raises DataError where the corpus is not installed, or has no such synset.
     """

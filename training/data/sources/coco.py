@@ -11,7 +11,7 @@ from vsearch.errors import DataError
 
 
 def read_coco(files: dict[str, Path], images: Path | None = None, table: Any = None) -> list[Photo]:
-    """The photos of annotations files, one a split: {"train": captions_train2014.json, "dev": ...}.
+    """Read the photos of annotations files, one a split: {"train": captions_train2014.json, "dev": ...}.
 
     {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}; the photos of captions_train2014.json
     lie in IMAGES/train2014, or in IMAGES itself where there is no such folder. `table` is the content of the file of

@@ -28,13 +28,14 @@ class ImageFolder:
     annotated: dict[str, list[str]] | None = field(default=None, repr=False)  # file names of a `val/` without folders
 
     def entries(self, split: str, per_class: int | None) -> Iterator[Entry]:
-        """The pictures of "train" or "dev", class by class, at most `per_class` of each, named as below `root`."""
+        """Yield the pictures of "train" or "dev", class by class, at most `per_class` of each, named as below
+        `root`."""
         for label, (name, _) in enumerate(self.classes):
             for path in self._paths(split, name)[:per_class]:
                 yield Entry(path.relative_to(self.root).as_posix(), label, path)
 
     def total(self, split: str, per_class: int | None) -> int:
-        """How many pictures `entries` has."""
+        """Return how many pictures `entries` has."""
         return sum(len(self._paths(split, name)[:per_class]) for name, _ in self.classes)
 
     def _paths(self, split: str, name: str) -> list[Path]:
@@ -44,7 +45,7 @@ class ImageFolder:
 
 
 def read_image_folder(root: Path, lemmas: Path | None = None) -> ImageFolder:
-    """The classes of `train/<class>/*.JPEG` (or `train/<class>/images/`), with the pictures of `val/<class>/`.
+    """Read the classes of `train/<class>/*.JPEG` (or `train/<class>/images/`), with the pictures of `val/<class>/`.
 
     `val/images/` with `val/val_annotations.txt`, as in the archive of Tiny-ImageNet, does as well. Only the classes of
     `wnids.txt` are taken where there is one. A class's lemmas come from the file `lemmas`, the folder's `words.txt` or
@@ -68,7 +69,7 @@ def read_image_folder(root: Path, lemmas: Path | None = None) -> ImageFolder:
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders in one, A to Z; none where there is no such folder."""
+    """Return the names of the folders in one, A to Z; none where there is no such folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as found:
@@ -76,7 +77,8 @@ def folders_in(folder: Path) -> list[str]:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """The picture files of a class folder, A to Z, or those of `images/` in it; none where there is no such folder."""
+    """Return the picture files of a class folder, A to Z, or those of `images/` in it; none where there is no such
+    folder."""
     place = folder / "images" if (folder / "images").is_dir() else folder
     if not place.is_dir():
         return []
@@ -86,13 +88,13 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def read_annotations(path: Path) -> dict[str, list[str]]:
-    """The file names of each class in `val_annotations.txt`: name TAB wnid, and a box that is not read."""
+    """Read the file names of each class in `val_annotations.txt`: name TAB wnid, and a box that is not read."""
     files: dict[str, list[str]] = {}
     for number, line in enumerate(_text(path).splitlines(), 1):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0].strip()
         if not name.strip() or not wnid:
-            raise DataError(f"{path}, line {number}: not 'file TAB wnid'", "copy the file anew")
+            raise DataError(f"{path}, line {number}: not 'file TAB wnid'", "copy the file again")
         files.setdefault(wnid, []).append(name.strip())
     return files
 
@@ -101,4 +103,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text", "copy the file anew") from error
+        raise DataError(f"{path} is not UTF-8 text", "copy the file again") from error

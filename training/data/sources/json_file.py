@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises DataError where it is missing or no JSON."""
+    """Read a JSON file. Raises DataError where it is missing or no JSON."""
     try:
         return load_json(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", "check the data set's folder") from error
     except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}", "copy the file anew") from error
+        raise DataError(f"{path} is not JSON: {error}", "copy the file again") from error
 
 
 def field(entry: Any, key: str, kind: type[T], place: str) -> T:
-    """`entry[key]`, which must be of `kind`. Raises DataError with the place, as in "x.json, images[3]"."""
+    """Return `entry[key]`, which must be of `kind`. Raises DataError with the place, as in "x.json, images[3]"."""
     if not isinstance(entry, dict):
         raise DataError(f"{place}: not a table of keys and values", "check the data set's file")
     if key not in entry:
@@ -34,8 +34,8 @@ def field(entry: Any, key: str, kind: type[T], place: str) -> T:
 
 
 def pictures_of(source: Path, images: Path | None) -> Path:
-    """The folder of a JSON file's pictures: `images` where given, else `images/` beside the file, else the file's own
-    (of a file in `annotations/`, the folder above)."""
+    """Return the folder of a JSON file's pictures: `images` where given, else `images/` next to the file, else the
+    file's own (of a file in `annotations/`, the folder above)."""
     if images is not None:
         return images
     own = source.parent.parent if source.parent.name == "annotations" else source.parent

@@ -26,9 +26,9 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
                 try:
                     table = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    raise DataError(f"{place} is not JSON: {error}", "copy the file anew") from error
+                    raise DataError(f"{place} is not JSON: {error}", "copy the file again") from error
                 yield place, table
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", "check the data set's folder") from error
     except (EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}", "copy the file anew") from error
+        raise DataError(f"cannot read {path}: {error}", "copy the file again") from error

@@ -13,7 +13,7 @@ SPLIT_OF = {"train": "train", "restval": "train", "val": "dev", "test": "test"}
 
 
 def read_karpathy(source: Path, images: Path | None = None, table: Any = None) -> list[Photo]:
-    """The photos of a Karpathy JSON in its order. "restval" counts as train, "val" is dev here.
+    """Read the photos of a Karpathy JSON in its order. "restval" counts as train, "val" is dev here.
 
     {"images": [{"filepath"?, "filename", "split", "sentences": [{"raw", "tokens"}]}]}; a photo lies in
     IMAGES/filepath/filename, or in IMAGES/filename where there is no such folder. `table` is the file's content, where
@@ -39,7 +39,7 @@ def read_karpathy(source: Path, images: Path | None = None, table: Any = None) -
 
 
 def _caption(sentence: Any, at: str) -> str:
-    """The sentence as it was written; where only its tokens are there, these."""
+    """Return the sentence as it was written; where only its tokens are there, these."""
     if isinstance(sentence, dict) and "raw" not in sentence and "tokens" in sentence:
         return " ".join(map(str, field(sentence, "tokens", list, at)))
     return field(sentence, "raw", str, at)

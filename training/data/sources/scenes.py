@@ -1,6 +1,6 @@
 """Photos with many labels: everyday ones of COCO (Lin et al. 2014), scenes of ADE20K (Zhou et al. 2017).
 
-Both are a folder of photos with a `labels.jsonl` beside them, a table a line:
+Both are a folder of photos with a `labels.jsonl` next to them, a table a line:
 
     COCO    {"image": "a.jpg", "labels": ["dog", "frisbee"]}               the classes that are seen
     ADE20K  {"image": "b.jpg", "labels": [["sky", 0.4], ["tree", 0.1]]}    and the share of the area of each
@@ -28,7 +28,7 @@ class Scene:
 
 
 def read_scenes(folder: Path) -> list[Scene]:
-    """The labelled photos of a folder, in the order of its `labels.jsonl`.
+    """Read the labelled photos of a folder, in the order of its `labels.jsonl`.
 
     Raises DataError naming the line that does not fit, and where a photo stands twice.
     """
@@ -43,7 +43,7 @@ def read_scenes(folder: Path) -> list[Scene]:
 
 
 def class_names(scenes: list[Scene]) -> list[str]:
-    """All names that any of the photos has, in alphabetical order."""
+    """Return all names that any of the photos has, in alphabetical order."""
     return sorted({name for scene in scenes for name in scene.labels})
 
 

@@ -12,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def folded(module: M) -> M:
-    """A copy of `module`, in evaluation mode and without gradients, with every batch norm folded.
+    """Return a copy of `module`, in evaluation mode and without gradients, with every batch norm folded.
 
     Holds for networks that define a convolution right before its batch norm and run them so, as all of
     `vsearch.networks.encoder.BACKBONES` do.

@@ -18,7 +18,8 @@ class QuickDecoder(nn.Module):
     """A decoder to search over, with `decoder`'s weights as they are now."""
 
     def __init__(self, decoder: Decoder, half: bool) -> None:
-        """With `half` matrices are in bfloat16, so that autocast need not cast them in every step.
+        """Copy the decoder; with `half` its matrices are in bfloat16, so that autocast need not cast them in every
+        step.
 
         Those of the output layer are rounded to it only while they are multiplied, and its sums are float32.
         """

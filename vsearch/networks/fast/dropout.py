@@ -17,7 +17,7 @@ class QuickDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values (...) -> (...); those of `x` are overwritten."""
+        """Return values (...) -> (...); those of `x` are overwritten."""
         cut = round(self.p * 256)
         if self.training and 0 < cut < 256 and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return quick_dropout(x, cut)
@@ -42,7 +42,7 @@ class _QuickDropout(torch.autograd.Function):
 
 
 def quick_dropout(x: Tensor, cut: int) -> Tensor:
-    """ReLU, then dropout of `cut` / 256 of the values, in place; what is kept is scaled by 256 / (256 - cut).
+    """Apply ReLU, then dropout of `cut` / 256 of the values, in place; what is kept is scaled by 256 / (256 - cut).
 
     For a CPU, where torch's own dropout takes as long as the matrix product before it: the mask is made of random
     bytes, eight at a time, and nothing but the result is kept for the gradient.

@@ -25,7 +25,8 @@ EncodePixels = Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 (B, S, S, 3) -
 
 
 def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) -> EncodePixels:
-    """A copy of `encoder` behind the normalisation: batch norm folded, channels last, in bfloat16 where `half`."""
+    """Return a copy of `encoder` behind the normalisation: batch norm folded, channels last, in bfloat16 where
+    `half`."""
     fast = folded(encoder)
     if half:
         fast.bfloat16()
@@ -41,12 +42,12 @@ def quick_encoder(encoder: Encoder, preprocess: PreprocessConfig, half: bool) ->
 
 
 def usable(device: torch.device) -> bool:
-    """Whether OpenVINO is installed, and faster than torch on `device`."""
+    """Return whether OpenVINO is installed, and faster than torch on `device`."""
     return device.type == "cpu" and fast_bf16(device) and importlib.util.find_spec("openvino") is not None
 
 
 def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "bf16") -> EncodePixels:
-    """`encoder` behind the normalisation, in bfloat16 ("f32": float32), on as many threads as torch has now.
+    """Compile `encoder` behind the normalisation, in bfloat16 ("f32": float32), on as many threads as torch has now.
 
     Takes a second or two. Raises ImportError where OpenVINO is not installed.
     """
@@ -71,13 +72,13 @@ def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "b
 
 
 def on_processor(graph: Any, precision: str) -> Any:
-    """OpenVINO's `graph`, ready to run on as many threads as torch has now; floats in `precision`."""
+    """Return OpenVINO's `graph`, ready to run on as many threads as torch has now; floats in `precision`."""
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     return openvino().Core().compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
 
 
 def openvino() -> ModuleType:
-    """The module openvino, without the package by which it would tell its maker of every import and conversion.
+    """Return the module openvino, without the package by which it would tell its maker of every import and conversion.
 
     Raises ImportError where it is not installed.
     """

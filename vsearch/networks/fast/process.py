@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def half_factors(enabled: bool) -> Iterator[None]:
-    """Where `enabled`, float32 matrices on a CPU are multiplied as if rounded to bfloat16, and summed in float32.
+    """Multiply float32 matrices on a CPU, where `enabled`, as if rounded to bfloat16, and sum in float32.
 
     Unlike under autocast the products keep all their digits, and are as quick. The setting is the process's own.
     """
@@ -51,7 +51,7 @@ def keep_kernels() -> None:
     """Have torch keep the CPU kernels that it compiles for each new shape of a matrix product.
 
     Of the 1,024 it keeps by default none is left when its shape comes again in teacher forcing, where the number of
-    captions still going falls from step to step: compiling anew takes as long as multiplying. Without effect after the
+    captions still going falls from step to step: compiling again takes as long as multiplying. Without effect after the
     first product of the process, or where the user has set the variable.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")

@@ -72,7 +72,7 @@ class _Convolution(torch.autograd.Function):
 def weights_gradient(
     x: Tensor, dy: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    """The gradient (D, C, K, K) of a convolution's weight by its input (B, C, H, W) and its output's gradient
+    """Return the gradient (D, C, K, K) of a convolution's weight by its input (B, C, H, W) and its output's gradient
     (B, D, O, P)."""
     kernel = weight.shape[2:]
     cells = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))  # (B, H, W, C), padded

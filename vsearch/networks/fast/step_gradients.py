@@ -122,11 +122,11 @@ class StepMemory:
         self.memory_tie = cast(Tensor, _MemoryTie.apply(self, memory))  # type: ignore[no-untyped-call]
 
     def scores(self, query: Tensor) -> Tensor:
-        """`query` (r, A) -> score . relu(key + query), (r, N)."""
+        """Map `query` (r, A) -> score . relu(key + query), (r, N)."""
         return cast(Tensor, _Scores.apply(self, query.to(self.keys.dtype), self.tie))  # type: ignore[no-untyped-call]
 
     def weighted(self, weights: Tensor) -> Tensor:
-        """`weights` (r, N) -> sums (r, C) of the memory."""
+        """Map `weights` (r, N) -> sums (r, C) of the memory."""
         return cast(Tensor, _Mix.apply(self, weights.to(self.memory.dtype), self.memory_tie))  # type: ignore[no-untyped-call]
 
 
