@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from index.build.scan import scan
 from index.caches.graph import Graph, inspect
 from index.caches.refresh import GRAPH_FROM, graph_path, load_graph, weights
-from index.caches.sealed_file import CacheError, discard, footer
+from index.caches.sealed_file import CacheError, discard, footer, may_replace
 from index.caches.vectors import arrays_path, load_arrays, positions
 from index.database.database import Database
 from index.paths import shell
@@ -140,6 +140,9 @@ def _tried(database: Database, path: Path, look: Callable[[Database, Path], None
         with Database.open(database.path, read_only=True) as now:
             if now.read.run_token() != database.read.run_token():
                 return  # a build has replaced it since the snapshot was taken
+        if not may_replace(path):
+            yield Finding(f"{path} is another program's file: searches do without a cache", "move it aside")
+            return
         discard(path)
         remedy = f"delete it: rm {shell(str(path))}" if path.exists() else "it was deleted"
         yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(database)} makes it again")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.caches.graph import Graph, inspect
-from index.caches.sealed_file import CacheError, discard
+from index.caches.sealed_file import CacheError, discard, may_replace
 from index.caches.vectors import arrays_path, load_arrays, make_arrays, positions
 from index.database.database import Database
 from index.paths import beside
@@ -73,7 +73,7 @@ def _refresh(database: Database, weight: float, graph_from: int) -> None:
             arrays = make_arrays(database, weight)
     if not big:
         discard(graph_path(database, weight))
-    elif not whole:
+    elif not whole and may_replace(graph_path(database, weight)):
         facts = {"token": arrays.token, "last_id": arrays.last_id, "weight": weight}
         with contextlib.suppress(OSError, RuntimeError):
             Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(database, weight))

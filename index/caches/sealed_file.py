@@ -1,7 +1,8 @@
 """Files derived from the library, which may be deleted at any moment: whole and of this library, or not there.
 
-Layout: the payload, a JSON footer, its length (8 bytes, little-endian), 8 bytes of magic. The footer holds the CRC-32
-of the payload (3 GB/s). A file appears under its name only when it is complete. Of a large one, `.proof` next to it
+Layout: the payload, a JSON footer, its length (8 bytes, little-endian), 8 bytes of magic. An array begins with a magic
+of its own, a graph as nmslib has it: a damaged file is known by the end that is left. The footer holds the CRC-32 of
+the payload (3 GB/s). A file appears under its name only when it is complete. Of a large one, `.proof` next to it
 notes the inode, size and times for which the checksum was last proved: while these stay, it is not computed again.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 import time
 import zlib
@@ -17,9 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from index.paths import CACHES, PROOF
 from vsearch.files import replacing
 
-MAGIC = b"vsearch1"
+MAGIC = b"vsearch1"  # the last bytes of every cache
+HEAD = b"vsearch vectors\n" + bytes(48)  # the first bytes of an array; numbers begin at a multiple of 64
+# How nmslib begins a graph with our settings: version, points, bytes a point, a place in them, zero, layers, first
+# point, links of a point, links on the lowest layer.
+_GRAPH = re.compile(rb"\x01\0{3}.{4}(.{3}\0{5}){2}\0{8}.\0{3}.{4}\x10\0{7}\x20\0{7}.*", re.DOTALL)
+_LONGEST_PROOF = 1000  # bytes
 _TAIL = struct.Struct("<Q8s")
 _BLOCK = 1 << 22
 PROOF_FROM = 1 << 24  # bytes; the checksum of less takes 5 ms
@@ -31,11 +39,32 @@ class CacheError(Exception):
 
 
 def clean(library: Path) -> None:
-    """Remove what killed processes left half written next to a library."""
+    """Remove what killed processes left half written next to a library: files of the names that `replacing` makes."""
+    endings = "|".join(re.escape(name) for name in CACHES)
+    half_written = re.compile(rf"{re.escape(library.name)}({endings})({re.escape(PROOF)})?\.[0-9a-f]{{12}}\.tmp")
     for path in library.parent.iterdir():
-        if path.name.startswith(library.name + ".") and path.name.endswith(".tmp"):
+        if half_written.fullmatch(path.name):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def may_replace(path: Path) -> bool:
+    """Tell whether a cache may take this name: nothing is there, or a cache of vsearch, be it damaged.
+
+    One of its ends must bear our mark, or it must be nothing but zeros. Another program's file has neither.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(HEAD))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(MAGIC)))
+            if head == HEAD or file.read() == MAGIC or _GRAPH.fullmatch(head):
+                return True
+            file.seek(0)
+            return not any(any(block) for block in iter(lambda: file.read(_BLOCK), b""))
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def seal(file: BinaryIO, footer: Mapping[str, Any], size: int, crc: int) -> None:
@@ -92,21 +121,35 @@ def prove(path: Path, file: BinaryIO, table: Mapping[str, Any], *, again: bool =
     settled = time.time() - os.fstat(file.fileno()).st_ctime >= _TICK
     if checksum(file, size) != table.get("crc"):
         raise CacheError("damaged")
-    if settled and size >= PROOF_FROM and _mark(file, table) == mark:
+    if settled and size >= PROOF_FROM and _mark(file, table) == mark and _is_proof(note):
         with contextlib.suppress(OSError), replacing(note, unique=True) as fresh:
             fresh.write_text(json.dumps(mark), "utf-8")
 
 
 def discard(path: Path) -> None:
-    """Remove a cache and its proof, if they are there and can be."""
-    for one in (path, proof_path(path)):
+    """Remove a cache and its proof, if they are there and can be, and are not another program's files."""
+    for one, ours in ((path, may_replace), (proof_path(path), _is_proof)):
         with contextlib.suppress(OSError):
-            one.unlink(missing_ok=True)
+            if ours(one):
+                one.unlink(missing_ok=True)
 
 
 def proof_path(path: Path) -> Path:
     """Return where the proof of a cache file lies."""
-    return path.with_name(path.name + ".proof")
+    return path.with_name(path.name + PROOF)
+
+
+def _is_proof(path: Path) -> bool:
+    """Tell whether a proof may take this name: nothing is there, or a proof, or an empty file."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_PROOF + 1)
+        mark = json.loads(text) if text else [0] * 6
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(mark, list) and len(mark) == 6 and all(isinstance(part, int) for part in mark)
 
 
 def _mark(file: BinaryIO, table: Mapping[str, Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """All vectors of a library as one array on disk: read in milliseconds where SQLite takes a second. A cache.
 
 There are two at most: `.vectors` holds the pictures' own, `.mixed` those with their captions mixed in, whose footer
-names the weight. Payload: vectors float32 (n, D), then ids int64 (n), ascending.
+names the weight. Payload: a head of 64 bytes, vectors float32 (n, D), then ids int64 (n), ascending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from index.caches.sealed_file import CacheError, footer, prove, seal
+from index.caches.sealed_file import HEAD, CacheError, footer, may_replace, prove, seal
 from index.database.database import Database
 from index.paths import beside
 from vsearch.files import replacing
@@ -67,9 +67,14 @@ def load_arrays(database: Database, weight: float = 0.0, *, again: bool = False)
 
 
 def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
-    """Make the array again from the library and keep it next to that, or only in memory where it cannot write."""
+    """Make the array again from the library and keep it next to it.
+
+    Only in memory where nothing can be written, or where another program's file has the name.
+    """
     with database.snapshot():
         try:
+            if not may_replace(arrays_path(database, weight)):
+                raise CacheError("another program's file")
             with replacing(arrays_path(database, weight), unique=True) as fresh, fresh.open("xb") as file:
                 _write(database, file, weight)
             return load_arrays(database, weight)
@@ -80,7 +85,8 @@ def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
 
 
 def _write(database: Database, file: BinaryIO, weight: float) -> None:
-    all_ids, crc, size = [np.empty(0, np.int64)], 0, 0
+    all_ids, crc, size = [np.empty(0, np.int64)], zlib.crc32(HEAD), len(HEAD)
+    file.write(HEAD)
     for ids, vectors in database.read.blocks(_ROWS, weight):
         all_ids.append(ids)
         crc, size = zlib.crc32(vectors.data, crc), size + vectors.nbytes
@@ -103,12 +109,12 @@ def _check(database: Database, table: Mapping[str, Any], weight: float) -> None:
         raise CacheError("made of another library")
     if table.get("weight", 0.0) != weight:
         raise CacheError("made with another weight")
-    if table["size"] != 4 * n * dim + 8 * n:
+    if table["size"] != len(HEAD) + 4 * n * dim + 8 * n:
         raise CacheError("damaged")
 
 
 def _parse(data: mmap.mmap | memoryview, table: Mapping[str, Any]) -> Arrays:
     n, dim = int(table["count"]), int(table["dim"])
-    vectors = np.frombuffer(data, np.float32, n * dim).reshape(n, dim)  # (n, D)
-    ids = np.frombuffer(data, np.int64, n, 4 * n * dim).copy()  # aligned, whatever n and D are
+    vectors = np.frombuffer(data, np.float32, n * dim, len(HEAD)).reshape(n, dim)  # (n, D)
+    ids = np.frombuffer(data, np.int64, n, len(HEAD) + 4 * n * dim).copy()  # aligned, whatever n and D are
     return Arrays(ids, vectors, table["last_id"], table["token"])

@@ -47,6 +47,7 @@ class Connection:
         """
         if self.read_only:
             raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")
+        self._check_lock()
         with translated(self.path):
             lock = sqlite3.connect(beside(self.path, LOCK), timeout=0, isolation_level=None)
         try:
@@ -60,6 +61,14 @@ class Connection:
             yield
         finally:
             lock.close()
+
+    def _check_lock(self) -> None:
+        """Raise LibraryError where the lock's name is taken: what vsearch locks stays empty."""
+        lock = beside(self.path, LOCK)
+        with translated(self.path):
+            taken = lock.exists() and (not lock.is_file() or lock.stat().st_size)
+        if taken:
+            raise LibraryError(f"{lock} is another program's file", "move it aside, or name another library")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

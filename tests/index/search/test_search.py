@@ -241,9 +241,9 @@ def test_a_damaged_cache_changes_no_answer(filled: Database, tmp_path: Path, dam
     data = bytearray(path.read_bytes())
     best = expected[0][0].id - 1  # its row
     if damage == "row":
-        data[best * D * 4 : (best + 1) * D * 4] = bytes(D * 4)
+        data[64 + best * D * 4 : 64 + (best + 1) * D * 4] = bytes(D * 4)
     elif damage == "id":
-        data[300 * D * 4 + 8 * best + 7] = 0x7F
+        data[64 + 300 * D * 4 + 8 * best + 7] = 0x7F
     elif damage == "truncated":
         del data[len(data) // 2 :]
     elif damage == "zeroed":
@@ -359,7 +359,7 @@ def test_where_nothing_can_be_written(filled: Database, monkeypatch: pytest.Monk
 
 
 def test_leftovers_are_cleaned(filled: Database) -> None:
-    for ending in (".vectors.0a1b.tmp", ".graph.ff.tmp"):
+    for ending in (".vectors.0a1b2c3d4e5f.tmp", ".graph.ffffffffffff.tmp"):
         filled.path.with_name(filled.path.name + ending).touch()
     other = filled.path.with_name("mine.tmp")
     other.touch()

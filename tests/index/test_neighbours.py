@@ -1,0 +1,100 @@
+"""Files next to a library that vsearch did not make stay as they are, whatever their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.build.build import build_index
+from index.caches.sealed_file import may_replace
+from index.check import check
+from index.database.database import Database
+from index.forget import forget
+from index.paths import neighbours
+from index.search.searcher import Searcher
+from tests.support import searching
+from tests.support.pictures import FakeDescriber, draw_folder
+from vsearch.errors import LibraryError
+
+FOREIGN = b"my own notes, and no cache of anything\n" * 50
+CACHE_NAMES = [".vectors", ".mixed", ".graph", ".mixed-graph"]
+OTHER_NAMES = [".thing.tmp", ".vectors.tmp", ".vectors.xyz.tmp", "-notes.txt", "2", ".vectors.old"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    draw_folder(tmp_path / "photos", 5)
+    return tmp_path / "photos"
+
+
+def named(library: Path, ending: str) -> Path:
+    return library.with_name(library.name + ending)
+
+
+def everything(place: Path, photos: Path, describer: FakeDescriber, *, graph_from: int) -> None:
+    """Build, search both ways, check, build again, forget."""
+    describer.scores = type(describer.scores)(caption_weight=0.3)
+    with Database.open(place, create=True) as library:
+        build_index(library, [photos], describer, graph_from=graph_from)
+        for weight in (0.0, 0.3):
+            searcher = Searcher(library, describer.scores, graph_from=graph_from, graph_after=0)
+            assert searching.ask(searcher, np.ones(describer.dim, np.float32), 3, weight=weight)
+        check(library, graph_from=graph_from)
+        (photos / "000.png").unlink()
+        build_index(library, [photos], describer, graph_from=graph_from)
+        forget(library, [photos])
+
+
+@pytest.mark.parametrize("graph_from", [1, 1000])
+@pytest.mark.parametrize("ending", [*CACHE_NAMES, *(name + ".proof" for name in CACHE_NAMES), *OTHER_NAMES])
+def test_what_others_made_is_neither_deleted_nor_replaced(
+    tmp_path: Path,
+    photos: Path,
+    describer: FakeDescriber,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    graph_from: int,
+) -> None:
+    monkeypatch.setattr("index.caches.sealed_file.PROOF_FROM", 1)  # as if the caches were large: proofs are written
+    foreign = named(tmp_path / "pics", ending)
+    foreign.write_bytes(FOREIGN)
+    everything(tmp_path / "pics", photos, describer, graph_from=graph_from)
+    assert foreign.read_bytes() == FOREIGN
+
+
+def test_what_is_in_the_way_is_said(tmp_path: Path, photos: Path, describer: FakeDescriber) -> None:
+    foreign = named(tmp_path / "pics", ".vectors")
+    foreign.write_bytes(FOREIGN)
+    with Database.open(tmp_path / "pics", create=True) as library:
+        build_index(library, [photos], describer)
+        (finding,) = check(library).findings
+    assert str(foreign) in finding.message and finding.remedy == "move it aside"
+
+
+def test_a_lock_of_somebody_else_is_no_lock_of_ours(tmp_path: Path, photos: Path, describer: FakeDescriber) -> None:
+    foreign = named(tmp_path / "pics", ".lock")
+    foreign.write_bytes(FOREIGN)
+    with (
+        Database.open(tmp_path / "pics", create=True) as library,
+        pytest.raises(LibraryError, match="another program's file"),
+    ):
+        build_index(library, [photos], describer)
+    assert foreign.read_bytes() == FOREIGN
+
+
+def test_our_own_caches_are_known_by_either_end(tmp_path: Path, photos: Path, describer: FakeDescriber) -> None:
+    describer.scores = type(describer.scores)(caption_weight=0.3)
+    with Database.open(tmp_path / "pics", create=True) as library:
+        build_index(library, [photos], describer, graph_from=1)
+    for ending in CACHE_NAMES:
+        path = named(tmp_path / "pics", ending)
+        data = path.read_bytes()
+        assert path in neighbours(tmp_path / "pics")
+        for left in (data, data[: len(data) // 2], bytes(64) + data[64:], bytes(len(data)), b""):
+            path.write_bytes(left)
+            assert may_replace(path), ending
+        for other in (FOREIGN, data[100:200], b"\1" + bytes(100)):
+            path.write_bytes(other)
+            assert not may_replace(path), ending
