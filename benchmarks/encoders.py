@@ -31,6 +31,7 @@ from training.run import train
 from training.tasks.distil import DistilConfig, DistilTask
 from vsearch.config import EncoderConfig, ModelConfig, PreprocessConfig, from_dict
 from vsearch.networks.encoder import Encoder
+from vsearch.networks.fast.model import FastModel
 from vsearch.networks.joint import JointModel
 
 CPU = torch.device("cpu")
@@ -150,7 +151,7 @@ def costs(encoders: dict[Candidate, Encoder], repeats: int, batch: int = 32) -> 
     models, found = {}, {candidate: list[float]() for candidate in encoders}
     for candidate, encoder in encoders.items():
         config = ModelConfig(preprocess=PreprocessConfig(side=candidate.side), encoder=candidate.encoder)
-        models[candidate] = JointModel(config, encoder, None, None, None).eval().requires_grad_(False)
+        models[candidate] = FastModel(JointModel(config, encoder, None, None, None).eval().requires_grad_(False))
     for _ in range(repeats + 1):
         for candidate, model in models.items():
             pixels = torch.randint(0, 256, (batch, candidate.side, candidate.side, 3), dtype=torch.uint8)

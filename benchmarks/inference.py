@@ -32,8 +32,9 @@ from training.evaluate.captions import read_split, retrieval
 from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
 from vsearch.image.pixels import normalise
-from vsearch.networks import joint
+from vsearch.networks.fast import model as fast
 from vsearch.networks.fast.batchnorm import folded
+from vsearch.networks.fast.model import FastModel
 from vsearch.networks.fast.openvino import compiled, on_processor, openvino
 from vsearch.networks.joint import JointModel
 from vsearch.storage import modelfolder
@@ -153,17 +154,17 @@ def headed(model: JointModel, precision: str) -> Way:
 def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: Path) -> dict[str, Callable[[], Way]]:
     """Return how to make each of them; the first is the reference."""
     half, whole = torch.bfloat16, torch.float32
-    quick = half if fast_bf16(torch.device("cpu")) else whole
+    quick = FastModel(model)
     found: dict[str, Callable[[], Way]] = {
         "eager, float32": lambda: eager(Network(model, False), whole, False),
         "folded, channels last, float32": lambda: eager(Network(model, True), whole, True),
-        "as describe() runs it": lambda: lambda pixels: model.describe(pixels, captions=False).vectors,
+        "as describe() runs it": lambda: lambda pixels: quick.describe(pixels, captions=False).vectors,
         "torch.compile, float32": lambda: eager(Network(model, True), whole, True, compiled=True),
         "ONNX Runtime, float32": lambda: onnx_runtime(Network(model, True), sample, folder, None),
         "OpenVINO, float32": lambda: headed(model, "f32"),
         "OpenVINO, bfloat16 (as describe() goes on)": lambda: headed(model, "bf16"),
     }
-    if quick is half:
+    if fast_bf16(torch.device("cpu")):
         found["torch.compile, bfloat16"] = lambda: eager(_own(model), half, True, compiled=True)
     if calibration is not None:
         found["ONNX Runtime, int8"] = lambda: onnx_runtime(Network(model, True), sample, folder, calibration)
@@ -220,7 +221,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     a = arguments(given)
     model = modelfolder.load(a.model, "cpu").eval().requires_grad_(False)
-    joint.COMPILE_AFTER = sys.maxsize  # what it would run then is a way of its own
+    fast.COMPILE_AFTER = sys.maxsize  # what it would run then is a way of its own
     side = model.config.preprocess.side
     if a.data is None:
         images = torch.randint(0, 256, (a.batch * 2, side, side, 3), dtype=torch.uint8)

@@ -88,7 +88,7 @@ def retrieval(
     chosen = [(rows[stem(name)], own, english) for name, own, english in lines if stem(name) in rows]
     if not chosen:
         raise DataError("no line is of a test photo", "name the files whose lines correspond to --names")
-    vectors, _ = evaluation.describe(modelfolder.load(model, device), split)
+    vectors, _ = evaluation.describe(modelfolder.load_fast(model, device), split)
     owner = np.array([row for row, _, _ in chosen])
     english, foreign = [e for _, _, e in chosen], [f for _, f, _ in chosen]
     table = Rows()

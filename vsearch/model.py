@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vsearch.captions import beam as search
-    from vsearch.networks.joint import Description, JointModel
+    from vsearch.networks.fast.model import Description, FastModel
     from vsearch.text.nouns import EmbeddedNouns
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -118,9 +118,9 @@ class Model:
         return Scores.load(self.folder)
 
     @functools.cached_property
-    def network(self) -> JointModel:
+    def network(self) -> FastModel:
         """The network itself, in evaluation mode; imports torch. Raises ModelError if its weights are damaged."""
-        return modelfolder.load(self.folder, self._device)
+        return modelfolder.load_fast(self.folder, self._device)
 
     @functools.cached_property
     def space(self) -> PhraseSpace:

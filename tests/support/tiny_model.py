@@ -46,7 +46,7 @@ def model_folder(seed: int = 0, kind: str = "soft") -> Path:
     import torch
 
     from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessConfig, WordsConfig
-    from vsearch.networks.build import build
+    from vsearch.networks.joint import build_model
     from vsearch.storage import modelfolder
     from vsearch.text.phrase import PhraseSpace
     from vsearch.text.tokenise import tokenise
@@ -63,7 +63,7 @@ def model_folder(seed: int = 0, kind: str = "soft") -> Path:
         words=WordsConfig(dim=vectors.dim),
     )
     torch.manual_seed(seed)
-    model = build(config, Vocabulary.count(captions, 1))
+    model = build_model(config, Vocabulary.count(captions, 1))
     folder = scratch() / f"model-{kind}-{seed}"
     modelfolder.save(model, folder, words, PhraseSpace.fit(vectors, captions))
     return folder

@@ -140,13 +140,13 @@ def test_labels(model: Model, photos: Path, tmp_path: Path) -> None:
 
 def test_a_model_without_a_head_or_a_decoder_says_so(photos: Path, tmp_path: Path) -> None:
     from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessConfig
-    from vsearch.networks.build import build
+    from vsearch.networks.joint import build_model
     from vsearch.text.vocab import Vocabulary
 
     small = PreprocessConfig(side=64)
     decoder = DecoderConfig(embed=8, hidden=8, attention=8, max_len=4, beam=2)
-    modelfolder.save(build(ModelConfig(small, decoder=decoder), Vocabulary(["a"])), tmp_path / "decoder")
-    modelfolder.save(build(ModelConfig(small, devise=DeviseConfig(hidden=8, dim=5))), tmp_path / "head")
+    modelfolder.save(build_model(ModelConfig(small, decoder=decoder), Vocabulary(["a"])), tmp_path / "decoder")
+    modelfolder.save(build_model(ModelConfig(small, devise=DeviseConfig(hidden=8, dim=5))), tmp_path / "head")
     captioner, embedder = Model(tmp_path / "decoder", "cpu"), Model(tmp_path / "head", "cpu")
     assert captioner.captions and not embedder.captions
     assert captioner.caption(photos / "red.png").text

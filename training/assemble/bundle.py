@@ -32,8 +32,8 @@ from training.run import train_recipe
 from vsearch.config import ModelConfig, PreprocessConfig, from_dict
 from vsearch.device import resolve
 from vsearch.errors import ConfigError, DataError
-from vsearch.networks.build import build
 from vsearch.networks.encoder import Encoder
+from vsearch.networks.joint import build_model
 from vsearch.progress import Progress
 from vsearch.scores import FILE as RANKING
 from vsearch.storage import modelfolder
@@ -166,7 +166,7 @@ class _Bundler:
         with open_prepared(self.path("captions.h5"), "captions") as file:
             vocabulary = Vocabulary(json.loads(file.attrs["vocabulary"]))
         config = ModelConfig(preprocess=self.preprocess, **{part: self._settings(part) for part in PARTS})
-        model = build(config, vocabulary)
+        model = build_model(config, vocabulary)
         for part in PARTS:
             module = getattr(model, part)
             assert isinstance(module, torch.nn.Module)
@@ -181,7 +181,7 @@ class _Bundler:
     def ranking(self) -> None:
         if (self.folders.output / RANKING).is_file():
             return
-        model, space = modelfolder.load(self.folders.output, self.device), PhraseSpace.load(self.folders.output)
+        model, space = modelfolder.load_fast(self.folders.output, self.device), PhraseSpace.load(self.folders.output)
         photos = encode_photos(model, space, read_split(self.path("captions.h5"), "dev"), self.progress)
         try:
             choose_scores(photos, space).save(self.folders.output)

@@ -21,9 +21,8 @@ from training.run_folder import noted_key
 from training.tasks.translate import TranslateRecipe
 from vsearch.config import ModelConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
-from vsearch.networks.build import build
 from vsearch.networks.encoder import Encoder
-from vsearch.networks.joint import JointModel
+from vsearch.networks.joint import JointModel, build_model
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vocab import Vocabulary
@@ -48,7 +47,7 @@ def assemble(
         config = dataclasses.replace(
             model.config, encoder=encoder[0].config, preprocess=encoder[1], devise=None, decoder=None
         )
-        model = build(dataclasses.replace(config, words=None, identity=""), None)
+        model = build_model(dataclasses.replace(config, words=None, identity=""), None)
         model.encoder.load_state_dict(encoder[0].state_dict())
     config, vocabulary = model.config, model.vocabulary
     states = {name: getattr(model, name).state_dict() for name in PARTS if getattr(model, name) is not None}
@@ -71,7 +70,7 @@ def assemble(
         if "decoder" in found:
             vocabulary = _vocabulary(data)
         phrases = below(made, "phrases.") or phrases
-    whole = build(dataclasses.replace(config, words=None), vocabulary)
+    whole = build_model(dataclasses.replace(config, words=None), vocabulary)
     for name, state in states.items():
         part = getattr(whole, name)
         assert isinstance(part, nn.Module)

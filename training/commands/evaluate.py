@@ -80,7 +80,7 @@ def evaluate_captions(
     from vsearch.storage import modelfolder
 
     folder = model_folder(model)
-    loaded, space = modelfolder.load(folder, device), load_words(folder)
+    loaded, space = modelfolder.load_fast(folder, device), load_words(folder)
     if agreement is not None:
         loaded.set_rerank_weight(agreement)
     with progress_bar("pictures") as show:
@@ -183,7 +183,7 @@ def evaluate_devise(
     else:
         from vsearch.storage import modelfolder
 
-        loaded = modelfolder.load(model_folder(model), device)
+        loaded = modelfolder.load_fast(model_folder(model), device)
         with progress_bar("pictures") as show:
             columns = [zeroshot.model_column(loaded, data, labelled, features, show)]
     print_zeroshot(columns, pictures, labelled, as_json=as_json)
@@ -217,7 +217,7 @@ def evaluate_ranking(
     from vsearch.storage import modelfolder
 
     folder = model_folder(model)
-    loaded, space, chosen = modelfolder.load(folder, device), load_words(folder), Scores.load(folder)
+    loaded, space, chosen = modelfolder.load_fast(folder, device), load_words(folder), Scores.load(folder)
     with progress_bar("pictures") as show:
         photos = measuring.encode_photos(loaded, space, read_split(data, split), show)
     if write:

@@ -18,7 +18,7 @@ from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.decoder import score
 from vsearch.captions.beam import Hypothesis
 from vsearch.metrics.retrieval import evaluate_retrieval
-from vsearch.networks.joint import JointModel
+from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
@@ -42,7 +42,7 @@ def read_split(path: Path, split: str) -> Split:
 
 
 def describe(
-    model: JointModel, split: Split, beams: Sequence[int | None] = (), batch: int = 50,
+    model: FastModel, split: Split, beams: Sequence[int | None] = (), batch: int = 50,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], list[list[Hypothesis]]]:  # fmt: skip
     """Return the vectors (I, D) of a split's pictures, and for each beam (None: the model's own) the best captions.
@@ -70,7 +70,7 @@ def retrieval(vectors: NDArray[np.float32], split: Split, space: PhraseSpace) ->
     return evaluate_retrieval(targets @ vectors.T, owner)
 
 
-def captioning(model: JointModel, split: Split, found: list[Hypothesis]) -> dict[str, float]:
+def captioning(model: FastModel, split: Split, found: list[Hypothesis]) -> dict[str, float]:
     """Return BLEU-1 to 4, CIDEr and ROUGE-L in percent, and how varied the captions are."""
     return score(split.captions, [tokenise(model.text(caption)) for caption in found])
 
@@ -97,7 +97,7 @@ class Evaluation:
 
 
 def evaluate_model(
-    model: JointModel, space: PhraseSpace, data: Path, split: str, beams: Sequence[int] = (5,),
+    model: FastModel, space: PhraseSpace, data: Path, split: str, beams: Sequence[int] = (5,),
     words: Sequence[str] = (), progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """Measure a model on one split of a prepared caption set; the split is read and encoded once.
@@ -105,7 +105,7 @@ def evaluate_model(
     Raises DataError if the file has no picture of that split.
     """
     pictures = read_split(data, split)
-    used = beams if model.decoder is not None else ()
+    used = beams if model.joint.decoder is not None else ()
     vectors, captions = describe(model, pictures, used, progress=progress)
     metrics = retrieval(vectors, pictures, space)
     for beam, found in zip(used, captions, strict=True):

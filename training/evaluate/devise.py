@@ -35,7 +35,7 @@ from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError, QueryError
 from vsearch.metrics.hierarchy import distances, hierarchical_precision, read_hierarchy, wordnet_parents
 from vsearch.metrics.retrieval import hit_at
-from vsearch.networks.joint import JointModel
+from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
 from vsearch.text.phrase import PhraseSpace, parse
 
@@ -206,24 +206,24 @@ def read_parents(name: str) -> Mapping[str, Sequence[str]]:
 
 
 def model_column(
-    model: JointModel, data: Path, labelled: LabelledSet, features: Path | None, progress: Progress | None = None
+    model: FastModel, data: Path, labelled: LabelledSet, features: Path | None, progress: Progress | None = None
 ) -> Column:
     """Run a finished model on the dev pictures of `data`: from cached features of its own encoder, or end to end."""
-    if model.devise is None:
+    if model.joint.devise is None:
         raise DataError("this model places no pictures among words", "use one with a DeViSE head")
     rows = labelled.rows("dev")
     if features is None:
         vectors = np.concatenate(list(_described(model, data, rows, progress)))
     else:
-        pool = _dev_features(labelled, features, key_of(model.encoder, model.config.preprocess))
-        model.devise.eval()
+        pool = _dev_features(labelled, features, key_of(model.joint.encoder, model.config.preprocess))
+        head = model.joint.devise.eval()
         with torch.no_grad():
-            vectors = model.devise(pool.to(next(model.devise.parameters()).device)).cpu().numpy()
+            vectors = head(pool.to(next(head.parameters()).device)).cpu().numpy()
     return Column("model", vectors @ labelled.vectors.T, vectors)
 
 
 def _described(
-    model: JointModel, data: Path, rows: NDArray[np.int64], progress: Progress | None, batch: int = 50
+    model: FastModel, data: Path, rows: NDArray[np.int64], progress: Progress | None, batch: int = 50
 ) -> Iterator[Floats]:
     with open_prepared(data, "labels") as file:
         for start in range(0, len(rows), batch):

@@ -20,7 +20,7 @@ from training.evaluate.captions import Split, describe
 from vsearch.captions.rerank import caption_embedder
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
-from vsearch.networks.joint import JointModel
+from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
 from vsearch.scores import Curve, Kind, Scores, mix
 from vsearch.text.phrase import PhraseSpace, Term
@@ -84,9 +84,9 @@ class ScoresReport:
     reliabilities: dict[str, Reliability]
 
 
-def encode_photos(model: JointModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
+def encode_photos(model: FastModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
     """Pass the photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
-    if model.decoder is None:
+    if model.joint.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
     vectors, [found] = describe(model, split, [None], progress=progress)
     placed = caption_embedder(space)([model.text(caption).split() for caption in found])

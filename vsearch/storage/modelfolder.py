@@ -26,6 +26,7 @@ from vsearch.text.vocab import Vocabulary
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vsearch.networks.fast.model import FastModel
     from vsearch.networks.joint import JointModel
     from vsearch.text.phrase import PhraseSpace
 
@@ -99,7 +100,7 @@ def load(folder: Path, device: str = "auto") -> JointModel:
     import torch
 
     from vsearch.device import resolve
-    from vsearch.networks.build import build
+    from vsearch.networks.joint import build_model
 
     config = read_config(folder)
     vocabulary = Vocabulary.load(folder / VOCABULARY) if config.decoder is not None else None
@@ -110,13 +111,19 @@ def load(folder: Path, device: str = "auto") -> JointModel:
             f"the weights in {folder} are not those its {CONFIG} was written with", "copy or download the model again"
         )
     with torch.device("meta"):
-        model = build(dataclasses.replace(config, identity=found), vocabulary)
+        model = build_model(dataclasses.replace(config, identity=found), vocabulary)
     full = {name: t.float() if t.is_floating_point() else t for name, t in decoded(state).items()}
     check_fit(folder, model.state_dict(), full)
     model.load_state_dict(full, assign=True)
-    if config.words is not None:
-        model.embed_captions = lazy_caption_embedder(folder)
     return model.eval().to(resolve(device))
+
+
+def load_fast(folder: Path, device: str = "auto") -> FastModel:
+    """Return the model in `folder`, as `load` does, ready to look at pictures."""
+    from vsearch.networks.fast.model import FastModel
+
+    joint = load(folder, device)
+    return FastModel(joint, None if joint.config.words is None else lazy_caption_embedder(folder))
 
 
 def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:

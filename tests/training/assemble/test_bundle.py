@@ -71,7 +71,7 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
     config = modelfolder.read_config(places.output)
     assert config.identity and config.preprocess.side == 32
 
-    model, space = modelfolder.load(places.output, "cpu"), PhraseSpace.load(places.output)
+    model, space = modelfolder.load_fast(places.output, "cpu"), PhraseSpace.load(places.output)
     words = "words-tuned" if devise == "devise-bundled" else "words"
     assert (
         config.words is not None

@@ -268,11 +268,11 @@ def test_encoded_and_raw_pictures_give_the_same_pixels_features_and_vectors(tmp_
         Image.open(photo.path).resize((64, 64)).save(photo.path)
     prepare_captions(photos, tmp_path / "encoded.h5", space, 1, side=64)
     prepare_captions(photos, tmp_path / "raw.h5", space, 1, side=64, raw=True)
-    model, preprocess = modelfolder.load(model_folder(), "cpu"), PreprocessConfig(side=32)
+    model, preprocess = modelfolder.load_fast(model_folder(), "cpu"), PreprocessConfig(side=32)
     pools, vectors = [], []
     for form in ("encoded", "raw"):
         prepared, cached = tmp_path / f"{form}.h5", tmp_path / f"{form}-f.h5"
-        network = encoder_network(model.encoder, preprocess, torch.device("cpu"))
+        network = encoder_network(model.joint.encoder, preprocess, torch.device("cpu"))
         write_features(network, prepared, cached, torch.device("cpu"))
         with open_prepared(prepared, "captions") as file:
             pools.append(read_features(cached, file["pictures/name"][:]).pool)

@@ -15,8 +15,8 @@ from tests.support.training_data import prepared_captions
 from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate import captions as evaluation
 from vsearch.errors import DataError
-from vsearch.networks import joint
-from vsearch.networks.joint import JointModel
+from vsearch.networks.fast import model as fast
+from vsearch.networks.fast.model import FastModel
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
@@ -33,8 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory, space: PhraseSpace) -> Path:
 
 
 @pytest.fixture
-def model() -> JointModel:
-    return modelfolder.load(model_folder(), "cpu")
+def model() -> FastModel:
+    return modelfolder.load_fast(model_folder(), "cpu")
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, name: str, module: object, size: Callable[[object], int]) -> list[int]:
@@ -51,11 +51,11 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str, module: object, size: Ca
 
 
 def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
-    data: Path, space: PhraseSpace, model: JointModel, monkeypatch: pytest.MonkeyPatch
+    data: Path, space: PhraseSpace, model: FastModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is asked for: three beams, retrieval and the pictures nearest to words."""
     seen: list[int] = []
-    own = getattr(joint, "quick_encoder")  # noqa: B009 - it is not exported
+    own = getattr(fast, "quick_encoder")  # noqa: B009 - it is not exported
 
     def quick(*arguments: object) -> object:
         encode = own(*arguments)
@@ -67,7 +67,7 @@ def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
 
         return counting
 
-    monkeypatch.setattr(joint, "quick_encoder", quick)
+    monkeypatch.setattr(fast, "quick_encoder", quick)
     splits = counted(monkeypatch, "read_split", evaluation, lambda split: len(split.rows))  # type: ignore[attr-defined]
     pixels = counted(monkeypatch, "read_stored_pixels", evaluation, len)  # type: ignore[arg-type]
     shown: list[tuple[int, int]] = []
@@ -77,7 +77,7 @@ def test_the_encoder_sees_a_split_once_and_the_file_is_read_once(
     assert (seen, splits, pixels, shown) == ([7], [7], [7], [(7, 7)])
 
 
-def test_one_pass_finds_what_a_pass_for_each_figure_finds(data: Path, space: PhraseSpace, model: JointModel) -> None:
+def test_one_pass_finds_what_a_pass_for_each_figure_finds(data: Path, space: PhraseSpace, model: FastModel) -> None:
     found = evaluation.evaluate_model(model, space, data, "test", (1, 4), ["dog", "boat"])
     split = evaluation.read_split(data, "test")
     vectors, none = evaluation.describe(model, split, batch=3)
@@ -92,20 +92,20 @@ def test_one_pass_finds_what_a_pass_for_each_figure_finds(data: Path, space: Phr
     assert [len(names) for _, names in found.words.values()] == [5, 5]
 
 
-def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: JointModel) -> None:
+def test_each_beam_writes_as_the_model_does_by_itself(data: Path, model: FastModel) -> None:
     split = evaluation.read_split(data, "train")
     vectors, by_beam = evaluation.describe(model, split, [None, 1, 2])
-    assert model.decoder is not None
+    assert model.joint.decoder is not None
     with open_prepared(data, "captions") as file:
         pixels = torch.from_numpy(read_stored_pixels(file, split.rows, 64))
-    for beam, found in zip((model.decoder.config.beam, 1, 2), by_beam, strict=True):
+    for beam, found in zip((model.joint.decoder.config.beam, 1, 2), by_beam, strict=True):
         described = model.describe(pixels, beam=beam)
         assert described.captions is not None and np.array_equal(described.vectors, vectors)
         assert [best[0].tokens for best in described.captions] == [caption.tokens for caption in found]
 
 
-def test_a_model_without_a_decoder_has_only_recalls(data: Path, space: PhraseSpace, model: JointModel) -> None:
-    model.decoder = None
+def test_a_model_without_a_decoder_has_only_recalls(data: Path, space: PhraseSpace, model: FastModel) -> None:
+    model.joint.decoder = None
     found = evaluation.evaluate_model(model, space, data, "dev", (1, 3))
     assert {name.partition("_")[0] for name in found.metrics} == {"t2i", "i2t"} and found.words == {}
 

@@ -298,8 +298,8 @@ def test_a_model_gives_the_same_end_to_end_and_from_features(inputs: Inputs, tmp
     from training.data.features import encoder_network, write_features
     from vsearch.storage import modelfolder
 
-    model = modelfolder.load(model_folder(), "cpu")
-    network = encoder_network(model.encoder, model.config.preprocess, CPU)
+    model = modelfolder.load_fast(model_folder(), "cpu")
+    network = encoder_network(model.joint.encoder, model.config.preprocess, CPU)
     write_features(network, inputs.data, tmp_path / "f.h5", CPU, grid=False)
     labelled = read_labelled_set(inputs.data)
     whole = zeroshot.model_column(model, inputs.data, labelled, None)
@@ -307,7 +307,7 @@ def test_a_model_gives_the_same_end_to_end_and_from_features(inputs: Inputs, tmp
     assert whole.vectors is not None and cached.vectors is not None
     assert whole.vectors.shape == (6, 12)
     assert (whole.vectors * cached.vectors).sum(1) == pytest.approx(np.ones(6), abs=0.02)  # bfloat16, float16
-    other = modelfolder.load(model_folder(1), "cpu")
+    other = modelfolder.load_fast(model_folder(1), "cpu")
     with pytest.raises(DataError, match="another encoder"):
         zeroshot.model_column(other, inputs.data, labelled, tmp_path / "f.h5")
 

@@ -19,6 +19,7 @@ from training.recipe import Inputs
 from training.run import train
 from training.tasks.finetune import FinetuneConfig, FinetuneTask
 from vsearch.errors import ConfigError, DataError
+from vsearch.networks.fast.model import FastModel
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
@@ -102,7 +103,7 @@ def test_head_then_both_then_a_model_that_searches(data: Path, cached: Path, tmp
     assemble(tmp_path / "first", [tmp_path / "both"], tmp_path / "second")
     second = modelfolder.load(tmp_path / "second", "cpu")
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), np.uint8))
-    vectors = [m.describe(pixels, captions=False).vectors for m in (first, second)]
+    vectors = [FastModel(m).describe(pixels, captions=False).vectors for m in (first, second)]
     assert not np.allclose(vectors[0], vectors[1], atol=1e-3)
     assert second.decoder is not None  # kept from the base
 

@@ -17,6 +17,7 @@ from training.run import train
 from training.tasks.joint import JointConfig, JointTask
 from vsearch.config import DecoderConfig, DeviseConfig
 from vsearch.errors import ConfigError
+from vsearch.networks.fast.model import FastModel
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 
@@ -111,7 +112,7 @@ def test_a_run_makes_a_whole_model(data: Path, tmp_path: Path) -> None:
     before = modelfolder.load(model_folder(), "cpu").encoder.state_dict()
     changed = {k.split(".")[1] for k, v in model.encoder.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"2", "3", "4"}
-    found = model.describe(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).captions
+    found = FastModel(model).describe(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).captions
     assert found is not None and model.text(found[0][0])
     task = JointTask(JointConfig(batch=6), model, None, None, data, CPU)  # what a model has goes on
     assert task.module.decoder is model.decoder and task.module.devise is model.devise

@@ -58,7 +58,7 @@ def test_captions_without_a_known_word_lie_nowhere() -> None:
 
 
 def test_a_model_lets_its_head_have_a_say() -> None:
-    model = modelfolder.load(model_folder(), "cpu")
+    model = modelfolder.load_fast(model_folder(), "cpu")
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8))
     plain = model.describe(pixels, beam=4, n_best=4)
     assert plain.captions is not None
@@ -79,7 +79,7 @@ def test_a_model_lets_its_head_have_a_say() -> None:
 
 
 def test_a_model_without_words_cannot_agree() -> None:
-    model = modelfolder.load(model_folder(), "cpu")
+    model = modelfolder.load_fast(model_folder(), "cpu")
     model.embed_captions = None
     with pytest.raises(ModelError, match="not both heads and words"):
         model.set_rerank_weight(1.0)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from tests.vsearch.networks.test_told import D, joint_model, make, memory, vectors
 from vsearch.captions.beam import beam_search
 from vsearch.errors import ConfigError
-from vsearch.networks.build import build
 from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.model import FastModel
+from vsearch.networks.joint import build_model
 from vsearch.networks.projection import CaptionProjection, centroids
 from vsearch.networks.told import Told, told
 from vsearch.text.vocab import Vocabulary
@@ -82,13 +83,14 @@ def test_a_model_projects_for_its_captions_and_not_for_its_vectors() -> None:
     config = joint_model(D)
     assert config.decoder is not None
     config = dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, centroids=4))
-    model = build(config, words).eval()
+    model = build_model(config, words).eval()
+    fast = FastModel(model)
     pixels = torch.randint(0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert model.decoder is not None and model.decoder.projection is not None
     model.decoder.projection.start(torch.eye(D)[:4])
-    first = model.describe(pixels, beam=3)
+    first = fast.describe(pixels, beam=3)
     model.decoder.projection.start(-torch.eye(D)[:4])
-    second = model.describe(pixels, beam=3)
+    second = fast.describe(pixels, beam=3)
     assert np.array_equal(first.vectors, second.vectors)
     assert first.captions is not None and second.captions is not None
     for own, other in zip(first.captions, second.captions, strict=True):

@@ -12,11 +12,12 @@ from vsearch.captions.beam import beam_search
 from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessConfig
 from vsearch.errors import ConfigError
 from vsearch.image.pixels import normalise
-from vsearch.networks.build import build
 from vsearch.networks.decoder import Decoder
 from vsearch.networks.decoders import build_decoder
 from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.model import FastModel
 from vsearch.networks.fast.training import speed_up
+from vsearch.networks.joint import build_model
 from vsearch.networks.told import told
 from vsearch.text.vocab import END, START, Vocabulary
 
@@ -153,12 +154,12 @@ def joint_model(vector: int) -> ModelConfig:
 
 
 def test_a_model_tells_its_decoder_what_its_head_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("vsearch.networks.joint.fast_bf16", "vsearch.device.fast_bf16"):  # float32 on any machine
+    for place in ("vsearch.networks.fast.model.fast_bf16", "vsearch.device.fast_bf16"):  # float32 on any machine
         monkeypatch.setattr(place, lambda device: False)
     torch.manual_seed(0)
-    model = build(joint_model(D), Vocabulary(["a", "dog", "runs", "on", "grass"])).eval()
+    model = build_model(joint_model(D), Vocabulary(["a", "dog", "runs", "on", "grass"])).eval()
     pixels = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    found = model.describe(pixels, beam=3)
+    found = FastModel(model).describe(pixels, beam=3)
     assert model.decoder is not None and found.captions is not None
     with torch.no_grad():
         grid, _ = model.encoder(normalise(pixels, model.config.preprocess))
@@ -172,4 +173,4 @@ def test_a_model_tells_its_decoder_what_its_head_sees(monkeypatch: pytest.Monkey
 
 def test_vectors_of_head_and_decoder_have_one_size() -> None:
     with pytest.raises(ConfigError, match=r"decoder\.vector is 9"):
-        build(joint_model(9), Vocabulary(["a"]))
+        build_model(joint_model(9), Vocabulary(["a"]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vsearch.config import EncoderConfig, ModelConfig
 from vsearch.errors import ModelError
-from vsearch.networks.build import build
+from vsearch.networks.joint import build_model
 from vsearch.storage import modelfolder, pretrained
 from vsearch.storage.codes import coded, decoded
 
@@ -83,7 +83,7 @@ def test_damaged_codes_are_named(broken: dict[str, Tensor | None]) -> None:
 
 def test_a_model_of_codes_is_stored_as_codes_and_loads_to_the_bit(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build(ModelConfig(encoder=EncoderConfig("resnet18", width=8)))
+    model = build_model(ModelConfig(encoder=EncoderConfig("resnet18", width=8)))
     plain = modelfolder.save(model, tmp_path / "plain")
     with torch.no_grad():
         for parameter in model.encoder.parameters():
@@ -108,7 +108,7 @@ def test_a_model_of_codes_is_stored_as_codes_and_loads_to_the_bit(tmp_path: Path
 
 def test_another_code_is_another_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build(ModelConfig(encoder=EncoderConfig("resnet18", width=8)))
+    model = build_model(ModelConfig(encoder=EncoderConfig("resnet18", width=8)))
     with torch.no_grad():
         weight = model.encoder.get_parameter("stages.4.1.conv2.weight")
         weight.copy_((weight / 0.01).round() * 0.01)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.tiny_model import model_folder, words_file
 from vsearch.config import DecoderConfig, EncoderConfig, ModelConfig, PreprocessConfig, to_dict
 from vsearch.errors import ConfigError, ModelError
-from vsearch.networks.build import build
+from vsearch.networks.joint import build_model
 from vsearch.storage import modelfolder
 from vsearch.text.vocab import Vocabulary
 
@@ -43,7 +43,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
     config = ModelConfig(
         encoder=EncoderConfig("mobilenet_v3_small"), decoder=DecoderConfig(embed=8, hidden=8, attention=8)
     )
-    model = build(config, Vocabulary(["dog", "café"]))
+    model = build_model(config, Vocabulary(["dog", "café"]))
     saved = modelfolder.save(model, tmp_path / "new" / "model", half=False)
     loaded = modelfolder.load(tmp_path / "new" / "model", "cpu")
     assert loaded.config == saved == dataclasses.replace(config, identity=saved.identity)
@@ -57,7 +57,7 @@ def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
 
 
 def test_matrices_are_halved_and_the_rest_is_not(tmp_path: Path) -> None:
-    model = build(ModelConfig(encoder=EncoderConfig("mobilenet_v3_small")))
+    model = build_model(ModelConfig(encoder=EncoderConfig("mobilenet_v3_small")))
     with torch.no_grad():
         next(model.encoder.parameters()).view(-1)[0] = 1e6  # does not fit into float16
     modelfolder.save(model, tmp_path)

@@ -1,0 +1,169 @@
+"""Equals `JointModel.forward`, and `beam_search` over its decoder: one pass of the encoder for both heads, quickly.
+
+Shapes: see `vsearch.networks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vsearch.captions.beam import Hypothesis, beam_search
+from vsearch.captions.rerank import EmbedCaptions, Reranker
+from vsearch.config import ModelConfig
+from vsearch.device import autocast, fast_bf16, moved
+from vsearch.errors import ModelError
+from vsearch.networks.fast.decoder import QuickDecoder
+from vsearch.networks.fast.openvino import EncodePixels, compiled, quick_encoder, usable
+from vsearch.networks.joint import JointModel
+from vsearch.networks.told import told
+
+COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder sees in B pictures: grid (B, N, C), on the device of the model, and unit vectors (B, D)."""
+
+    grid: Tensor
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model says of B pictures: unit vectors (B, D), with D = 0 where the model has no DeViSE head, and for each
+    picture its captions, best first; None where none were asked for or the model has no decoder."""
+
+    vectors: NDArray[np.float32]
+    captions: list[list[Hypothesis]] | None
+
+
+class FastModel:
+    """A model at work on pictures: `joint`, with copies of its encoder and decoder that compute the same faster.
+
+    The copies are made again when the weights of `joint` have changed. On a processor that multiplies bfloat16 the
+    encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures, where that is installed. Evaluation mode holds
+    for each call, whatever the model's mode is.
+    """
+
+    def __init__(self, joint: JointModel, embed_captions: EmbedCaptions | None = None) -> None:
+        """`embed_captions` gives captions their phrase vectors, for `vsearch.captions.rerank`; None: no ranking."""
+        self.joint, self.embed_captions = joint, embed_captions
+        self.rerank_weight = 0.0 if joint.decoder is None else joint.decoder.config.agreement
+        self._copies: tuple[object, EncodePixels, QuickDecoder | None] | None = None
+        self._seen = 0  # pictures, through what `_copies` holds
+
+    @property
+    def config(self) -> ModelConfig:
+        """The settings of `joint`."""
+        return self.joint.config
+
+    @torch.inference_mode()
+    def describe(
+        self,
+        pixels: Tensor,
+        *,
+        captions: bool = True,
+        beam: int | None = None,
+        n_best: int = 1,
+        block_repeats: bool | None = None,
+    ) -> Description:
+        """Place and caption uint8 pixels (B, S, S, 3), on any device.
+
+        `beam` and `block_repeats` are the decoder's own where None.
+        """
+        encoded = self.encode(pixels)
+        if not captions or self.joint.decoder is None:
+            return Description(encoded.vectors, None)
+        return Description(encoded.vectors, self.write(encoded, beam=beam, n_best=n_best, block_repeats=block_repeats))
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Return what `describe` sees in the pictures, for `write` to caption more than once."""
+        with self._evaluating():
+            parameter, devise = next(self.joint.encoder.parameters()), self.joint.devise
+            encode, _ = self._parts()
+            grid, pool = encode(moved(pixels, parameter.device))
+            self._count(len(pixels), parameter.device)
+            vectors = pool.new_zeros(len(pool), 0) if devise is None else devise(pool.to(parameter.dtype))
+            return Encoded(grid.to(parameter.dtype), vectors.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def write(
+        self, encoded: Encoded, *, beam: int | None = None, n_best: int = 1, block_repeats: bool | None = None
+    ) -> list[list[Hypothesis]]:
+        """Return the captions of each picture, best first, as `describe` does. Raises ValueError without a decoder."""
+        if self.joint.decoder is None:
+            raise ValueError("this model has no decoder")
+        with self._evaluating():
+            _, decoder = self._parts()
+            assert decoder is not None
+            c = decoder.config
+            width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
+            reranker = self._reranker()
+            count = n_best if reranker is None else max(n_best, width)
+            seen = told(decoder, torch.from_numpy(encoded.vectors).to(encoded.grid.device))
+            with autocast(encoded.grid.device):
+                found = beam_search(seen, encoded.grid, width, c.max_len, c.length_power, count, block)
+            if reranker is None:
+                return found
+            return [own[:n_best] for own in reranker.rerank(found, encoded.vectors, self._words)]
+
+    def text(self, caption: Hypothesis) -> str:
+        """Return the caption as a line of words. Raises ValueError where the model has no vocabulary."""
+        return self.joint.text(caption)
+
+    def set_rerank_weight(self, weight: float) -> None:
+        """Let the DeViSE head have a say in captions with this weight, see `vsearch.captions.rerank`; 0: none.
+
+        Raises ModelError where the model has no decoder, head or words.
+        """
+        if self.joint.decoder is None or self.joint.devise is None or self.embed_captions is None:
+            raise ModelError("this model has not both heads and words", "use one that describes and places pictures")
+        self.rerank_weight = weight
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Hold evaluation mode within the block, whatever the model's mode is."""
+        training = self.joint.training
+        self.joint.eval()
+        try:
+            yield
+        finally:
+            self.joint.train(training)
+
+    def _reranker(self) -> Reranker | None:
+        """Return None where captions cannot be ranked again: without weight, head or words."""
+        if not self.rerank_weight or self.embed_captions is None or self.joint.devise is None:
+            return None
+        return Reranker(self.embed_captions, self.rerank_weight)
+
+    def _words(self, caption: Hypothesis) -> list[str]:
+        return self.text(caption).split()
+
+    def _parts(self) -> tuple[EncodePixels, QuickDecoder | None]:
+        """Return the copies of encoder and decoder; made again when the weights have changed."""
+        encoder, decoder = self.joint.encoder, self.joint.decoder
+        tensors = [t for part in (encoder, decoder) if part for t in (*part.parameters(), *part.buffers())]
+        key = tuple((t.data_ptr(), t._version) for t in tensors)
+        if self._copies is None or self._copies[0] != key:
+            half = fast_bf16(tensors[0].device)
+            with torch.inference_mode(False):
+                encode = quick_encoder(encoder, self.config.preprocess, half)
+                self._copies = (key, encode, None if decoder is None else QuickDecoder(decoder, half))
+            self._seen = 0
+        return self._copies[1:]
+
+    def _count(self, pictures: int, device: torch.device) -> None:
+        """Exchange the quick encoder for a quicker one when it has seen enough pictures."""
+        before, self._seen = self._seen, self._seen + pictures
+        if before < COMPILE_AFTER <= self._seen and usable(device):
+            assert self._copies is not None
+            with torch.inference_mode(False):
+                self._copies = (self._copies[0], compiled(self.joint.encoder, self.config.preprocess), self._copies[2])
