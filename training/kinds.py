@@ -18,6 +18,7 @@ from training.tasks.finetune import FinetuneRecipe
 from training.tasks.joint import JointRecipe
 from training.tasks.labels import LabelsRecipe
 from training.tasks.self_critical import SelfCriticalRecipe
+from training.tasks.self_critical_texts import CriticalTextsRecipe
 from training.tasks.translate import TranslateRecipe
 from vsearch.config import from_dict
 from vsearch.errors import ConfigError, DataError
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Recipe]] = {
         CaptionRecipe,
         TextsRecipe,
         SelfCriticalRecipe,
+        CriticalTextsRecipe,
         JointRecipe,
         TranslateRecipe,
     )

@@ -32,6 +32,7 @@ from training.tasks import (
     joint,
     labels,
     self_critical,
+    self_critical_texts,
     translate,
 )
 from vsearch import config
@@ -264,6 +265,7 @@ TABLES: dict[str, type] = {
     "`caption`": caption.CaptionTaskConfig,
     "`caption-texts`": caption_texts.TextsTaskConfig,
     "`self-critical`": self_critical.SelfCriticalConfig,
+    "`self-critical-texts`": self_critical_texts.CriticalTextsConfig,
     "`joint`": joint.JointConfig,
     "`translate`": translate.TranslateTaskConfig,
     "`bundle`": Bundle,

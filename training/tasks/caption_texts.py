@@ -123,16 +123,19 @@ class TextsTask(CaptionTask):
 
     def _photo_batch(self, rows: NDArray[np.int64], rng: np.random.Generator, sampling: float) -> CaptionBatch:
         """Return photos with the cells of a random view, or none; the captions `rows` (B, K) of each."""
-        photos = self.captioned.owner[rows[:, 0]]
+        cells, vector = self._shown(self.captioned.owner[rows[:, 0]], rng)
+        ids, lengths = (torch.from_numpy(part[rows]) for part in (self.captioned.ids, self.captioned.lengths))
+        likely, shares = self.soft.of(rows) if self.soft else (None, None)
+        return CaptionBatch(cells, ids, lengths, sampling, likely, shares, vector)
+
+    def _shown(self, photos: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the cells (B, N, C) of a random view of each photo, or none of all, and its vector (B, D), moved."""
         views = rng.integers(self.grid.shape[1], size=len(photos))
         cells = self.grid[photos, views]
         if rng.random() < self.mixing.blind:
             cells = cells[:, :0]
-        ids, lengths = (torch.from_numpy(part[rows]) for part in (self.captioned.ids, self.captioned.lengths))
         place = self.projected(self.photo_vectors[photos, views])
-        vector = torch.from_numpy(moved(place, self.mixing.photo_noise, rng))
-        likely, shares = self.soft.of(rows) if self.soft else (None, None)
-        return CaptionBatch(torch.from_numpy(cells), ids, lengths, sampling, likely, shares, vector)
+        return torch.from_numpy(cells), torch.from_numpy(moved(place, self.mixing.photo_noise, rng))
 
     def projected(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return `vectors` (B, D) at length 1, projected where the decoder projects its pictures' vectors."""

@@ -11,7 +11,8 @@ Shapes: B photos, S samples of each, N cells, C channels, L longest caption, P p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.data.caption_set import Texts
 from training.loop.checkpoint import load_best
 from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Loss, numpy_generator
@@ -41,8 +43,9 @@ from vsearch.config import DecoderConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import Cider
+from vsearch.networks.decoder import Decoder
 from vsearch.networks.fast.decoder import QuickDecoder
-from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK
+from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK, Vocabulary
 
 BASELINES = ("others", "greedy")
 END_WORD = SPECIALS[END]
@@ -106,8 +109,7 @@ class SelfCriticalTask(CaptionTask):
         load_best(Path(config.start), self.module)
         self.critic = config
         self.photos = np.asarray(list(self.captions), np.int64)
-        references = self.captioned.references(self.photos)
-        self.cider = Cider([[[*words, END_WORD] for words in own] for own in references])
+        self.judge = Judge(self.captioned.references(self.photos), self.vocabulary)
         self.row_of = {photo: row for row, photo in enumerate(self.photos.tolist())}
 
     def steps(self, epoch: int) -> int:
@@ -145,29 +147,50 @@ class SelfCriticalTask(CaptionTask):
     @torch.no_grad()
     def explore(self, batch: SelfCriticalBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Draw ids (B, S, L) and lengths (B, S), their rewards (B, S) and the baseline (B, S) on the CPU."""
-        c, decoder, memory = self.critic, self.module.decoder, batch.memory.to(self.device).float()
-        training = decoder.training
-        decoder.eval()
-        try:
-            fast, max_len = QuickDecoder(decoder, fast_bf16(self.device)), self.decoder_config.max_len
-            with autocast(self.device):
-                ids, lengths = sample(fast, memory, c.samples, max_len)
-                best = greedy(fast, memory, max_len) if c.baseline == "greedy" else []
-        finally:
-            decoder.train(training)
+        c, max_len, memory = self.critic, self.decoder_config.max_len, batch.memory.to(self.device).float()
+        with searched(self.module.decoder, self.device) as fast:
+            ids, lengths = sample(fast, memory, c.samples, max_len)
+            best = greedy(fast, memory, max_len) if c.baseline == "greedy" else []
         photos = batch.photos.tolist()
         drawn = [caption for own in ids.tolist() for caption in own]
         rewards = self.rewards(drawn, np.repeat(photos, c.samples)).view(-1, c.samples)
         if c.baseline == "greedy":
             return ids, lengths, rewards, self.rewards([[*b.tokens, END] for b in best], photos)[:, None] + 0 * rewards
-        return ids, lengths, rewards, (rewards.sum(1, keepdim=True) - rewards) / (c.samples - 1)
+        return ids, lengths, rewards, of_others(rewards)
 
     def rewards(self, captions: list[list[int]], photos: NDArray[np.int64] | list[int]) -> Tensor:
-        """Return CIDEr-D, 0 to 10, of captions given as ids, each against its photo; <end> is a word where it
-        stands."""
+        """Return CIDEr-D, 0 to 10, of captions given as ids, each against its photo."""
+        return self.judge.rewards(captions, [self.row_of[int(photo)] for photo in photos])
+
+
+class Judge:
+    """CIDEr-D against the captions of known photos, with document frequencies of these; the end mark is a word."""
+
+    def __init__(self, references: Sequence[Texts], vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.cider = Cider([[[*words, END_WORD] for words in own] for own in references])
+
+    def rewards(self, captions: list[list[int]], rows: Sequence[int]) -> Tensor:
+        """Return CIDEr-D, 0 to 10, of captions given as ids, each against the references in its row."""
         words = [[self.vocabulary.word(i) for i in ids if i not in (PAD, START)] for ids in captions]
-        rows = [self.row_of[int(photo)] for photo in photos]
         return torch.from_numpy(self.cider.score(words, rows) / 100).float()
+
+
+@contextmanager
+def searched(decoder: Decoder, device: torch.device) -> Iterator[QuickDecoder]:
+    """Give a quick copy of a decoder that is being trained, to search over; evaluation mode within the block."""
+    training = decoder.training
+    decoder.eval()
+    try:
+        with autocast(device):
+            yield QuickDecoder(decoder, fast_bf16(device))
+    finally:
+        decoder.train(training)
+
+
+def of_others(rewards: Tensor) -> Tensor:
+    """Return the mean of a photo's other rewards, for each of `rewards` (B, S)."""
+    return (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
 
 
 def policy_loss(logits: Tensor, targets: Tensor, advantage: Tensor) -> Tensor:

@@ -142,6 +142,7 @@ def test_it_learns_to_say_what_no_photo_shows(inputs: Inputs, run: Path, space: 
     settings = {f"decoder.{name}": str(value) for name, value in SMALL.items()}
     settings |= {
         "decoder.vector": str(space.vectors.dim), "task.devise": str(run), "task.batch": "4", "task.texts": "3",
+        "task.captions_per_photo": "1", "decoder.centroids": "0",
         "task.noise": "0.1", "task.own": "1.0", "task.label_smoothing": "0", "task.word_vectors": "none",
         "loop.epochs": "40", "loop.lr": "0.02", "loop.average": "0.0",
     }  # fmt: skip
