@@ -95,6 +95,7 @@ def prepare(database: Database, model: Describer, *, reindex: bool) -> None:
     if reindex:
         database.write.clear(model.identity, model.dim)
     database.write.upgrade(model.embed_captions)
+    database.write.mark()
     database.write.note("caption_weight", str(float(model.scores.caption_weight)))
     if database.read.noted("decoder") != VERSION:  # a newer decoder may read what an older one could not
         with database.writing():

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from index.database.connection import Connection, translated
+from index.database.look import look
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
 from index.database.write import Writing
@@ -42,13 +43,15 @@ class Database:
         """Open the library at `path`; `create` makes it, and its folder, if it is not there.
 
         Raises LibraryError if it is missing, damaged, of another format, or cannot be written (unless `read_only`).
+        What is no library is not changed.
         """
         path = Path(path).absolute()
-        if not path.exists():
-            if not create or read_only:
-                raise NoLibraryError(path)
-            with translated(path):
+        with translated(path):
+            there = look(path)
+            if not there and create and not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
+            elif not there:
+                raise NoLibraryError(path)
         database = cls(Connection(path, read_only=read_only))
         try:
             database._prepare(create)
@@ -65,8 +68,6 @@ class Database:
         tables = self.read.tables()
         if not tables:
             raise NoLibraryError(self.path)
-        if "meta" not in tables or "pictures" not in tables:
-            raise LibraryError(f"{self.path} is not a library of vsearch", "name another file with --library")
         if self.read.noted("format") not in READABLE:
             message = f"{self.path} has format {self.read.noted('format')}, this vsearch reads format {FORMAT}"
             raise LibraryError(message, "use the vsearch that made it, or name another file with --library")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = 2
+APPLICATION = 0x76737263  # "vsrc", in the header of every library: what lacks it may be another program's
 READABLE = ("1", str(FORMAT))  # 1 had no caption vectors; `Library.upgrade` adds them
 
 # A picture's id stands for its vectors for ever: a changed picture, or a new caption, gets a new id (AUTOINCREMENT

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from index.database.connection import Connection
 from index.database.read import Reading
-from index.database.schema import CAPTION_VECTORS, FORGET, FORMAT, SCHEMA, pack
+from index.database.schema import APPLICATION, CAPTION_VECTORS, FORGET, FORMAT, SCHEMA, pack
 from index.paths import below
 
 _ROWS = 10_000  # captions embedded at a time
@@ -50,7 +50,13 @@ class Writing:
             if not self._reading.tables():
                 for statement in SCHEMA:
                     self._connection.execute(statement)
+                self.mark()
                 self.note("format", str(FORMAT))
+
+    def mark(self) -> None:
+        """Note in the file's header that this is a library of vsearch; those made before this was done lack it."""
+        if self._connection.value("PRAGMA application_id") != APPLICATION:
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
 
     def note(self, key: str, value: str) -> None:
         """Keep a small fact about the library itself."""

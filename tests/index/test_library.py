@@ -258,7 +258,7 @@ def test_read_only(place: Path, model: vsearch.Model, photos: Path, tmp_path: Pa
 
 def test_a_damaged_file_is_refused_at_the_door(tmp_path: Path) -> None:
     (tmp_path / "library").write_bytes(b"this is no database" * 100)
-    with pytest.raises(LibraryError, match="damaged or not a library"):
+    with pytest.raises(LibraryError, match="not a library of vsearch"):
         Library.open(tmp_path / "library")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +102,80 @@ def test_our_own_caches_are_known_by_either_end(tmp_path: Path, photos: Path, de
         for other in (FOREIGN, data[100:200], b"\1" + bytes(100)):
             path.write_bytes(other)
             assert not may_replace(path), ending
+
+
+# ---- what is no library
+
+
+def others_database(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in ("CREATE TABLE places (name TEXT)", "INSERT INTO places VALUES ('Rome')", *statements):
+        connection.execute(statement)
+    connection.close()
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("how", ["plain", "wal", "marked", "text"])
+@pytest.mark.parametrize("create", [False, True])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_programs_file_is_not_touched(tmp_path: Path, how: str, create: bool, read_only: bool) -> None:
+    path = tmp_path / "places.sqlite"
+    more = {"wal": ["PRAGMA journal_mode = WAL"], "marked": ["PRAGMA application_id = 1234"]}
+    if how == "text":
+        path.write_bytes(FOREIGN)
+    else:
+        others_database(path, *more.get(how, []))
+    before = state(tmp_path)
+    with pytest.raises(LibraryError, match="not a library of vsearch") as caught:
+        Database.open(path, create=create, read_only=read_only)
+    assert "rm " not in caught.value.hint
+    assert state(tmp_path) == before
+
+
+def test_another_programs_log_is_not_touched(tmp_path: Path) -> None:
+    """Its tables are in the log only: a process was killed, or holds it open."""
+    path = tmp_path / "places.sqlite"
+    script = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('PRAGMA journal_mode = WAL'); c.execute('CREATE TABLE t (x)'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    before = state(tmp_path)
+    assert before["places.sqlite-wal"]
+    with pytest.raises(LibraryError, match="not a library of vsearch"):
+        Database.open(path, create=True)
+    after = state(tmp_path)
+    assert {name: after[name] for name in ("places.sqlite", "places.sqlite-wal")} == {
+        name: before[name] for name in ("places.sqlite", "places.sqlite-wal")
+    }
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal", "-shm"])
+def test_logs_without_a_library_are_not_touched(tmp_path: Path, ending: str) -> None:
+    log = named(tmp_path / "pics", ending)
+    log.write_bytes(FOREIGN)
+    with pytest.raises(LibraryError, match=f"pics{ending} belongs to a database that is gone"):
+        Database.open(tmp_path / "pics", create=True)
+    assert state(tmp_path) == {log.name: FOREIGN}
+
+
+def test_a_folder_a_pipe_and_a_device_are_no_library(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular"), (Path("/dev/null"), "no regular")):
+        for create in (False, True):
+            with pytest.raises(LibraryError, match=f"is {words}") as caught:
+                Database.open(path, create=create)
+            assert caught.value.hint == "name the file of a library"
+
+
+def test_a_library_of_before_the_mark_gets_it(tmp_path: Path, photos: Path, describer: FakeDescriber) -> None:
+    with Database.open(tmp_path / "pics", create=True) as library:
+        build_index(library, [photos], describer)
+        library.connection.execute("PRAGMA application_id = 0")
+    with Database.open(tmp_path / "pics") as library:
+        build_index(library, [photos], describer)
+        assert library.connection.value("PRAGMA application_id") == 0x76737263
+        assert library.read.count() == 5
