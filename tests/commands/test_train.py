@@ -86,7 +86,7 @@ def test_prepare_distil(data: Path, tmp_path: Path) -> None:
 def test_a_bundle_runs_by_stages(data: Path, tmp_path: Path) -> None:
     at: list[str | Path] = ["--data", data, "--teacher", data / "teacher"]
     at += ["--work", tmp_path / "work", "--output", tmp_path / "model"]
-    refused = call("train", "bundled", *at, "--stage", "cook")
+    refused = call("train", "bundled-small", *at, "--stage", "cook")
     assert refused.exit_code == 1
     assert "known: words" in refused.stderr
 
@@ -97,6 +97,8 @@ def test_a_bundle_runs_by_stages(data: Path, tmp_path: Path) -> None:
         ["devise", "--data", "x.h5", "--output", "run", "--work", "work"],
         ["bundled", "--data", "data", "--output", "model", "--features", "x.h5"],
         ["bundled", "--data", "data", "--output", "model"],
+        ["bundled", "--data", "data", "--output", "model", "--work", "work", "--teacher", "teacher"],
+        ["bundled-small", "--data", "data", "--output", "model", "--work", "w", "--teacher", "t", "--pretrained", "p"],
         ["devise", "--data", "x.h5", "--output", "run", "--set", "loop.epochs"],
         ["devise", "--data", "x.h5"],
     ],

@@ -18,7 +18,9 @@ import vsearch
 from cli import app
 from index.database.schema import SCHEMA
 from tests.support.examples import Calls, blocks, shell_calls
-from training.assemble.bundle import Bundle, WordTraining
+from training.assemble.distilled import SmallBundle
+from training.assemble.pretrained import PretrainedBundle
+from training.assemble.stages import WordTraining
 from training.data import classifier, pairs, prepared, scenes, texts, word_table
 from training.loop.config import LoopConfig
 from training.recipe import shipped
@@ -268,7 +270,8 @@ TABLES: dict[str, type] = {
     "`self-critical-texts`": self_critical_texts.CriticalTextsConfig,
     "`joint`": joint.JointConfig,
     "`translate`": translate.TranslateTaskConfig,
-    "`bundle`": Bundle,
+    "`bundle-pretrained`": PretrainedBundle,
+    "`bundle`": SmallBundle,
     "`[words]`": WordTraining,
 }
 RECIPES = PAGES["docs/reference/recipes.md"]

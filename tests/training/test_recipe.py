@@ -11,7 +11,7 @@ import torch
 
 from tests.support.training_data import cached_captions
 from training import recipe as recipes
-from training.assemble.bundle import PARTS
+from training.assemble.bundle import KINDS as BUNDLES
 from training.kinds import KINDS, load, parse, recipe_of
 from training.loop.config import LoopConfig
 from training.recipe import Inputs, Recipe
@@ -57,18 +57,24 @@ def test_recipes_that_ship_are_whole_and_wrong_ones_are_named(tmp_path: Path, in
 
 def test_every_shipped_recipe_is_of_a_kind_and_every_kind_is_shipped() -> None:
     found = {name: recipes.read(name)["kind"] for name in recipes.shipped()}
-    assert {name for name, kind in found.items() if kind == "bundle"} == {"bundled"}
-    assert {kind for kind in found.values() if kind != "bundle"} == set(KINDS)
+    bundles = {name: kind for name, kind in found.items() if kind in BUNDLES}
+    assert bundles == {"bundled": "bundle-pretrained", "bundled-small": "bundle"}
+    assert {kind for kind in found.values() if kind not in BUNDLES} == set(KINDS)
     for name, kind in found.items():
-        if kind != "bundle":
+        if kind not in BUNDLES:
             assert type(load(name)) is KINDS[kind] and load(name).kind == kind
     assert all(set(kind.reads) <= set(vars(Inputs(Path()))) for kind in KINDS.values())
-    assert {load(recipes.read("bundled")[part]).kind for part in PARTS} == {"distil", "devise", "caption"}
+    for name, kinds in {
+        "bundled": {"devise-classes", "caption-texts", "self-critical-texts", "translate"},
+        "bundled-small": {"distil", "devise", "caption"},
+    }.items():
+        settings, stages = BUNDLES[bundles[name]]
+        assert {load(recipes.read(name).get(part, getattr(settings(), part))).kind for part in stages.parts} == kinds
 
 
 def test_what_is_noted_is_the_whole_recipe_and_reads_back_as_the_same() -> None:
     for name in recipes.shipped():
-        if name == "bundled":
+        if name in ("bundled", "bundled-small"):
             continue
         recipe = load(name, {"loop.epochs": "3"})
         noted = json.loads(json.dumps(to_dict(recipe)))

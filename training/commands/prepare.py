@@ -223,7 +223,7 @@ def prepare_distil(
 
     \b
     Example:
-      vsearch prepare distil data/coco-unlabelled --labels data/tiny-imagenet --teacher teacher --output distil.h5
+      vsearch prepare distil data/coco --labels data/tiny-imagenet --teacher teacher --output distil.h5
     """
     from training.data.distil import prepare_distil as run
     from training.data.labels import read_tiny_imagenet

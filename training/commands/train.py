@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
+BUNDLES = {"bundle-pretrained": "pretrained", "bundle": "teacher"}  # kinds of bundles, and the option each needs
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe by name, or a .toml file.")]
 
 
@@ -46,7 +47,12 @@ class Extra:
 class Bundled:
     """What the recipe of a bundle needs."""
 
-    teacher: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The network a bundle learns from.")] = None
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Weights a bundle builds on; or torchvision:resnet50.")
+    ] = None
+    teacher: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The network a small bundle learns from.")] = (
+        None
+    )
     work: Annotated[Path | None, typer.Option(metavar="FOLDER", help="What a bundle makes on its way.")] = None
     stage: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run only this stage of a bundle.")] = None
 
@@ -78,7 +84,7 @@ def train(
 
     \b
     Example:
-      vsearch train bundled --data data --teacher teacher --work runs/bundled --output my-model
+      vsearch train bundled --data data --pretrained resnet50.safetensors --work runs/bundled --output my-model
       vsearch train devise-tuned --data captions.h5 --features features.h5 --output runs/head --set loop.epochs=30
     """
     from training import recipe as recipes
@@ -86,7 +92,7 @@ def train(
 
     overrides = parse_settings(how.settings or [])
     tables = recipes.read(recipe)
-    is_bundle = tables.get("kind") == "bundle"
+    is_bundle = str(tables.get("kind")) in BUNDLES
     check_use(recipe, extra if is_bundle else bundled)
     if is_bundle and distributed.started():
         raise VsearchError(
@@ -121,14 +127,19 @@ def train_bundle(
     overrides: dict[str, str],
     show: Callable[..., None],
 ) -> None:
-    """Train a whole model from the raw data."""
-    from training.assemble.bundle import STAGES, Folders, make
+    """Train a whole model from the raw data. Raises BadParameter if the options of another kind of bundle are given."""
+    from training.assemble.bundle import make
+    from training.assemble.stages import Folders, Telling
 
-    if bundled.teacher is None or bundled.work is None:
-        raise typer.BadParameter("a bundle also needs --teacher and --work")
-    places = Folders(data, bundled.teacher, bundled.work, output)
-    stages = tuple(bundled.stage or STAGES)
-    make(recipe, places, device, stages, overrides, remark, training_report(show), show)
+    needed, *others = sorted(BUNDLES.values(), key=lambda name: name != BUNDLES[recipe["kind"]])
+    if getattr(bundled, needed) is None or bundled.work is None:
+        raise typer.BadParameter(f"this bundle also needs --{needed} and --work")
+    for name in others:
+        if getattr(bundled, name) is not None:
+            raise typer.BadParameter(f"--{name} has no use in this bundle; it needs --{needed}")
+    places = Folders(data, bundled.work, output, bundled.teacher, bundled.pretrained)
+    telling = Telling(remark, training_report(show), show)
+    make(recipe, places, device, tuple(bundled.stage or ()), overrides, telling)
 
 
 @app.command("find-lr")

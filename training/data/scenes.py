@@ -9,7 +9,7 @@ words/...         the words of the names, see `training.data.word_table`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from training.data.labels import class_vectors, lemma_texts
 from training.data.pictures import encode_picture, in_order
-from training.data.prepared import SPLITS, PreparedWriter
+from training.data.prepared import PreparedWriter
 from training.data.sources.scenes import Scene, class_names
 from training.data.word_table import write_words
 from vsearch.errors import DataError, PictureError
@@ -37,10 +37,11 @@ class SceneReport:
 
 
 def prepare_scenes(
-    scenes: Sequence[Scene], output: Path, space: PhraseSpace, *, dev_every: int = 10, side: int = 256,
-    progress: Progress | None = None,
+    scenes: Sequence[Scene], output: Path, space: PhraseSpace, *, dev_every: int = 10, dev: Collection[str] = (),
+    side: int = 256, progress: Progress | None = None,
 ) -> SceneReport:  # fmt: skip
-    """Write the photos, every `dev_every`-th of them as the dev split (0: none), and how much each shows of each class.
+    """Write the photos and how much each shows of each class; every `dev_every`-th of them (0: none), and those whose
+    files `dev` names, are the dev split.
 
     Raises DataError if no photo to train on can be read, or a class has no word that has a vector.
     """
@@ -48,14 +49,15 @@ def prepare_scenes(
     classes = [(name, [name]) for name in names]
     vectors, report = class_vectors(classes, space) if classes else np.zeros((0, 0), np.float32), SceneReport()
     rows: list[NDArray[np.float16]] = []
+    held_out = frozenset(dev)
     with PreparedWriter(output, "scenes", classes=json.dumps(classes)) as writer:
         ready = in_order(lambda scene: encode_picture(scene.path, side), scenes)
         for number, (scene, content) in enumerate(ready, 1):
             if isinstance(content, PictureError):
                 report.skipped.append((str(scene.path), str(content)))
             else:
-                split = SPLITS.index("dev") if dev_every and number % dev_every == 0 else SPLITS.index("train")
-                writer.add_pictures([content], [scene.path.name], SPLITS[split])
+                is_dev = scene.path.name in held_out or (dev_every and number % dev_every == 0)
+                writer.add_pictures([content], [scene.path.name], "dev" if is_dev else "train")
                 rows.append(np.array([scene.labels.get(name, 0.0) for name in names], np.float16))
             if progress:
                 progress(number, len(scenes))

@@ -19,6 +19,7 @@ from training.data.word_table import WordTable, read_words
 from training.loop.checkpoint import below, best_weights
 from training.run_folder import RECIPE, noted_key, read_note
 from training.tasks.devise import DeviseRecipe
+from training.tasks.devise_classes import ClassesRecipe
 from training.tasks.targets import phrase_encoder
 from vsearch.config import from_dict
 from vsearch.errors import ConfigError, DataError
@@ -84,9 +85,10 @@ class TrainedHead:
 def _head_config(run: Path) -> Any:
     """Return the settings of the head that was trained in the folder `run`."""
     table = read_note(run / RECIPE)
-    if table.get("kind") != DeviseRecipe.kind:
+    kinds = {recipe.kind: recipe for recipe in (DeviseRecipe, ClassesRecipe)}
+    if table.get("kind") not in kinds:
         raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
     try:
-        return from_dict(DeviseRecipe, table).devise
+        return from_dict(kinds[table["kind"]], table).settings("devise")
     except ConfigError as error:
         raise DataError(f"cannot read {run / RECIPE}: {error}", "train into a new folder") from None

@@ -10,8 +10,10 @@ import pytest
 from tests.support.tiny_model import SENTENCES
 from tests.support.training_data import flickr8k, teacher, tiny_imagenet
 from training import recipe as recipes
-from training.assemble.bundle import STAGES, Folders, make
+from training.assemble.bundle import make, prepare
+from training.assemble.distilled import Distilled
 from training.assemble.model import assemble
+from training.assemble.stages import Folders, Telling
 from training.evaluate import scores as ranking
 from training.evaluate.captions import describe, evaluate_model, read_split, words_top
 from training.recipe import Inputs
@@ -38,7 +40,7 @@ def folders(root: Path) -> Folders:
     tiny_imagenet(source / "tiny-imagenet", per_class=4)
     (source / "text").mkdir()
     (source / "text" / "corpus.txt.xz").write_bytes(lzma.compress("\n".join(SENTENCES).encode()))
-    return Folders(source, teacher(root / "teacher"), root / "work", root / "model")
+    return Folders(source, root / "work", root / "model", teacher(root / "teacher"))
 
 
 def small_recipe(root: Path, devise: str) -> Path:
@@ -46,6 +48,7 @@ def small_recipe(root: Path, devise: str) -> Path:
     path.write_text(
         f'kind = "bundle"\ndevise = "{devise}"\nside = 32\ncrops = 1\nviews = 2\nmin_word_freq = 1\nmax_len = 6\n'
         "[words]\ndim = 10\nmin_count = 1\nbucket = 100\nepochs = 1\nthreads = 1\n"
+        "[minutes]\nwords = 2\n"
     )
     return path
 
@@ -63,11 +66,12 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
     places, recipe = folders(tmp_path), small_recipe(tmp_path, devise)
     said: list[str] = []
     shown: list[tuple[int, int]] = []
-    make(
-        recipe, places, "cpu", overrides=OVERRIDES, say=said.append, progress=lambda done, of: shown.append((done, of))
-    )
+    telling = Telling(said.append, progress=lambda done, of: shown.append((done, of)))
+    make(recipe, places, "cpu", overrides=OVERRIDES, telling=telling)
+    assert said[0] == "plan:" and said[1].split() == ["words", "2", "min,", "measured", "on", "two", "cores"]
+    assert said[2].split() == ["distil", "time", "not", "known"]
     assert (18, 18) in shown and all(0 < done <= of for done, of in shown)  # the features of the 18 photos
-    assert [s.removeprefix("stage ") for s in said if s.startswith("stage")] == list(STAGES)
+    assert [s.removeprefix("stage ") for s in said if s.startswith("stage")] == list(Distilled.stages)
     config = modelfolder.read_config(places.output)
     assert config.identity and config.preprocess.side == 32
 
@@ -94,28 +98,32 @@ def test_a_bundle_is_made_resumed_and_evaluated(tmp_path: Path, devise: str, mon
 
     stamps = {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")}
     said.clear()  # everything lies ready: nothing is prepared or trained again, only joined and ranked
-    make(recipe, places, "cpu", overrides=OVERRIDES, say=said.append)
+    make(recipe, places, "cpu", overrides=OVERRIDES, telling=Telling(said.append))
+    assert [line.split()[0] for line in said[1:11] if line.endswith("ready")] == list(Distilled.stages[:8])
     assert said[-1].startswith("ranking: none") and Scores.load(places.output) == Scores()
     assert {p: p.stat().st_mtime_ns for p in places.work.glob("*.h5")} == stamps
     assert modelfolder.read_config(places.output).identity == config.identity
 
 
 def test_unknown_stages_settings_and_recipes_are_named(tmp_path: Path) -> None:
-    places = Folders(tmp_path, tmp_path, tmp_path / "work", tmp_path / "model")
+    places = Folders(tmp_path, tmp_path / "work", tmp_path / "model", tmp_path)
     with pytest.raises(ConfigError, match="unknown stage 'cook'"):
-        make("bundled", places, stages=("cook",))
+        make("bundled-small", places, stages=("cook",))
     with pytest.raises(ConfigError, match="no recipe of kind 'bundle'"):
         make("devise", places)
     for wrong in ("words.epoch", "sides", "nonsense.key"):
         with pytest.raises(ConfigError, match=wrong.split(".")[-1] if wrong != "nonsense.key" else "nonsense"):
-            make("bundled", places, stages=(), overrides={wrong: "3"})
-    make("bundled", places, stages=(), overrides={"words.epochs": "3", "side": "96", "devise.loop.lr": "0.1"})
+            prepare("bundled-small", places, overrides={wrong: "3"})
+    made = prepare(
+        "bundled-small", places, overrides={"words.epochs": "3", "side": "96", "devise.loop.lr": "0.1"}
+    )  # fmt: skip
+    assert (made.bundle.words.epochs, made.preprocess.side, made.recipes["devise"].loop.lr) == (3, 96, 0.1)
     with pytest.raises(DataError, match=r"Flickr8k\.token\.txt"):
-        make("bundled", places, stages=("words",))
+        make("bundled-small", places, stages=("words",))
 
 
-def test_the_shipped_bundle_names_shipped_recipes_whose_sizes_fit() -> None:
-    table = recipes.read("bundled")
+def test_the_small_bundle_names_shipped_recipes_whose_sizes_fit() -> None:
+    table = recipes.read("bundled-small")
     for stage in ("encoder", "devise", "decoder"):
         assert table[stage] in recipes.shipped()
     assert recipes.read(table["devise"])["devise"]["dim"] == table["words"]["dim"]
