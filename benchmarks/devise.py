@@ -85,7 +85,8 @@ def _recall(run: Path, args: argparse.Namespace, words: str) -> dict[str, float]
 
 def zero_shot(args: argparse.Namespace) -> Table:
     """Measure hits and precisions of word vectors, random vectors, softmax and ConSE."""
-    from training.evaluate.devise import dev_pictures, evaluate_column, read_runs, read_unseen, run_columns
+    from training.evaluate.devise import dev_pictures, read_runs, read_unseen, run_columns
+    from training.evaluate.naming import evaluate_column
     from training.tasks.labels import read_labelled_set
 
     runs = [args.runs / f"zero-shot-{target}" for target in ("words", "random", "softmax")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -34,7 +35,7 @@ def assemble(
     base: Path, runs: list[Path], output: Path, data: Path | None = None, words: Path | None = None,
     encoder: tuple[Encoder, PreprocessConfig] | None = None,
 ) -> ModelConfig:  # fmt: skip
-    """Write the model of `base` with the parts that the trainings in `runs` made, the later ones first in rank.
+    """Write the model of `base` with the parts that the trainings in `runs` made; later ones take precedence.
 
     data: the prepared file they were trained on, for the vocabulary of a decoder and the words of tuned phrases;
     words: the folder of the words it was made with, the model's own by default; encoder: one in place of the model's,
@@ -42,18 +43,55 @@ def assemble(
     Raises ConfigError where a run made nothing a model has, or `data` is needed and not given; DataError where a run
     was trained on features of another encoder than the model's.
     """
-    model = modelfolder.load(base, "cpu")
-    if encoder is not None:
-        config = dataclasses.replace(
-            model.config, encoder=encoder[0].config, preprocess=encoder[1], devise=None, decoder=None
-        )
-        model = build_model(dataclasses.replace(config, words=None, identity=""), None)
-        model.encoder.load_state_dict(encoder[0].state_dict())
-    config, vocabulary = model.config, model.vocabulary
-    states = {name: getattr(model, name).state_dict() for name in PARTS if getattr(model, name) is not None}
-    phrases: dict[str, Tensor] = {}
-    fed: dict[str, Path] = {}  # the run, on cached features, that each of these parts is from
+    parts = _Parts.of(_base(base, encoder))
     for run in runs:
+        parts.add(run, data)
+    whole = parts.build()
+    source = words or base
+    if whole.devise is None:
+        return modelfolder.save(whole, output)
+    if not parts.phrases:
+        return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))
+    if data is None:
+        raise ConfigError("the words were tuned, too", "name the prepared file they were tuned on (--data)")
+    with tempfile.TemporaryDirectory(prefix="words-") as scratch:
+        space = tuned_space(source, data, parts.phrases, Path(scratch))
+        return modelfolder.save(whole, output, Path(scratch) / "words.bin", space)
+
+
+def _base(folder: Path, encoder: tuple[Encoder, PreprocessConfig] | None) -> JointModel:
+    """Load the model to build on; with an `encoder` in place of its own, without head and decoder."""
+    model = modelfolder.load(folder, "cpu")
+    if encoder is None:
+        return model
+    network, preprocess = encoder
+    config = dataclasses.replace(
+        model.config, encoder=network.config, preprocess=preprocess, devise=None, decoder=None, words=None, identity=""
+    )
+    bare = build_model(config, None)
+    bare.encoder.load_state_dict(network.state_dict())
+    return bare
+
+
+@dataclass
+class _Parts:
+    """What a model is put together from: settings, vocabulary, the weights of each part and of tuned phrases."""
+
+    config: ModelConfig
+    vocabulary: Vocabulary | None
+    states: dict[str, dict[str, Tensor]]
+    phrases: dict[str, Tensor] = field(default_factory=dict)
+    fed: dict[str, Path] = field(default_factory=dict)  # the run, on cached features, that each of these parts is from
+
+    @classmethod
+    def of(cls, model: JointModel) -> _Parts:
+        """Take a model apart."""
+        found = {name: getattr(model, name) for name in PARTS}
+        states = {name: part.state_dict() for name, part in found.items() if part is not None}
+        return cls(model.config, model.vocabulary, states)
+
+    def add(self, run: Path, data: Path | None) -> None:
+        """Put what the training in the folder `run` made in the place of what there is."""
         made = _read(run)
         found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
         if not found:
@@ -62,31 +100,25 @@ def assemble(
         if isinstance(recipe, TranslateRecipe):
             raise ConfigError(f"{run} made a translator", "use `vsearch assemble-translator`")
         for name in found:
-            states[name] = below(made, f"{name}.")
-            fed.pop(name, None)
+            self.states[name] = below(made, f"{name}.")
+            self.fed.pop(name, None)
             if "encoder" not in found:
-                fed[name] = run
-            config = _configured(config, name, recipe)
+                self.fed[name] = run
+            self.config = _configured(self.config, name, recipe)
         if "decoder" in found:
-            vocabulary = _vocabulary(data)
-        phrases = below(made, "phrases.") or phrases
-    whole = build_model(dataclasses.replace(config, words=None), vocabulary)
-    for name, state in states.items():
-        part = getattr(whole, name)
-        assert isinstance(part, nn.Module)
-        _load(part, state, name)
-    for run in fed.values():
-        _check_features(run, whole)
-    if whole.devise is None:
-        return modelfolder.save(whole, output)
-    if not phrases:
-        source = words or base
-        return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))
-    if data is None:
-        raise ConfigError("the words were tuned, too", "name the prepared file they were tuned on (--data)")
-    with tempfile.TemporaryDirectory(prefix="words-") as scratch:
-        space = tuned_space(words or base, data, phrases, Path(scratch))
-        return modelfolder.save(whole, output, Path(scratch) / "words.bin", space)
+            self.vocabulary = _vocabulary(data)
+        self.phrases = below(made, "phrases.") or self.phrases
+
+    def build(self) -> JointModel:
+        """Build the whole. Raises DataError where a part does not fit, or was trained with another encoder."""
+        whole = build_model(dataclasses.replace(self.config, words=None), self.vocabulary)
+        for name, state in self.states.items():
+            part = getattr(whole, name)
+            assert isinstance(part, nn.Module)
+            _load(part, state, name)
+        for run in self.fed.values():
+            _check_features(run, whole)
+        return whole
 
 
 def _read(run: Path) -> dict[str, Tensor]:

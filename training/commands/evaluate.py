@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption, load_words, model_folder
+from vsearch.commands.group import expanded
+from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption, model_folder
 from vsearch.console import out, progress_bar, shown_path
 
 if TYPE_CHECKING:
     from training.evaluate.captions import Evaluation
-    from training.evaluate.devise import Column, DevPictures
+    from training.evaluate.devise import DeviseReport
     from training.evaluate.scores import ScoresReport
-    from training.tasks.labels import LabelledSet
 
 app = typer.Typer(
     name="evaluate",
@@ -34,24 +33,33 @@ app = typer.Typer(
 )
 
 
+@dataclass(frozen=True)
+class CaptionTrainings:
+    """Caption trainings in the place of a model, and a DeViSE training that ranks their captions again."""
+
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="A caption training in place of the model; may be repeated."),
+    ] = None
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None
+    head: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that has a say in captions.")
+    ] = None
+    agreement: Annotated[
+        float | None, typer.Option(metavar="X", min=0.0, help="How much the head's say counts; default: as trained.")
+    ] = None
+
+
 @app.command("captions")
+@expanded
 def evaluate_captions(
     data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
     beam: Annotated[
         list[int] | None, typer.Option(min=1, metavar="N", help="Beams; may be repeated; default: 1, 3 and 5.")
     ] = None,
-    run: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", help="A caption training in place of the model; may be repeated."),
-    ] = None,
-    features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None,
-    head: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that has a say in captions.")
-    ] = None,
-    agreement: Annotated[
-        float | None, typer.Option(metavar="X", min=0.0, help="How much the head's say counts; default: as trained.")
-    ] = None,
+    *,
+    trained: CaptionTrainings,
     word: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Name its five nearest pictures, too; may be repeated.")
     ] = None,
@@ -71,34 +79,29 @@ def evaluate_captions(
       vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --run runs/adaptive
       vsearch evaluate captions captions.h5 --features features.h5 --run runs/soft --head runs/head --agreement 1.5
     """
-    check_runs(run or [], features, head, agreement, word or [])
+    check_runs(trained, asked=bool(word))
     beams = tuple(beam or [1, 3, 5])
-    if run and features is not None:
-        compare_runs(run, data, features, split, beams, device, head, agreement, as_json=as_json)
+    if trained.run:
+        compare_runs(trained, data, split, beams, device, as_json=as_json)
         return
-    from training.evaluate import captions as evaluation
-    from vsearch.storage import modelfolder
+    from training.evaluate.captions import evaluate_folder
 
-    folder = model_folder(model)
-    loaded, space = modelfolder.load_fast(folder, device), load_words(folder)
-    if agreement is not None:
-        loaded.set_rerank_weight(agreement)
     with progress_bar("pictures") as show:
-        found = evaluation.evaluate_model(loaded, space, data, split, beams, word or [], show)
+        found = evaluate_folder(
+            model_folder(model), data, split, beams, word or [], trained.agreement, device, progress=show
+        )
     print_evaluation(found, as_json=as_json)
 
 
-def check_runs(
-    run: Sequence[Path], features: Path | None, head: Path | None, agreement: float | None, word: Sequence[str]
-) -> None:
-    """Raise BadParameter if options of a model and of trainings are mixed."""
-    if bool(run) != (features is not None):
+def check_runs(trained: CaptionTrainings, *, asked: bool) -> None:
+    """Raise BadParameter if options of a model and of trainings are mixed; `asked`: for the pictures of a word."""
+    if bool(trained.run) != (trained.features is not None):
         raise typer.BadParameter("--run and --features, those it was trained on, go together")
-    if head is not None and not run:
+    if trained.head is not None and not trained.run:
         raise typer.BadParameter("--head goes with --run: a model has a head of its own")
-    if run and head is None and agreement is not None:
+    if trained.run and trained.head is None and trained.agreement is not None:
         raise typer.BadParameter("--agreement of a caption training needs --head")
-    if run and word:
+    if trained.run and asked:
         raise typer.BadParameter("--word asks a model; a caption training has no words to search by")
 
 
@@ -115,17 +118,19 @@ def print_evaluation(found: Evaluation, *, as_json: bool) -> None:
 
 
 def compare_runs(
-    runs: list[Path], data: Path, features: Path, split: str, beams: tuple[int, ...], device: str, head: Path | None,
-    agreement: float | None, *, as_json: bool,
-) -> None:  # fmt: skip
+    trained: CaptionTrainings, data: Path, split: str, beams: tuple[int, ...], device: str, *, as_json: bool
+) -> None:
     """Print what caption trainings reached on a split, one column each."""
     from training.evaluate.decoder import evaluate_decoder
     from vsearch.device import resolve
 
-    place, tables = resolve(device), {}
+    place, runs, tables = resolve(device), trained.run or [], {}
     for run in runs:
+        assert trained.features is not None  # `check_runs`
         with progress_bar("pictures") as show:
-            tables[str(run)] = evaluate_decoder(run, data, features, split, beams, place, show, head, agreement)
+            tables[str(run)] = evaluate_decoder(
+                run, data, trained.features, split, beams, place, show, trained.head, trained.agreement
+            )
     if as_json:
         out(json.dumps(tables, indent=2))
         return
@@ -135,21 +140,30 @@ def compare_runs(
         out(f"{metric:<24}" + "".join(f"{table[metric]:20.2f}" for table in tables.values()))
 
 
-@app.command("devise")
-def evaluate_devise(
-    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare labels`.")],
+@dataclass(frozen=True)
+class ZeroShot:
+    """What is measured on labelled pictures, and among which classes."""
+
     run: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="A training of devise-zero-shot in place of the model; may be repeated."),
-    ] = None,
-    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None,
+    ] = None
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="Cached features of its pictures.")] = None
     unseen: Annotated[
         str | None, typer.Option(metavar="NAME", help="Classes the model never saw: a recipe, or a file of them.")
-    ] = None,
+    ] = None
     hierarchy: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Precision in a hierarchy, too: wordnet, tiny-imagenet, or a file."),
-    ] = None,
+    ] = None
+
+
+@app.command("devise")
+@expanded
+def evaluate_devise(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare labels`.")],
+    *,
+    wanted: ZeroShot,
     as_json: PlainJsonOption = False,
     model: ModelOption = None,
     device: DeviceOption = "auto",
@@ -164,29 +178,21 @@ def evaluate_devise(
       vsearch evaluate devise labels.h5 --hierarchy tiny-imagenet
       vsearch evaluate devise labels.h5 --features label-features.h5 --run runs/words --run runs/softmax
     """
-    if run and unseen is not None:
+    if wanted.run and wanted.unseen is not None:
         raise typer.BadParameter("--run and --unseen exclude each other: a training knows what it left out")
-    if run and features is None:
+    if wanted.run and wanted.features is None:
         raise typer.BadParameter("--run needs --features, those it was trained on")
-    from training.evaluate import devise as zeroshot
-    from training.tasks.labels import read_labelled_set
+    from training.evaluate import devise
 
-    labelled, space = read_labelled_set(data), load_words(model_folder(model))
-    runs = zeroshot.read_runs(run or [])
-    left_out = runs[0].task.unseen if runs else zeroshot.read_unseen(unseen) if unseen is not None else ()
-    pictures = zeroshot.dev_pictures(labelled, space, left_out, hierarchy)
-    if runs and features is not None:
-        from vsearch.device import resolve
-
-        place = resolve(device)
-        columns = [column for one in runs for column in zeroshot.run_columns(one, labelled, features, place)]
+    folder = model_folder(model)
+    if wanted.run and wanted.features is not None:
+        found = devise.evaluate_runs(wanted.run, data, wanted.features, folder, wanted.hierarchy, device)
     else:
-        from vsearch.storage import modelfolder
-
-        loaded = modelfolder.load_fast(model_folder(model), device)
         with progress_bar("pictures") as show:
-            columns = [zeroshot.model_column(loaded, data, labelled, features, show)]
-    print_zeroshot(columns, pictures, labelled, as_json=as_json)
+            found = devise.evaluate_model(
+                folder, data, wanted.features, wanted.unseen, wanted.hierarchy, device, progress=show
+            )
+    print_devise(found, as_json=as_json)
 
 
 @app.command("ranking")
@@ -211,32 +217,19 @@ def evaluate_ranking(
       vsearch evaluate ranking captions.h5 --model my-model --write
       vsearch evaluate ranking captions.h5 --model my-model --split test
     """
-    from training.evaluate import scores as measuring
-    from training.evaluate.captions import read_split
-    from vsearch.scores import Scores
-    from vsearch.storage import modelfolder
+    from training.evaluate.scores import evaluate_folder
 
-    folder = model_folder(model)
-    loaded, space, chosen = modelfolder.load_fast(folder, device), load_words(folder), Scores.load(folder)
     with progress_bar("pictures") as show:
-        photos = measuring.encode_photos(loaded, space, read_split(data, split), show)
-    if write:
-        chosen = measuring.choose_scores(photos, space)
-        chosen.save(folder)
-    report = measuring.measure(photos, space, chosen)
+        report = evaluate_folder(model_folder(model), data, split, write=write, device=device, progress=show)
     if as_json:
         out(json.dumps(asdict(report), indent=2))
     else:
         print_ranking(report)
 
 
-def print_zeroshot(columns: Sequence[Column], pictures: DevPictures, labelled: LabelledSet, *, as_json: bool) -> None:
+def print_devise(report: DeviseReport, *, as_json: bool) -> None:
     """Print a column for each model, in the order given; below the figures, those of single words."""
-    from training.evaluate import devise as zeroshot
-
-    tables: dict[str, dict[str, Any]] = {column.name: zeroshot.evaluate_column(column, pictures) for column in columns}
-    words = {k: labelled.classes[k][1][0] for k in pictures.queries}
-    found = {column.name: zeroshot.word_precisions(column, pictures) for column in columns}
+    tables, words, found = report.tables, report.words, report.precisions
     if as_json:
         by_word = {name: {words[k]: value for k, value in values.items()} for name, values in found.items()}
         out(json.dumps({name: {**table, "words": by_word[name]} for name, table in tables.items()}, indent=2))

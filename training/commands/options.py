@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from vsearch.config import PreprocessConfig
 
 OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write.", show_default=False)]
+WordsOption = Annotated[
+    Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
+]
+SideOption = Annotated[
+    int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
+]
 
 
 @dataclass(frozen=True)

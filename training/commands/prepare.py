@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
-from training.commands.options import Encoder, OutputArgument, check_encoder, preprocess_of
+from training.commands.captions import prepare_captions
+from training.commands.options import (
+    Encoder,
+    OutputArgument,
+    SideOption,
+    WordsOption,
+    check_encoder,
+    preprocess_of,
+)
 from training.commands.pairs import prepare_pairs
 from vsearch.commands.group import expanded
 from vsearch.commands.options import DeviceOption, ModelOption, load_words, model_folder
 from vsearch.console import out, print_skipped, progress_bar, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
-WordsOption = Annotated[
-    Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
-]
-SideOption = Annotated[
-    int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
-]
+if TYPE_CHECKING:
+    import torch
+
+    from training.data.features import Network
 
 app = typer.Typer(
     name="prepare",
@@ -64,60 +70,7 @@ def prepare_words(
     out(shown_path(output))
 
 
-@app.command("captions")
-def prepare_captions(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOURCE", help="Folder of Flickr8k, a Karpathy JSON, or COCO's of its train split, or JSON lines."
-        ),
-    ],
-    output: OutputArgument,
-    words: WordsOption,
-    images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the photos are; default: next to the captions.")
-    ] = None,
-    dev: Annotated[Path | None, typer.Option(metavar="FILE", help="The dev split of COCO.")] = None,
-    test: Annotated[Path | None, typer.Option(metavar="FILE", help="The test split of COCO.")] = None,
-    captions_per_image: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw so many of each photo; default: all, as they are.")
-    ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Store pixels in place of encoded pictures.")] = False,
-    side: SideOption = 256,
-    min_word_freq: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words become unknown.")] = 5,
-    max_len: Annotated[int, typer.Option(min=1, metavar="N", help="Longer captions are cut.")] = 50,
-    texts: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
-    ] = None,
-) -> None:
-    """Prepare photos with captions: pictures, token ids, phrase vectors.
-
-    A run that was stopped continues when it is started again in the same way.
-
-    \b
-    Example:
-      vsearch prepare captions data/flickr8k captions.h5 --words my-words
-      vsearch prepare captions dataset_flickr30k.json captions.h5 --words my-words --images flickr30k-images
-    """
-    from training.data import captions
-    from training.data.sources.captions import read_captions
-    from training.data.sources.jsonl import read_texts
-
-    photos, space = read_captions(source, images, dev, test), load_words(words)
-    told = [row for path in texts or [] for row in read_texts(path)]
-    with progress_bar("photos") as show:
-        done = captions.prepare_captions(
-            photos, output, space, min_word_freq, max_len, side, show, captions_per_image, raw, told
-        )  # fmt: skip
-    if done.resumed:
-        remark(f"{done.resumed} photos were ready from a run before")
-    out(f"{shown_path(output)}: {done.pictures} photos, {done.captions} captions, {done.vocabulary} words")
-    if told:
-        out(f"and {done.texts} captions without photos")
-    print_skipped(done.skipped)
-
-
+app.command("captions")(prepare_captions)
 app.command("pairs")(prepare_pairs)
 
 
@@ -225,12 +178,11 @@ def prepare_distil(
     Example:
       vsearch prepare distil data/coco --labels data/tiny-imagenet --teacher teacher --output distil.h5
     """
+    from training.data.distil import photos_below
     from training.data.distil import prepare_distil as run
     from training.data.labels import read_tiny_imagenet
-    from vsearch.image.decode import SUFFIXES
 
-    shards = read_tiny_imagenet(labels)
-    paths = sorted(path for folder in photos for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    shards, paths = read_tiny_imagenet(labels), photos_below(photos)
     if not paths:
         raise VsearchError(f"no photo in {', '.join(map(shown_path, photos))}", "name folders of photos")
     with progress_bar("views") as show:
@@ -262,22 +214,27 @@ def prepare_features(
       vsearch prepare features captions.h5 teacher-features.h5 --teacher teacher
       vsearch prepare features captions.h5 resnet-features.h5 --encoder resnet101
     """
-    from training.data.features import encoder_network, teacher_network, write_features
+    from training.data.features import write_features
     from vsearch.device import resolve
-    from vsearch.storage import modelfolder, pretrained
 
     place = resolve(device)
     if sum(one is not None for one in (teacher, other.encoder, model)) > 1:
         raise typer.BadParameter("--teacher, --encoder and --model exclude each other")
     check_encoder(other)
-    if teacher is not None:
-        network = teacher_network(teacher, place)
-    elif other.encoder is not None:
-        trained = pretrained.encoder(other.encoder, other.weights)
-        network = encoder_network(trained, preprocess_of(other), place)
-    else:
-        loaded = modelfolder.load(model_folder(model), device)
-        network = encoder_network(loaded.encoder, loaded.config.preprocess, place)
+    network = load_network(teacher, other, model, place)
     with progress_bar("pictures") as show:
         write_features(network, prepared, output, place, grid=grid, views=views, progress=show)
     out(shown_path(output))
+
+
+def load_network(teacher: Path | None, other: Encoder, model: Path | None, device: torch.device) -> Network:
+    """Load the network that features are made with: a teacher, one of torchvision, or a model's encoder."""
+    from training.data.features import encoder_network, teacher_network
+    from vsearch.storage import modelfolder, pretrained
+
+    if teacher is not None:
+        return teacher_network(teacher, device)
+    if other.encoder is not None:
+        return encoder_network(pretrained.encoder(other.encoder, other.weights), preprocess_of(other), device)
+    loaded = modelfolder.load(model_folder(model), str(device))
+    return encoder_network(loaded.encoder, loaded.config.preprocess, device)

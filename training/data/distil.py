@@ -13,9 +13,10 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from PIL import Image
 from training.data.pictures import in_order
 from training.data.prepared import PreparedWriter
 from vsearch.errors import DataError, PictureError
+from vsearch.image.decode import SUFFIXES
 from vsearch.image.decode import decode as decode_file
 from vsearch.progress import Progress
 
@@ -42,6 +44,11 @@ class View:
     encoded: bytes
     name: str
     label: int = -1
+
+
+def photos_below(folders: Sequence[Path]) -> list[Path]:
+    """Return all photos in some folders and those below them, by path."""
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def load_teacher(folder: Path) -> nn.Module:
@@ -138,32 +145,16 @@ def prepare_distil(
 
     A photo that cannot be read is left out. Raises DataError where no picture is given or can be read.
     """
-    import torch
-
     if not photos and not shards:
         raise DataError("neither a photo nor a labelled picture to distil on")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load_teacher(teacher_folder).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = _Teacher(teacher_folder)
     total = len(photos) * (crops + 1)
     total += sum(len(read_shard(shard, "labels")[0]) for shard in shards)
-
-    def views() -> Iterator[View]:
-        yield from shard_views(shards)
-        yield from photo_views(photos, crops, side, seed)
-
-    def answer(batch: list[View], threads: ThreadPoolExecutor) -> dict[str, Tensor]:
-        pictures = (
-            torch.from_numpy(np.stack(list(threads.map(decode, batch)))).to(device).permute(0, 3, 1, 2)
-        )  # channels last
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16):
-            out: dict[str, Tensor] = teacher(pictures)
-        return out
-
     labels: list[int] = []
     writer = PreparedWriter(output, "distil", classes=json.dumps(classes), teacher=teacher_folder.name, seed=seed)
     with writer, ThreadPoolExecutor() as threads:
-        for batch in batches(views(), 64):
-            out = answer(batch, threads)
+        for batch in batches(chain(shard_views(shards), photo_views(photos, crops, side, seed)), 64):
+            out = teacher.answer(np.stack(list(threads.map(decode, batch))))
             writer.add_pictures([v.encoded for v in batch], [v.name for v in batch], "train")
             for name in ("pool", "logits"):
                 writer.append(f"teacher/{name}", out[name].half().cpu().numpy())
@@ -173,3 +164,24 @@ def prepare_distil(
         if not labels:
             raise DataError("not one picture to distil on can be read", "name folders of photos")
         writer.write("labels/class", np.asarray(labels, np.int16))
+
+
+class _Teacher:
+    """The network in a folder, on the GPU if there is one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load it by `load_teacher`."""
+        import torch
+
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = load_teacher(folder)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def answer(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """Return what it says of pictures (B, S, S, 3)."""
+        import torch
+
+        pictures = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # channels last
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16):
+            out: dict[str, Tensor] = self.network(pictures)
+        return out

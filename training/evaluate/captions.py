@@ -20,6 +20,7 @@ from vsearch.captions.beam import Hypothesis
 from vsearch.metrics.retrieval import evaluate_retrieval
 from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
+from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
 
@@ -111,3 +112,18 @@ def evaluate_model(
     for beam, found in zip(used, captions, strict=True):
         metrics |= {f"{name}_beam{beam}": value for name, value in captioning(model, pictures, found).items()}
     return Evaluation(metrics, words_top(vectors, pictures, space, words))
+
+
+def evaluate_folder(
+    folder: Path, data: Path, split: str, beams: Sequence[int] = (5,), words: Sequence[str] = (),
+    rerank_weight: float | None = None, device: str = "auto", progress: Progress | None = None,
+) -> Evaluation:  # fmt: skip
+    """Measure the model in `folder` as `evaluate_model` does.
+
+    rerank_weight: how much the DeViSE head's say counts in the choice of captions; None: the model's own. Raises
+    ModelError if it is given and the model has not both heads.
+    """
+    model, space = modelfolder.load_fast(folder, device), PhraseSpace.load(folder)
+    if rerank_weight is not None:
+        model.set_rerank_weight(rerank_weight)
+    return evaluate_model(model, space, data, split, beams, words, progress)

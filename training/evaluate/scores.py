@@ -12,17 +12,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate.captions import Split, describe
+from training.evaluate.captions import Split, describe, read_split
 from vsearch.captions.rerank import caption_embedder
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
 from vsearch.scores import Curve, Kind, Scores, mix
+from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace, Term
 
 GRID = tuple(step / 20 for step in range(21))  # weights of captions that are tried
@@ -82,6 +84,21 @@ class ScoresReport:
     ranking: Scores
     recalls: dict[str, dict[str, float]]
     reliabilities: dict[str, Reliability]
+
+
+def evaluate_folder(
+    folder: Path, data: Path, split: str, *, write: bool = False, device: str = "auto", progress: Progress | None = None
+) -> ScoresReport:
+    """Measure how the hits of the model in `folder` are ranked and scored on a split of captioned photos.
+
+    `write` first chooses weight and curves on these photos and writes them into the folder.
+    """
+    model, space, chosen = modelfolder.load_fast(folder, device), PhraseSpace.load(folder), Scores.load(folder)
+    photos = encode_photos(model, space, read_split(data, split), progress)
+    if write:
+        chosen = choose_scores(photos, space)
+        chosen.save(folder)
+    return measure(photos, space, chosen)
 
 
 def encode_photos(model: FastModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsearch.commands.group import expanded
 from vsearch.commands.options import (
     BeamOption,
     DeviceOption,
@@ -30,7 +32,28 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Where attention is drawn."""
+
+    heatmap: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
+    ] = None
+    force: ForceOption = False
+
+
+@dataclass(frozen=True)
+class Language:
+    """Into which language captions are translated, and by what."""
+
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="LANGUAGE", help="Translate the captions into it: de or fr.")
+    ] = None
+    translator: TranslatorOption = None
+
+
 @app.command()
+@expanded
 def caption(
     photos: PhotosArgument,
     beam: BeamOption = None,
@@ -38,14 +61,9 @@ def caption(
         bool, typer.Option("--block-repeats", help="No word right after itself, no pair of words twice.")
     ] = False,
     as_json: JsonOption = False,
-    heatmap: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw where the model looked at each word (one photo).")
-    ] = None,
-    force: ForceOption = False,
-    target: Annotated[
-        str | None, typer.Option("--to", metavar="LANGUAGE", help="Translate the captions into it: de or fr.")
-    ] = None,
-    translator: TranslatorOption = None,
+    *,
+    drawing: Drawing,
+    language: Language,
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -62,49 +80,38 @@ def caption(
       vsearch caption dog.jpg --heatmap attention.png
       vsearch caption dog.jpg --to fr
     """
-    check_options(photos, heatmap, translator, target, force=force)
+    check_options(photos, drawing, language)
+    from vsearch.drawing.heatmap import draw_caption
     from vsearch.model import Model
 
-    own = None if target is None else load_translator("en", target, translator, device)
+    translator = (
+        None if language.target is None else load_translator("en", language.target, language.translator, device)
+    )
     loaded = Model(model_folder(model), device)
     _ = loaded.network  # what is wrong with the model is no fault of a photo
 
     def describe(photo: Path) -> Row:
         found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)
-        if heatmap is not None:
-            draw_heatmap(photo, found, heatmap)
-        return caption_row(photo, found, own)
+        if drawing.heatmap is not None:
+            draw_caption(photo, found, drawing.heatmap)
+        return caption_row(photo, found, translator)
 
     print_each(photos, describe, print_caption, as_json=as_json)
 
 
-def check_options(
-    photos: list[Path], heatmap: Path | None, translator: Path | None, target: str | None, *, force: bool
-) -> None:
+def check_options(photos: list[Path], drawing: Drawing, language: Language) -> None:
     """Raise BadParameter or VsearchError if options do not go together."""
-    if heatmap is not None and len(photos) > 1:
+    if drawing.heatmap is not None and len(photos) > 1:
         raise typer.BadParameter("--heatmap draws one photo at a time")
-    if heatmap is not None:
-        check_drawing(heatmap, inputs=photos, force=force)
-    if translator is not None and target is None:
+    if drawing.heatmap is not None:
+        check_drawing(drawing.heatmap, inputs=photos, force=drawing.force)
+    if language.translator is not None and language.target is None:
         raise typer.BadParameter("--translator needs --to LANGUAGE")
 
 
 def print_caption(photo: Path, row: Row) -> None:
     """Print a photo and its caption."""
     out(f"{shown_path(photo)}: {row['caption']}")
-
-
-def draw_heatmap(photo: Path, found: Caption, file: Path) -> None:
-    """Draw where the model looked at each word of a caption."""
-    from vsearch.drawing import heatmap
-    from vsearch.drawing.mark import exif
-    from vsearch.errors import ModelError
-    from vsearch.image.decode import decode
-
-    if found.attention is None:
-        raise ModelError("this model has no attention to draw", "use a model with a soft or adaptive decoder")
-    heatmap.draw(decode(photo), found.words, found.attention, found.sentinel).save(file, exif=exif())
 
 
 def caption_row(photo: Path, found: Caption, translator: Translator | None = None) -> Row:

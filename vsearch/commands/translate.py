@@ -12,7 +12,7 @@ from vsearch.commands.options import BeamOption, DeviceOption, ForceOption, Tran
 from vsearch.console import out, remark, shown
 
 if TYPE_CHECKING:
-    from vsearch.translation.translator import Translation, Translator
+    from vsearch.translation.translator import Translator
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -43,17 +43,15 @@ def translate(
       vsearch translate "un chien court." "une plage." --from fr --to en --translator my-translator --json
       vsearch translate "un chien court." --from fr --attention alignment.png
     """
-    if attention is not None and len(texts) > 1:
-        raise typer.BadParameter("--attention draws one sentence at a time")
-    if attention is not None:
-        check_drawing(attention, force=force)
+    check_attention(texts, attention, force=force)
     loaded = load_translator(source, target, translator, device)
     found = loaded.translate(texts, beam)
-    unknown = dict.fromkeys(word for text in texts for word in loaded.source.unknown(text))
-    if unknown:
+    if unknown := dict.fromkeys(word for text in texts for word in loaded.source.unknown(text)):
         remark(f"not known to the translator: {', '.join(unknown)}")
     if attention is not None:
-        draw_alignment(found[0], attention)
+        from vsearch.drawing.alignment import draw_translation
+
+        draw_translation(found[0], attention)
     if as_json:
         rows = [(text, one, round(one.log_probability, 4)) for text, one in zip(texts, found, strict=True)]
         out(json.dumps([{"text": t, "translation": o.text, "log_probability": p} for t, o, p in rows], indent=2))
@@ -62,18 +60,16 @@ def translate(
             out(shown(one.text))
 
 
+def check_attention(texts: list[str], attention: Path | None, *, force: bool) -> None:
+    """Raise BadParameter or VsearchError if what is to be drawn cannot be."""
+    if attention is not None and len(texts) > 1:
+        raise typer.BadParameter("--attention draws one sentence at a time")
+    if attention is not None:
+        check_drawing(attention, force=force)
+
+
 def load_translator(source: str, target: str, folder: Path | None, device: str) -> Translator:
     """Load the translator in `folder`, or the bundled one between these languages."""
     from vsearch.translation.translator import Translator, find
 
     return Translator.load(find(source, target, folder), device)
-
-
-def draw_alignment(found: Translation, file: Path) -> None:
-    from vsearch.drawing import alignment, figure
-    from vsearch.errors import ModelError
-
-    if found.attention is None:
-        raise ModelError("this translator has no attention to draw", "use one with a soft decoder")
-    figure.require()
-    alignment.draw_alignment(found.source, found.target, found.attention, file)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.drawing.figure import literal, new_figure, save
+from vsearch.errors import ModelError
+
+if TYPE_CHECKING:
+    from vsearch.translation.translator import Translation
+
+
+def draw_translation(found: Translation, output: Path) -> None:
+    """Draw what each word of a translation looked at, into `output`.
+
+    Raises ModelError if it is of a translator without attention, VsearchError without matplotlib.
+    """
+    if found.attention is None:
+        raise ModelError("this translator has no attention to draw", "use one with a soft decoder")
+    draw_alignment(found.source, found.target, found.attention, output)
 
 
 def draw_alignment(source: Sequence[str], target: Sequence[str], weights: NDArray[np.float32], output: Path) -> None:

@@ -7,16 +7,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from vsearch.drawing.mark import exif
+from vsearch.errors import ModelError
+from vsearch.image.decode import decode
+
+if TYPE_CHECKING:
+    from vsearch.model import Caption
 
 Floats = NDArray[np.float32]
 TILE, NARROWEST, LABEL, GAP, COLUMNS = 224, 120, 28, 8, 5  # pixels; tiles in a row
 PAPER, INK, FAINT = (255, 255, 255), (20, 20, 20), (120, 120, 120)
 DARKEST = 0.25  # what is left of the picture where there is no attention
 GLOW = (255, 190, 60)
+
+
+def draw_caption(photo: Path, caption: Caption, output: Path) -> None:
+    """Draw where the model looked in a photo at each word of its caption, into `output`.
+
+    Raises ModelError if the caption is of a model without attention, PictureError for a photo that cannot be read.
+    """
+    if caption.attention is None:
+        raise ModelError("this model has no attention to draw", "use a model with a soft or adaptive decoder")
+    draw(decode(photo), caption.words, caption.attention, caption.sentinel).save(output, exif=exif())
 
 
 def draw(image: Image.Image, words: Sequence[str], attention: Floats, sentinel: Floats | None = None) -> Image.Image:

@@ -17,7 +17,7 @@ from training import recipe as recipes
 from training.data.labels import prepare_labels, read_tiny_imagenet
 from training.data.prepared import open_prepared
 from training.evaluate import devise as zeroshot
-from training.evaluate.devise import Column, DevPictures, conse, evaluate_column, local_scaling, word_precisions
+from training.evaluate.naming import Column, DevPictures, conse, evaluate_column, local_scaling, word_precisions
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.labels import LabelledSet, LabelsTask, LabelsTaskConfig, class_targets, read_labelled_set
