@@ -118,6 +118,18 @@ def test_captions_without_photos_are_prepared_next_to_those_with(tmp_path: Path)
     )
 
 
+def test_photos_that_a_model_captioned_join_those_to_train_on(tmp_path: Path) -> None:
+    draw(tmp_path / "sea.jpg", "blue")
+    row = {"path": str(tmp_path / "sea.jpg"), "caption": "a boat", "runner_ups": [{"caption": "the boat"}]}
+    (tmp_path / "g.json").write_text(json.dumps([row]))
+    folder = flickr8k(tmp_path / "f", 3)
+    assert "10 photos, 20 captions" in done("captions", folder, tmp_path / "c.h5", "--guessed", tmp_path / "g.json")
+    (tmp_path / "g.json").write_text("{}")
+    assert "no list of captioned photos" in refused(
+        "captions", folder, tmp_path / "d.h5", "--guessed", tmp_path / "g.json"
+    )
+
+
 def written_line(folder: Path) -> Path:
     (folder / "wrong.jsonl").write_text('{"id": 7}\n')
     return folder / "wrong.jsonl"

@@ -55,6 +55,10 @@ def prepare_captions(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
     ] = None,
+    guessed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="More photos to train on, captioned by a model: `vsearch caption --json`."),
+    ] = None,
 ) -> None:
     """Prepare photos with captions: pictures, token ids, phrase vectors.
 
@@ -67,9 +71,11 @@ def prepare_captions(
     """
     from training.data import captions
     from training.data.sources.captions import read_captions
+    from training.data.sources.guessed import read_guessed
     from training.data.sources.jsonl import read_texts
 
     photos, space = read_captions(source, parts.images, parts.dev, parts.test), load_words(words)
+    photos += [] if guessed is None else read_guessed(guessed)
     told = [row for path in texts or [] for row in read_texts(path)]
     with progress_bar("photos") as show:
         done = captions.prepare_captions(photos, output, space, progress=show, texts=told, **asdict(stored))

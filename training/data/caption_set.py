@@ -27,6 +27,7 @@ class CaptionSet:
     file: Path
     names: NDArray[Any]  # (I,) UTF-8
     split: NDArray[np.uint8]  # (I,) index into SPLITS
+    guessed: NDArray[np.bool_]  # (I,) whether a model wrote the captions
     ids: NDArray[np.int64]  # (M, L)
     lengths: NDArray[np.int64]  # (M,)
     owner: NDArray[np.int64]  # (M,) row of the picture
@@ -68,9 +69,17 @@ def read_caption_set(data: Path) -> CaptionSet:
             data,
             file["pictures/name"][:],
             file["pictures/split"][:],
+            _guessed(file),
             file["captions/ids"][:].astype(np.int64),
             file["captions/length"][:].astype(np.int64),
             file["captions/picture"][:].astype(np.int64),
             [text.decode().split() for text in file["captions/text"][:]],
             Vocabulary(json.loads(file.attrs["vocabulary"])),
         )
+
+
+def _guessed(file: Any) -> NDArray[np.bool_]:
+    """Return the marks of a prepared file; one made before there were any has no guessed captions."""
+    if "pictures/guessed" not in file:
+        return np.zeros(len(file["pictures/split"]), np.bool_)
+    return np.asarray(file["pictures/guessed"][:], np.bool_)

@@ -40,6 +40,7 @@ class Photo:
     path: Path
     split: str
     captions: list[str]
+    guessed: bool = False  # by a model
 
 
 @dataclass
@@ -98,6 +99,7 @@ def prepare_captions(
     fewer are repeated); None keeps all as they are. The draw depends only on the photo's name.
     texts: captions without photos, written too (`training.data.texts`) except those of one of the `photos`, whatever
     its split, and those longer than `max_len`.
+    Photos whose captions a model guessed are marked as such; their words do not count for the vocabulary.
     A picture that cannot be read is left out with its captions, and a caption without any vector; both are named in the
     result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
     Raises DataError where a photo stands twice, or no training caption with a readable picture is left.
@@ -108,10 +110,11 @@ def prepare_captions(
         report = Prepared(resumed=spool.count)
         _make_ready(photos, spool, partial(raw_picture if raw else encode_picture, side=side), progress)
         readable = (p for i, p in enumerate(photos) if i not in spool.reasons)
-        train = [tokenise(c) for p in readable if p.split == "train" for c in p.captions]
+        train = [tokenise(c) for p in readable if p.split == "train" and not p.guessed for c in p.captions]
         if not train:
             raise DataError("not one training caption with a readable picture", "check the data set's folder")
-        told = tokenised(apart(texts, names), max_len)
+        known = [name for photo, name in zip(photos, names, strict=True) if not photo.guessed]
+        told = tokenised(apart(texts, known), max_len)
         vocabulary = Vocabulary.count([*train, *(words for own in told for words in own)], min_word_freq)
         report.vocabulary = len(vocabulary)
         with PreparedWriter(output, "captions", vocabulary=json.dumps(vocabulary.words), max_len=max_len) as writer:
@@ -171,6 +174,7 @@ def _write_chunk(
     raw_side: int | None, report: Prepared,
 ) -> None:  # fmt: skip
     kept: list[tuple[str, str, bytes]] = []
+    guessed: list[bool] = []
     for photo, name, content in chunk:
         if isinstance(content, PictureError):
             report.skipped.append((str(photo.path), str(content)))
@@ -181,6 +185,8 @@ def _write_chunk(
             continue
         rows.add(writer.picture_count + len(kept), sample_captions(targets, captions_per_image, name))
         kept.append((photo.split, name, content))
+        guessed.append(photo.guessed)
+    writer.append("pictures/guessed", np.asarray(guessed, np.uint8))
     for split, group in groupby(kept, key=lambda row: row[0]):
         _, names, contents = zip(*group, strict=True)
         if raw_side is None:

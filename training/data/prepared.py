@@ -8,6 +8,7 @@ Layout (I pictures, M captions, L caption length with start and end, D word-vect
     pictures/raw      (I, 3, S, S) uint8   in place of the two: pictures that are not encoded
     pictures/name     (I,) str
     pictures/split    (I,) uint8       index into SPLITS
+    pictures/guessed  (I,) uint8       of captions: 1 where a model wrote them
     labels/class      (I,) int16       -1: none
     labels/vector     (K, D) float32   unit vectors of the classes
     teacher/pool      (I, C) float16   teacher/logits (I, K) float16

@@ -92,7 +92,8 @@ class CriticalTextsTask(TextsTask):
         if self.projection is not None and self.module.decoder.projection is not None:
             self.projection.load_state_dict(self.module.decoder.projection.state_dict())
         self.critic = config
-        self.judged_photos = np.asarray(list(self.captions), np.int64)
+        photos = np.asarray(list(self.captions), np.int64)
+        self.judged_photos = photos[~self.captioned.guessed[photos]]  # a model's own captions are no measure
         told = np.flatnonzero(self.counts > 1)
         if not len(told):
             raise DataError(f"{data} has no photo with two captions, but itself not there", "prepare other --texts")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.training.tasks.test_caption_texts import CPU, SMALL, TOLD, head, inputs, run, space
+from training.data.caption_set import read_caption_set
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.caption_texts import TextsTask, unit
@@ -68,6 +69,18 @@ def test_what_is_drawn_for_is_worth_most_as_its_people_said_it(
         assert np.array_equal(cells.numpy(), made.grid[photo, 0])
         said = made.captioned.ids[made.captions[photo][0]].tolist()
         assert made.judges["photos"].rewards([said], [row]).item() > 1
+
+
+def test_photos_that_a_model_captioned_are_taught_and_not_judged(
+    inputs: Inputs, run: Path, started: Path, space: PhraseSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = read_caption_set(inputs.data)
+    first = marked.rows("train")[0]
+    marked.guessed[first] = True
+    monkeypatch.setattr("training.tasks.caption.read_caption_set", lambda data: marked)
+    made = task(inputs, run, started, space)
+    assert int(first) in made.captions and int(first) not in made.judged_photos.tolist()
+    assert len(made.judged_photos) == 5
 
 
 def test_the_projection_is_that_of_the_start(inputs: Inputs, run: Path, started: Path, space: PhraseSpace) -> None:
