@@ -61,8 +61,8 @@ class WordVectors:
     def load(cls, path: Path, sha256: str | None = None) -> WordVectors:
         """Read a fastText .bin (plain or quantised) or a .vec table.
 
-        A file that is damaged must not reach fastText, which loads it in silence or ends the process: its checksum is
-        compared with `sha256` (hexadecimal) first; without one, a .bin is checked for being whole.
+        A file that is damaged, or made to do harm, must not reach fastText, which loads it in silence or ends the
+        process: its layout is checked first, whatever the `sha256` (hexadecimal) says that comes with it.
         WordsError when the file is missing, damaged, or neither kind.
         """
         if not path.is_file():
@@ -73,15 +73,17 @@ class WordVectors:
                 raise WordsError(f"{path} is damaged or of another model: sha256 {found[:12]}, not {sha256[:12]}")
         if path.suffix == ".vec":
             return cls(_read_table(path))
-        if not sha256:
-            read_layout(path)
+        read_layout(path)
         return cls(_open_binary(path))
 
     @property
     def words(self) -> list[str]:
         """Every word of the dictionary, the most frequent first. Listing them is slow: test with `in` instead."""
         if self._words is None:
-            self._words = [word for word in self._source.get_words() if word != END_OF_LINE]
+            try:
+                self._words = [word for word in self._source.get_words() if word != END_OF_LINE]
+            except UnicodeDecodeError:
+                raise WordsError("the words of the dictionary are not in UTF-8") from None
         return self._words
 
     def __contains__(self, word: object) -> bool:
@@ -93,7 +95,7 @@ class WordVectors:
         return np.asarray(self._source.get_word_vector(word), np.float32)
 
     def unit(self, word: str) -> Floats:
-        """Return `vector(word)` at length 1; zeros stay zeros."""
+        """Return `vector(word)` at length 1; zeros stay zeros, and what is not finite becomes zeros."""
         return _unit(self.vector(word))
 
     def label(self, text: str) -> Floats:
@@ -137,7 +139,10 @@ def checksum(path: Path) -> str:
 
 
 def _unit(vector: Floats) -> Floats:
-    length = float(np.linalg.norm(vector))
+    with np.errstate(over="ignore"):
+        length = float(np.linalg.norm(vector))
+    if not np.isfinite(length):  # a damaged file: as good as no vector
+        return np.zeros_like(vector)
     return vector / np.float32(length) if length > 0 else vector
 
 
@@ -158,6 +163,8 @@ def _read_table(path: Path) -> _Table:
     try:
         with path.open(encoding="utf-8", newline="\n") as file:
             count, dim = (int(part) for part in file.readline().split())
+            if count < 0 or dim < 1 or 2 * count * dim > path.stat().st_size:  # a number takes two bytes at least
+                raise ValueError("it says that it has more numbers than it can have")
             rows = np.empty((count, dim), np.float32)
             for i in range(count):
                 parts = file.readline().rstrip(" \n").rsplit(" ", dim)
