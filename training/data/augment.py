@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from vsearch.config import PreprocessConfig
 from vsearch.device import moved
+from vsearch.image.pixels import channels_first
 
 CPU = torch.device("cpu")
 
@@ -24,9 +25,10 @@ def augment(
 
     The batch shares one crop box (`smallest` to 1 of the area); flips and the jitter of brightness, contrast and
     saturation (by up to `jitter`) differ from picture to picture. Without `rng` the pictures are resized and normalised
-    only. In memory the channels come last.
+    only. In memory the channels come last. Normalisation is one product with the jitter's matrix; `pixels.normalise`,
+    which multiplies by 1 / (255 std), differs from it in the last bit.
     """
-    x = moved(torch.from_numpy(pictures), device).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last
+    x = channels_first(moved(torch.from_numpy(pictures), device))  # (B, 3, H, W), channels last
     if rng is not None:
         x = _crop(x, rng, smallest)
     if x.shape[2:] != (side, side):
@@ -43,7 +45,7 @@ def augment(
         flat.clamp_(-mean / std, (255 - mean) / std)
     else:
         flat = (flat - mean) / std
-    return flat.view(-1, side, side, 3).permute(0, 3, 1, 2)
+    return channels_first(flat.view(-1, side, side, 3))
 
 
 def _crop(x: Tensor, rng: np.random.Generator, smallest: float) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.data.augment import augment
 from training.data.prepared import open_prepared, read_stored_pixels
-from training.loop.task import numpy_generator
+from training.loop.task import in_batches, numpy_generator
 from vsearch.config import PreprocessConfig
 from vsearch.image.pixels import normalise
 
@@ -29,8 +29,7 @@ def augmented(
 ) -> Iterator[tuple[Rows, Tensor]]:  # fmt: skip
     """Yield `steps` batches of rows in `order`, each with its pictures (B, 3, S, S), augmented and normalised."""
     with open_prepared(data, "captions") as file:
-        for step in range(steps):
-            rows = order[step * batch : (step + 1) * batch]
+        for rows in in_batches(order, batch, steps):
             pixels = read_stored_pixels(file, rows.tolist(), round(preprocess.side * CROP))
             yield rows, augment(pixels, preprocess.side, preprocess, rng, smallest)
 

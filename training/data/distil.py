@@ -29,6 +29,7 @@ from training.data.prepared import PreparedWriter
 from vsearch.errors import DataError, PictureError
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.decode import decode as decode_file
+from vsearch.image.pixels import channels_first
 from vsearch.progress import Progress
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _Teacher:
         """Return what it says of pictures (B, S, S, 3)."""
         import torch
 
-        pictures = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # channels last
+        pictures = channels_first(torch.from_numpy(pixels).to(self.device))  # channels last
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16):
             out: dict[str, Tensor] = self.network(pictures)
         return out

@@ -26,7 +26,7 @@ from vsearch.config import PreprocessConfig
 from vsearch.device import autocast, fast_bf16
 from vsearch.errors import DataError
 from vsearch.files import replacing
-from vsearch.image.pixels import to_pixels
+from vsearch.image.pixels import channels_first, to_pixels
 from vsearch.networks.encoder import Encoder
 from vsearch.networks.fast.openvino import compiled, quick_encoder, usable
 from vsearch.networks.fast.process import keep_memory
@@ -83,7 +83,7 @@ def teacher_network(folder: Path, device: torch.device) -> Network:
         digest.update(path.name.encode() + path.read_bytes())
 
     def encode(images: Tensor) -> tuple[Tensor, Tensor]:
-        out = teacher(images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))  # (B, 3, S, S)
+        out = teacher(channels_first(images).contiguous(memory_format=torch.channels_last))  # (B, 3, S, S)
         cells = out["grid"] if "grid" in out else out["pool"][:, :, None]
         return cells.flatten(2).transpose(1, 2), out["pool"]
 

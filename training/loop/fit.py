@@ -48,6 +48,9 @@ def check_checkpoint(output: Path, task: Task) -> None:
 
 
 class _Fit:
+    """One training, as `fit` runs it. A class, for its steps (resume, train, evaluate, keep) share ten things: the
+    stepper, the average, the schedule, the standing and others, of which each uses most."""
+
     def __init__(
         self, task: Task, config: LoopConfig, output: Path, device: torch.device, report: Report | None
     ) -> None:

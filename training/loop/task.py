@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vsearch.errors import VsearchError
@@ -80,6 +81,12 @@ Report = Callable[[Status], None]
 
 class Stopped(VsearchError):
     """The loss stopped being a number; the last good checkpoint is kept."""
+
+
+def in_batches(order: NDArray[np.int64], size: int, steps: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of each of `steps` batches of `size`, in `order`."""
+    for step in range(steps):
+        yield order[step * size : (step + 1) * size]
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:

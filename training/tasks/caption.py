@@ -24,7 +24,7 @@ from training.data.features import read_grid
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words
 from training.loop.distributed import shard, weighted_mean
-from training.loop.task import Loss, ParameterGroup, numpy_generator
+from training.loop.task import Loss, ParameterGroup, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.decoding import generate
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
@@ -139,8 +139,8 @@ class CaptionTask:
         order, photos = rng.permutation(len(rows)), self.config.batch // self.config.captions_per_photo
 
         def make() -> Iterator[CaptionBatch]:
-            for step in range(self.steps(epoch)):
-                yield self._batch(rows[order[step * photos : (step + 1) * photos]], rng, self.config.sampling(epoch))
+            for chosen in in_batches(order, photos, self.steps(epoch)):
+                yield self._batch(rows[chosen], rng, self.config.sampling(epoch))
 
         return prefetch(make())
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from training.data.prepared import open_prepared
 from training.data.texts import read_table
 from training.loop.distributed import shard
-from training.loop.task import Loss, numpy_generator
+from training.loop.task import Loss, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import CaptionBatch, CaptionTask, CaptionTaskConfig, caption_loss
 from training.tasks.decoding import generate
@@ -115,9 +115,8 @@ class TextsTask(CaptionTask):
         order, photos = rng.permutation(len(rows)), self.config.batch // self.config.captions_per_photo
 
         def make() -> Iterator[Mixed]:
-            for step in range(self.steps(epoch)):
-                drawn = rows[order[step * photos : (step + 1) * photos]]
-                yield Mixed(self._photo_batch(drawn, rng, self.config.sampling(epoch)), next(texts))
+            for chosen in in_batches(order, photos, self.steps(epoch)):
+                yield Mixed(self._photo_batch(rows[chosen], rng, self.config.sampling(epoch)), next(texts))
 
         return prefetch(make())
 

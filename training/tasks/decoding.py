@@ -16,10 +16,10 @@ from torch import nn
 from training.data.caption_set import Texts
 from training.loop.checkpoint import load_best
 from training.run_folder import RECIPE
-from vsearch.captions.beam import beam_search
 from vsearch.captions.rerank import Reranker
+from vsearch.captions.search import Rerank, search_captions
 from vsearch.config import DecoderConfig, from_dict
-from vsearch.device import autocast, fast_bf16
+from vsearch.device import fast_bf16
 from vsearch.errors import DataError
 from vsearch.files import load_json
 from vsearch.networks.decoder import Decoder
@@ -60,22 +60,27 @@ def generate(
 ) -> Texts:
     """Return the best caption of each picture of `cells` (I, N, C), as words; `decoder` is in evaluation mode.
 
-    reranker: how a DeViSE head has its say, and the vectors (I, D) that it gave the pictures. vectors: the pictures'
-    vectors among words (I, D), for a decoder that is told them.
+    reranker: what ranks captions again by a DeViSE head, and the vectors (I, D) that the head gave the pictures.
+    vectors: those (I, D) that a decoder is told, if it takes any.
     """
-    fast, c = QuickDecoder(decoder, fast_bf16(device)), decoder.config
+    fast = QuickDecoder(decoder, fast_bf16(device))
     found: Texts = []
     for start in range(0, len(cells), batch):
-        memory = torch.from_numpy(np.asarray(cells[start : start + batch])).to(device).float()
-        own = None if vectors is None else torch.from_numpy(vectors[start : start + batch]).to(device)
-        seen = told(fast, own)
-        with autocast(device):
-            count = 1 if reranker is None else beam
-            captions = beam_search(seen, memory, beam, c.max_len, c.length_power, count, c.block_repeats)
-        if reranker is not None:
-            vectors_of_head = reranker[1][start : start + batch]
-            captions = reranker[0].rerank(captions, vectors_of_head, lambda caption: vocabulary.decode(caption.tokens))
+        part = slice(start, start + batch)
+        memory = torch.from_numpy(np.asarray(cells[part])).to(device).float()
+        seen = told(fast, None if vectors is None else torch.from_numpy(vectors[part]).to(device))
+        captions = search_captions(seen, memory, decoder.config, beam=beam, rerank=_rerank(reranker, part, vocabulary))
         found += [vocabulary.decode(best[0].tokens) for best in captions]
         if progress:
             progress(len(found), len(cells))
     return found
+
+
+def _rerank(
+    reranker: tuple[Reranker, NDArray[np.float32]] | None, part: slice, vocabulary: Vocabulary
+) -> Rerank | None:
+    """Return what ranks the captions of the pictures `part` again, if anything does."""
+    if reranker is None:
+        return None
+    own, vectors = reranker[0], reranker[1][part]
+    return lambda found: own.rerank(found, vectors, lambda caption: vocabulary.decode(caption.tokens))

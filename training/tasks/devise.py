@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Loss, ParameterGroup, numpy_generator
+from training.loop.task import Loss, ParameterGroup, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.targets import (
     Captions,
@@ -158,9 +158,7 @@ class DeviseTask:
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[DeviseBatch]:
         rng = numpy_generator(generator)
-        order = rng.permutation(self.train_rows)
-        for step in range(self.steps(epoch)):
-            rows = order[step * self.config.batch : (step + 1) * self.config.batch]
+        for rows in in_batches(rng.permutation(self.train_rows), self.config.batch, self.steps(epoch)):
             few = rng.choice(self.label_rows, self.config.label_batch) if self.config.label_batch else self.label_rows
             label = self.label_class[few] if len(few) else few
             pool = random_views(self.label_pool, few, rng) if len(few) else random_views(self.pool, few, rng)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from training.data.features import read_features
 from training.data.prepared import SPLITS, open_prepared
 from training.loop.distributed import run_sharded
-from training.loop.task import Loss, ParameterGroup, numpy_generator
+from training.loop.task import Loss, ParameterGroup, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseModule
 from training.tasks.targets import label_losses, random_views, train_and_dev
@@ -184,9 +184,7 @@ class LabelsTask:
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[LabelsBatch]:
         rng = numpy_generator(generator)
-        order = rng.permutation(self.train_rows)
-        for step in range(self.steps(epoch)):
-            rows = order[step * self.config.batch : (step + 1) * self.config.batch]
+        for rows in in_batches(rng.permutation(self.train_rows), self.config.batch, self.steps(epoch)):
             label = torch.from_numpy(self.label[rows])
             yield LabelsBatch(random_views(self.pool, rows, rng), label, *self._mixtures(len(rows), rng))
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.data.caption_set import Texts
 from training.loop.checkpoint import load_best
 from training.loop.distributed import shard, weighted_mean
-from training.loop.task import Loss, numpy_generator
+from training.loop.task import Loss, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import (
     MONITORS,
@@ -104,9 +104,7 @@ class SelfCriticalTask(CaptionTask):
             batch=config.batch, monitor=config.monitor, dev_beam=config.dev_beam, dev_pictures=config.dev_pictures
         )
         super().__init__(plain, decoder, data, features, device)
-        if not config.start:
-            raise ConfigError("task.start is empty", "name the output folder of a finished caption training")
-        load_best(Path(config.start), self.module)
+        load_start(config.start, self.module)
         self.critic = config
         self.photos = np.asarray(list(self.captions), np.int64)
         self.judge = Judge(self.captioned.references(self.photos), self.vocabulary)
@@ -120,8 +118,7 @@ class SelfCriticalTask(CaptionTask):
         order = rng.permutation(self.photos)
 
         def make() -> Iterator[SelfCriticalBatch]:
-            for step in range(self.steps(epoch)):
-                photos = order[step * self.critic.batch : (step + 1) * self.critic.batch]
+            for photos in in_batches(order, self.critic.batch, self.steps(epoch)):
                 rows = np.asarray([[rng.choice(self.captions[i])] for i in photos.tolist()])
                 own = self._batch(rows, rng, 0.0)
                 yield SelfCriticalBatch(own.memory, torch.from_numpy(photos), own.captions, own.lengths)
@@ -161,6 +158,13 @@ class SelfCriticalTask(CaptionTask):
     def rewards(self, captions: list[list[int]], photos: NDArray[np.int64] | list[int]) -> Tensor:
         """Return CIDEr-D, 0 to 10, of captions given as ids, each against its photo."""
         return self.judge.rewards(captions, [self.row_of[int(photo)] for photo in photos])
+
+
+def load_start(run: str, module: nn.Module) -> None:
+    """Start from the best weights of the caption training in the folder `run`. Raises ConfigError if that is empty."""
+    if not run:
+        raise ConfigError("task.start is empty", "name the output folder of a finished caption training")
+    load_best(Path(run), module)
 
 
 class Judge:

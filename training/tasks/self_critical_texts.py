@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.loop.checkpoint import load_best
 from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Loss, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import teach
 from training.tasks.caption_texts import Mixed, TextsTask, TextsTaskConfig, moved
-from training.tasks.self_critical import Judge, of_others, packed, policy_loss, searched
+from training.tasks.self_critical import Judge, load_start, of_others, packed, policy_loss, searched
 from vsearch.ahead import prefetch
 from vsearch.captions.beam import sample
 from vsearch.config import DecoderConfig
@@ -86,9 +85,7 @@ class CriticalTextsTask(TextsTask):
         self, config: CriticalTextsConfig, decoder: DecoderConfig, data: Path, features: Path, device: torch.device
     ) -> None:
         super().__init__(config, decoder, data, features, device)
-        if not config.start:
-            raise ConfigError("task.start is empty", "name the output folder of a finished caption training")
-        load_best(Path(config.start), self.module)
+        load_start(config.start, self.module)
         if self.projection is not None and self.module.decoder.projection is not None:
             self.projection.load_state_dict(self.module.decoder.projection.state_dict())
         self.critic = config

@@ -65,4 +65,9 @@ def normalise(pixels: Tensor, config: PreprocessConfig) -> Tensor:
     shift = [-mean / deviation for mean, deviation in zip(config.mean, config.std, strict=True)]
     factor = torch.tensor(scale, device=pixels.device).view(1, 3, 1, 1)
     offset = torch.tensor(shift, device=pixels.device).view(1, 3, 1, 1)
-    return pixels.permute(0, 3, 1, 2).to(torch.float32) * factor + offset  # (B, 3, S, S)
+    return channels_first(pixels).to(torch.float32) * factor + offset  # (B, 3, S, S)
+
+
+def channels_first(pixels: Tensor) -> Tensor:
+    """Turn pixels (B, S, S, 3), as they lie in memory, into (B, 3, S, S), as networks take them, without a copy."""
+    return pixels.permute(0, 3, 1, 2)

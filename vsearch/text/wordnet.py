@@ -1,20 +1,26 @@
-"""The nouns of WordNet 3.0, read from the corpus that NLTK's downloader installs; nothing is downloaded here.
+"""WordNet 3.0, read from the corpus that NLTK's downloader installs; nothing is downloaded here.
 
-Only data.noun is read (wndb(5WN) in WordNet's manual says how), which is quicker than NLTK's own reader.
+Only its data files are read (wndb(5WN) in WordNet's manual says how), which is quicker than NLTK's own reader.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from vsearch.errors import DataError
 
+PARTS = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}  # first letter of a number: file
 INSTALL = "run `python -m nltk.downloader wordnet` once"
+
+
+MARKER = re.compile(r"\((a|p|ip)\)$")  # of an adjective: where it may stand
 
 
 @dataclass(frozen=True)
 class Synset:
-    """A noun: its number ("n02084071"), its lemmas with spaces, and the numbers of its hypernyms."""
+    """A set of synonyms: its number ("n02084071"), its lemmas with spaces, and the numbers of its hypernyms."""
 
     wnid: str
     lemmas: tuple[str, ...]
@@ -32,21 +38,44 @@ def synsets() -> dict[str, Synset]:
     return {synset.wnid: synset for synset in found}
 
 
-def _read() -> str:
-    import nltk
+def find(wnid: str) -> Synset | None:
+    """Read one synset by its number: a letter of PARTS and its line's place in the file; None where there is no such
+    one.
 
+    Raises LookupError where the corpus is not installed, DataError for a damaged one.
+    """
+    with _open(PARTS[wnid[0]]) as file:
+        file.seek(int(wnid[1:]))
+        line = file.readline()
+    if not line.startswith(wnid[1:].encode() + b" "):
+        return None
     try:
-        with nltk.data.find("corpora/wordnet/data.noun").open() as file:
-            return str(file.read().decode("utf-8"))
+        return _synset(line.decode("utf-8"), wnid[0])
+    except (ValueError, IndexError):
+        raise DataError("NLTK's WordNet is damaged", f"delete it and {INSTALL}") from None
+
+
+def _read() -> str:
+    try:
+        with _open("noun") as file:
+            return file.read().decode("utf-8")
     except LookupError:
         return ""
 
 
-def _synset(line: str) -> Synset:
+def _open(part: str) -> BinaryIO:
+    """Open the file of a part of speech. Raises LookupError where the corpus is not installed."""
+    import nltk
+
+    return cast(BinaryIO, nltk.data.find(f"corpora/wordnet/data.{part}").open())
+
+
+def _synset(line: str, part: str = "n") -> Synset:
     """Parse a line: number, file, type, count of lemmas (hexadecimal), lemmas with a digit each, count of pointers,
     pointers (symbol, number, part of speech, which lemmas), a bar, the gloss."""
     fields = line.partition("|")[0].split()
     end = 4 + 2 * int(fields[3], 16)
-    lemmas = tuple(lemma.replace("_", " ") for lemma in fields[4:end:2])
+    lemmas = tuple(MARKER.sub("", lemma).replace("_", " ") for lemma in fields[4:end:2])
     pointers = range(end + 1, end + 1 + 4 * int(fields[end]), 4)
-    return Synset(f"n{fields[0]}", lemmas, tuple(f"n{fields[i + 1]}" for i in pointers if fields[i] in ("@", "@i")))
+    above = tuple(f"{part}{fields[i + 1]}" for i in pointers if fields[i] in ("@", "@i"))
+    return Synset(f"{part}{fields[0]}", lemmas, above)

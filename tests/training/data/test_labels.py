@@ -5,16 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import nltk
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support import tiny_wordnet
 from tests.support.tiny_model import words_file
 from tests.support.training_data import COLOURS, draw, image_folder, tiny_imagenet
 from training.data.labels import (
@@ -145,35 +143,23 @@ def test_a_file_of_lemmas_that_is_none_is_named(tmp_path: Path) -> None:
         Names(tmp_path / "x.tsv")
 
 
-class FakeWordNet:
-    """Knows one synset, and answers as NLTK does."""
-
-    def synset_from_pos_and_offset(self, pos: str, offset: int) -> Any:
-        if (pos, offset) == ("n", 3345487):
-            return SimpleNamespace(lemma_names=lambda: ["fire_engine", "fire_truck"])
-        warnings.warn(f"No WordNet synset found for pos={pos} at offset={offset}.", stacklevel=2)
-        return None
-
-
-class NoWordNet:
-    def synset_from_pos_and_offset(self, pos: str, offset: int) -> Any:
-        raise LookupError("Resource wordnet not found.")
+DOG = ["dog", "domestic dog", "Xzqwv vzzxq"]  # as `tiny_wordnet` has it
 
 
 def test_wordnet_numbers_are_looked_up_where_the_corpus_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nltk.corpus, "wordnet", FakeWordNet())
-    assert from_wordnet("n03345487") == ["fire engine", "fire truck"]
-    folder = image_folder(tmp_path / "i", {"n03345487": "red"})
-    assert read_image_folder(folder).classes == [("n03345487", ["fire engine", "fire truck"])]
+    dog = tiny_wordnet.install(monkeypatch, tmp_path / "nltk")["dog"]
+    assert from_wordnet(dog) == DOG
+    folder = image_folder(tmp_path / "i", {dog: "red"})
+    assert read_image_folder(folder).classes == [(dog, DOG)]
     with pytest.raises(DataError, match=r"there is no n00000009 in WordNet") as caught:
         read_image_folder(image_folder(tmp_path / "j", {"n00000009": "red"}))
     assert "--lemmas FILE" in caught.value.hint
 
 
 def test_without_the_corpus_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nltk.corpus, "wordnet", NoWordNet())
+    tiny_wordnet.remove(monkeypatch, tmp_path / "nltk")
     with pytest.raises(DataError, match="nothing here knows what n03345487 is") as caught:
         read_image_folder(image_folder(tmp_path / "i", {"n03345487": "red"}))
     assert "--lemmas FILE" in caught.value.hint
@@ -181,14 +167,16 @@ def test_without_the_corpus_the_remedy_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_shards_may_have_their_lemmas_from_a_file_or_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tiny_imagenet(tmp_path / "t", per_class=1)
-    (folder / "classes.json").write_text(json.dumps([["n00000001", ["dog"]], ["n00000002", ["x"]], ["n03345487", []]]))
+    folder, dog = (
+        tiny_imagenet(tmp_path / "t", per_class=1),
+        tiny_wordnet.install(monkeypatch, tmp_path / "nltk")["dog"],
+    )
+    (folder / "classes.json").write_text(json.dumps([["n00000001", ["dog"]], ["n00000002", ["x"]], [dog, []]]))
     (tmp_path / "lemmas.tsv").write_text("n00000002\tboat, ship\n")
-    monkeypatch.setattr(nltk.corpus, "wordnet", FakeWordNet())
     assert read_tiny_imagenet(folder, tmp_path / "lemmas.tsv").classes == [
         ("n00000001", ["dog"]),
         ("n00000002", ["boat", "ship"]),
-        ("n03345487", ["fire engine", "fire truck"]),
+        (dog, DOG),
     ]
 
 

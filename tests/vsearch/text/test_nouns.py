@@ -16,7 +16,8 @@ from vsearch.errors import DataError, QueryError
 from vsearch.text.nouns import WORDNET_FILE, EmbeddedNouns, Noun, embed_nouns, noun_vectors, read_nouns
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
-from vsearch.text.wordnet import synsets
+from vsearch.text.wordnet import Synset, synsets
+from vsearch.text.wordnet import find as find_synset
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,22 @@ def test_our_reader_of_wordnet_agrees_with_nltks(tmp_path: Path, monkeypatch: py
     del reader
     gc.collect()
     assert [(ours.wnid, ours.lemmas, ours.hypernyms) for ours in synsets().values()] == theirs
+
+
+def test_one_synset_is_found_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any part of speech; a number that is no line's place is of none. Adjectives lose what tells their place."""
+    numbers = tiny_wordnet.install(monkeypatch, tmp_path)
+    assert [find_synset(number) for number in numbers.values()] == list(synsets().values())
+    assert find_synset(f"n{int(numbers['dog'][1:]) + 1:08d}") is find_synset("n99999999") is None
+    adjectives = tmp_path / "corpora" / "wordnet" / "data.adj"
+    adjectives.write_text("00000000 00 s 02 galore(ip) 0 well_off 0 000 | many\n")
+    assert find_synset("s00000000") == Synset("s00000000", ("galore", "well off"), ())
+    adjectives.write_text("00000000 00 s 02 galore\n")
+    with pytest.raises(DataError, match="WordNet is damaged"):
+        find_synset("a00000000")
+    tiny_wordnet.remove(monkeypatch, tmp_path / "none")
+    with pytest.raises(LookupError):
+        find_synset(numbers["dog"])
 
 
 def test_else_wordnet_comes_from_the_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 from vsearch.errors import DataError
+from vsearch.text import wordnet
 from vsearch.text.nouns import read_nouns
 
 NUMBER = re.compile(r"[nvars]\d{8}")  # part of speech and offset, as in n02084071
@@ -45,19 +45,15 @@ def from_wordnet(wnid: str) -> list[str]:
 
     Raises DataError where the corpus is not installed, or has no such synset.
     """
-    from nltk.corpus import wordnet
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns, and answers None, where there is no such synset
-            synset = wordnet.synset_from_pos_and_offset(wnid[0], int(wnid[1:]))
+        synset = wordnet.find(wnid)
     except LookupError:
         raise DataError(
             f"nothing here knows what {wnid} is",
-            "give --lemmas FILE (`wnid TAB lemma, lemma` a line), or run `python -m nltk.downloader wordnet` once",
+            f"give --lemmas FILE (`wnid TAB lemma, lemma` a line), or {wordnet.INSTALL}",
         ) from None
     if synset is None:
         raise DataError(
             f"there is no {wnid} in WordNet 3.0", "give --lemmas FILE that has it, or name the folder by its words"
         )
-    return [str(lemma).replace("_", " ") for lemma in synset.lemma_names()]
+    return list(synset.lemmas)

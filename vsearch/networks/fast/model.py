@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsearch.captions.beam import Hypothesis, beam_search
+from vsearch.captions.beam import Hypothesis
 from vsearch.captions.rerank import EmbedCaptions, Reranker
+from vsearch.captions.search import Rerank, search_captions
 from vsearch.config import ModelConfig
-from vsearch.device import autocast, fast_bf16, moved
+from vsearch.device import fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.networks.fast.decoder import QuickDecoder
 from vsearch.networks.fast.openvino import EncodePixels, compiled, quick_encoder, usable
@@ -104,16 +105,11 @@ class FastModel:
         with self._evaluating():
             _, decoder = self._parts()
             assert decoder is not None
-            c = decoder.config
-            width, block = beam or c.beam, c.block_repeats if block_repeats is None else block_repeats
-            reranker = self._reranker()
-            count = n_best if reranker is None else max(n_best, width)
             seen = told(decoder, torch.from_numpy(encoded.vectors).to(encoded.grid.device))
-            with autocast(encoded.grid.device):
-                found = beam_search(seen, encoded.grid, width, c.max_len, c.length_power, count, block)
-            if reranker is None:
-                return found
-            return [own[:n_best] for own in reranker.rerank(found, encoded.vectors, self._words)]
+            return search_captions(
+                seen, encoded.grid, decoder.config, beam=beam, n_best=n_best, block_repeats=block_repeats,
+                rerank=self._rerank(encoded.vectors),
+            )  # fmt: skip
 
     def text(self, caption: Hypothesis) -> str:
         """Return the caption as a line of words. Raises ValueError where the model has no vocabulary."""
@@ -138,11 +134,13 @@ class FastModel:
         finally:
             self.joint.train(training)
 
-    def _reranker(self) -> Reranker | None:
-        """Return None where captions cannot be ranked again: without weight, head or words."""
+    def _rerank(self, vectors: NDArray[np.float32]) -> Rerank | None:
+        """Return what ranks the captions of pictures again, whose vectors (B, D) these are; None without weight, head
+        or words."""
         if not self.rerank_weight or self.embed_captions is None or self.joint.devise is None:
             return None
-        return Reranker(self.embed_captions, self.rerank_weight)
+        reranker = Reranker(self.embed_captions, self.rerank_weight)
+        return lambda found: reranker.rerank(found, vectors, self._words)
 
     def _words(self, caption: Hypothesis) -> list[str]:
         return self.text(caption).split()

@@ -185,7 +185,7 @@ def test_beam_is_the_configs_unless_given(monkeypatch: pytest.MonkeyPatch) -> No
         asked.append(sizes)
         return []
 
-    monkeypatch.setattr(fast, "beam_search", search)
+    monkeypatch.setattr("vsearch.captions.search.beam_search", search)
     made = model()
     made.describe(pixels(1))
     made.describe(pixels(1), beam=7, n_best=2)
