@@ -106,6 +106,22 @@ def test_a_run_that_was_stopped_says_that_it_continues(tmp_path: Path, monkeypat
     assert "9 photos, 18 captions" in result.stdout
 
 
+def test_words_of_captions_without_photos_and_of_names_are_in_the_dictionary(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\n".join(["a dog on the beach"] * 5))
+    (tmp_path / "t.jsonl").write_text(
+        '{"id": 7, "captions": ["A giraffe."]}\n{"image": "test0.jpg", "captions": ["A secret."]}\n'
+    )
+    (tmp_path / "names.txt").write_text("armadillo\n")
+    files = [tmp_path / "text.txt", tmp_path / "words", "--captions", flickr8k(tmp_path / "f", 1)]
+    options = ["--texts", tmp_path / "t.jsonl", "--names", tmp_path / "names.txt"]
+    sizes = ["--dim", "4", "--epochs", "1", "--threads", "1", "--bucket", "50"]
+    result = CliRunner().invoke(cli.app, ["prepare", "words", *map(str, [*files, *options, *sizes])])
+    assert result.exit_code == 0, result.stderr
+    vectors = WordVectors.load(tmp_path / "words" / "words.bin")
+    assert {"giraffe", "armadillo", "armadillos", "red"} <= set(vectors.words)
+    assert not {"secret", "test"} & set(vectors.words)
+
+
 def test_captions_without_photos_are_prepared_next_to_those_with(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(
         '{"id": 7, "captions": ["A dog.", "A boat."]}\n{"image": "test0.jpg", "captions": ["A secret."]}\n'
@@ -184,11 +200,16 @@ def test_scenes_of_several_folders_and_a_classifier(tmp_path: Path) -> None:
     assert told.count("  skipped ") == 2 and "none.png" in told
     with open_prepared(output, "scenes") as file:
         np.testing.assert_allclose(file["scenes/share"][:], np.array([[1.0, 1.0, 0.0], [0.0, 0.1, 0.5]]), atol=1e-3)
+        assert file["scenes/asked"][:].tolist() == [[True, True, False], [False, True, True]]
         assert file["pictures/split"][:].tolist() == [0, 0]
     save_file({"fc.weight": torch.ones(2, 4), "fc.bias": torch.zeros(2)}, tmp_path / "net.safetensors")
     (tmp_path / "names.txt").write_text("dog\nn02858304\tboat, vessel\n")
     told = done("classifier", tmp_path / "net.safetensors", tmp_path / "k.h5", "--names", tmp_path / "names.txt")
     assert told.endswith("k.h5: 2 classes\n")
     assert read_classifier(tmp_path / "k.h5").classes == [("dog", ["dog"]), ("n02858304", ["boat", "vessel"])]
+    (tmp_path / "terms.tsv").write_text("0-1\told engine, zzyzx\n")
+    options: list[str | Path] = ["--names", tmp_path / "names.txt", "--broader", tmp_path / "terms.tsv"]
+    done("classifier", tmp_path / "net.safetensors", tmp_path / "k.h5", *options)
+    assert read_classifier(tmp_path / "k.h5").broader.tolist() == [[True], [True]]
     told = refused("classifier", tmp_path / "net.safetensors", tmp_path / "k.h5")
     assert "the network has 2 classes, the list of names 1000" in told

@@ -21,8 +21,9 @@ from training.data import pairs
 from training.data.classifier import prepare_classifier
 from training.data.labels import read_tiny_imagenet
 from training.data.scenes import prepare_scenes
+from training.data.sources.broader import IMAGENET, read_broader, read_classes
 from training.data.sources.jsonl import read_jsonl, read_texts
-from training.data.sources.scenes import read_scenes
+from training.data.sources.scenes import class_names, read_scenes
 from training.data.texts import Told, apart
 from training.loop.checkpoint import below, best_weights
 from training.recipe import Inputs
@@ -33,7 +34,6 @@ from vsearch.image.pixels import NORMALISATIONS
 from vsearch.networks.encoder import Encoder
 from vsearch.scores import FILE as RANKING
 from vsearch.storage import pretrained
-from vsearch.text.nouns import read_nouns
 from vsearch.translation.sentence import check_language
 
 TORCHVISION = "torchvision:"  # before the name of a network whose weights torchvision publishes
@@ -101,7 +101,9 @@ class Pretrained(Stages):
 
     def _timed(self, planned: Planned) -> Planned:
         source = self.folders.source
-        views = len(self.photos()) * self.bundle.views + sum(len(read_scenes(source / name)) for name in SCENES)
+        views = len(self.photos()) * self.bundle.views + sum(
+            len(read_scenes(source / name, unlabelled=True)) for name in SCENES
+        )
         shards = read_tiny_imagenet(source / "tiny-imagenet")
         views += shards.total("train", self.bundle.per_class) + shards.total("dev", None)
         speed = pictures_per_second(self.network(), resolve(self.device))
@@ -114,7 +116,7 @@ class Pretrained(Stages):
         if self.ready("scenes"):
             return
         source = self.folders.source
-        found = [scene for name in SCENES for scene in read_scenes(source / name)]
+        found = [scene for name in SCENES for scene in read_scenes(source / name, unlabelled=True)]
         told = prepare_scenes(
             found, self.path("scenes.h5"), self.space(), dev_every=DEV_EVERY, dev=self._held_out(),
             progress=self.telling.progress,
@@ -123,8 +125,9 @@ class Pretrained(Stages):
 
     def classifier(self) -> None:
         if not self.ready("classifier"):
-            classes = [(noun.wnid or noun.lemmas[0], list(noun.lemmas)) for noun in read_nouns("imagenet")]
-            prepare_classifier(self._state, classes, self.path("classifier.h5"), self.space())
+            prepare_classifier(
+                self._state, read_classes(IMAGENET), self.path("classifier.h5"), self.space(), read_broader(IMAGENET)
+            )  # fmt: skip
 
     def features(self) -> None:
         network = self.network()
@@ -170,6 +173,13 @@ class Pretrained(Stages):
             assemble_translator(run, data, self._translator(language))
 
     # what stages are made of
+
+    def named(self) -> list[str]:
+        """Return what the classes of the network, of labelled pictures and of scenes are called."""
+        source = self.folders.source
+        classes = [*read_classes(IMAGENET), *read_tiny_imagenet(source / "tiny-imagenet").classes]
+        found = [scene for name in SCENES for scene in read_scenes(source / name)]
+        return [lemma for _, lemmas in classes for lemma in lemmas] + class_names(found)
 
     def texts(self) -> list[Told]:
         """Return captions without photos, none of a photo that is held out."""

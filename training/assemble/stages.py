@@ -118,6 +118,11 @@ class Stages(ABC):
         """Return captions without photos to learn from; none unless a bundle has them."""
         return []
 
+    def named(self) -> list[str]:
+        """Return names whose words have to be in the dictionary, as all words of captions then are; none unless a
+        bundle has them."""
+        return []
+
     def labelled_photos(self) -> Path | None:
         """Return the prepared photos with many labels that scores are fitted on next to captions, or None."""
         return None
@@ -140,7 +145,7 @@ class Stages(ABC):
             raise DataError(f"no .txt.xz in {source / 'text'}", "docs/how-to/train-bundled.md says what belongs there")
         train_words(
             corpora[0], captions, self.path("words"), dim=w.dim, min_count=w.min_count, bucket=w.bucket,
-            epochs=w.epochs, threads=w.threads, caption_repeat=w.caption_repeat,
+            epochs=w.epochs, threads=w.threads, caption_repeat=w.caption_repeat, named=self.named(),
         )  # fmt: skip
 
     def captions(self) -> None:

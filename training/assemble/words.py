@@ -1,7 +1,8 @@
 """Words that a training has tuned, as word vectors and phrase weights of a model folder again.
 
 fastText's vector of a word is the mean of its own row and the rows of its subwords, so the shared map is applied to all
-rows, and what moved only one word goes into its own row. Shapes: W words, D word-vector size.
+rows, and what moved only one word goes into its own row; so does the share that its plural or singular has in it,
+for all words of the dictionary, also those that no caption has. Shapes: W words, D word-vector size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.data.plurals import Numbers
 from training.data.prepared import open_prepared
 from training.data.word_table import WordTable, read_words
 from training.data.words import InputRows, write_rows
@@ -43,7 +45,8 @@ def tuned_space(
     state = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in weights.items()}
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "words.bin") as fresh:
-        write_rows(binary, fresh, _moved(table, state, InputRows(binary)), quantise=quantise)
+        partners = _partners(space.vectors) if "blend" in state else {}
+        write_rows(binary, fresh, _moved(table, state, InputRows(binary), partners), quantise=quantise)
     idf = space.idf | _weights(table, state["log_factor"])
     tuned = PhraseSpace(WordVectors.load(output / "words.bin"), idf, space.default_idf, state["mean"])
     tuned.save(output)
@@ -63,12 +66,31 @@ def _weights(table: WordTable, log_factor: NDArray[np.float32]) -> dict[str, flo
     return {word: round(float(weight * np.exp(log)), 4) for word, weight, log in trained if log}
 
 
-def _moved(table: WordTable, state: Mapping[str, NDArray[np.float32]], words: InputRows) -> NDArray[np.float32]:
-    """Return unit((v + shift) M) for a word whose vector is |v| v: its own row takes n |v| shift, of n rows that make
-    it."""
+def _partners(vectors: WordVectors) -> dict[str, str]:
+    """Return the plural of each singular of the dictionary, and the singular of each plural."""
+    pairs = Numbers(vectors.words).pairs()
+    return pairs | {many: one for one, many in pairs.items()}
+
+
+def _moved(
+    table: WordTable, state: Mapping[str, NDArray[np.float32]], words: InputRows, partners: Mapping[str, str]
+) -> NDArray[np.float32]:
+    """Return the rows of unit((v + shift) M), where |v| v is a word's vector: its own row takes n |v| shift, of n rows.
+
+    With partners v' it is unit(((1 - b) (v + shift) + b (v' + shift')) M), of the share b = state["blend"].
+    """
+    trained = zip(table.words, table.known, state["shift"], strict=True)
+    shifts = {word: shift for word, known, shift in trained if known and shift.any()}
+    share = float(state.get("blend", np.float32(0)))
     moved = words.rows.copy()
-    for word, known, shift in zip(table.words, table.known, state["shift"], strict=True):
-        if known and shift.any():
-            own, used = words.made_of(word)
-            moved[own] += len(used) * np.linalg.norm(words.rows[used].mean(0)) * shift
+    for word in shifts.keys() | partners.keys():
+        own, used = words.made_of(word)
+        vector = words.rows[used].mean(0)
+        length = float(np.linalg.norm(vector))
+        place = vector / max(length, 1e-9)
+        wanted = place + shifts.get(word, np.float32(0))
+        if word in partners:
+            other = partners[word]
+            wanted = (1 - share) * wanted + share * (words.unit(other) + shifts.get(other, np.float32(0)))
+        moved[own] += len(used) * length * (wanted - place)
     return np.asarray(moved @ state["map"], np.float32)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import OutputArgument, SideOption, WordsOption
+from training.commands.options import OutputArgument, SideOption, TextsOption, WordsOption
 from vsearch.commands.group import expanded
 from vsearch.commands.options import load_words
 from vsearch.console import out, print_skipped, progress_bar, remark, shown_path
@@ -51,10 +51,7 @@ def prepare_captions(
     *,
     parts: CaptionParts,
     stored: CaptionsStored,
-    texts: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
-    ] = None,
+    texts: TextsOption = None,
     guessed: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="More photos to train on, captioned by a model: `vsearch caption --json`."),

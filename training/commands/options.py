@@ -15,6 +15,10 @@ OutputArgument = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file
 WordsOption = Annotated[
     Path, typer.Option("--words", metavar="FOLDER", help="Word vectors made by `prepare words`, or a model folder.")
 ]
+TextsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--texts", metavar="FILE", help="Captions without photos, .jsonl or .jsonl.gz; may be repeated."),
+]
 SideOption = Annotated[
     int, typer.Option("--side", min=1, metavar="N", help="Pixels of a stored picture; small files stay as they are.")
 ]

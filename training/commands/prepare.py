@@ -13,6 +13,7 @@ from training.commands.options import (
     Encoder,
     OutputArgument,
     SideOption,
+    TextsOption,
     WordsOption,
     check_encoder,
     preprocess_of,
@@ -49,6 +50,13 @@ def prepare_words(
     captions: Annotated[
         Path, typer.Option(metavar="SOURCE", help="Captions, as `prepare captions` takes them; the training ones join.")
     ],
+    texts: TextsOption = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Nouns that get vectors, like all of the captions, however rare: imagenet, or a file."
+        ),
+    ] = None,
     dim: Annotated[int, typer.Option(min=2, metavar="D", help="Numbers of a vector.")] = 200,
     min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
     bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,
@@ -60,13 +68,23 @@ def prepare_words(
     \b
     Example:
       vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k
+      vsearch prepare words wikipedia.txt.xz my-words --captions data/flickr8k --texts more.jsonl.gz --names imagenet
     """
+    from training.data.sources.broader import read_classes
     from training.data.sources.captions import read_captions
+    from training.data.sources.jsonl import read_texts
+    from training.data.texts import apart
     from training.data.words import train_words
 
-    texts = [text for photo in read_captions(captions) if photo.split == "train" for text in photo.captions]
+    photos = read_captions(captions)
+    lines = [text for photo in photos if photo.split == "train" for text in photo.captions]
+    told = [row for path in texts or [] for row in read_texts(path)]
+    lines += [text for row in apart(told, (photo.path.name for photo in photos)) for text in row.captions]
+    named = [lemma for name in names or [] for _, lemmas in read_classes(name) for lemma in lemmas]
     remark("training word vectors; fastText does not say how far it is, and a long text takes many minutes")
-    train_words(corpus, texts, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads)
+    train_words(
+        corpus, lines, output, dim=dim, min_count=min_count, bucket=bucket, epochs=epochs, threads=threads, named=named
+    )  # fmt: skip
     out(shown_path(output))
 
 
@@ -122,6 +140,9 @@ def prepare_scenes(
     dev_every: Annotated[
         int, typer.Option("--dev-every", min=0, metavar="N", help="Every N-th photo is held back; 0: none.")
     ] = 10,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Also take photos without labels, to be asked about by a classifier.")
+    ] = False,
     side: SideOption = 256,
 ) -> None:
     """Prepare photos with many labels, as COCO and ADE20K have them, and the word vectors of the labels.
@@ -133,7 +154,7 @@ def prepare_scenes(
     from training.data.scenes import prepare_scenes as run
     from training.data.sources.scenes import read_scenes
 
-    scenes = [scene for folder in folders for scene in read_scenes(folder)]
+    scenes = [scene for folder in folders for scene in read_scenes(folder, unlabelled=unlabelled)]
     with progress_bar("photos") as show:
         done = run(scenes, output, load_words(words), dev_every=dev_every, side=side, progress=show)
     out(f"{shown_path(output)}: {done.pictures} photos, {done.classes} labels")
@@ -148,19 +169,26 @@ def prepare_classifier(
     names: Annotated[
         str, typer.Option("--names", metavar="NAME", help="Its classes in order: imagenet, or a file of nouns.")
     ] = "imagenet",
+    broader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Terms for several classes: imagenet, or a file of `numbers TAB lemma, lemma`."
+        ),
+    ] = None,
 ) -> None:
     """Prepare the last layer of a pretrained network, and the word vectors of its classes.
 
     \b
     Example:
-      vsearch prepare classifier resnet50.safetensors classifier.h5 --words my-words
+      vsearch prepare classifier resnet50.safetensors classifier.h5 --words my-words --broader imagenet
     """
     from training.data.classifier import prepare_classifier as run
+    from training.data.sources.broader import read_broader, read_classes
     from vsearch.storage.pretrained import read_weights
-    from vsearch.text.nouns import read_nouns
 
-    classes = [(noun.wnid or noun.lemmas[0], list(noun.lemmas)) for noun in read_nouns(names)]
-    count = run(read_weights(weights), classes, output, load_words(words))
+    classes = read_classes(names)
+    terms = read_broader(broader) if broader else []
+    count = run(read_weights(weights), classes, output, load_words(words), terms)
     out(f"{shown_path(output)}: {count} classes")
 
 

@@ -1,6 +1,7 @@
 """Photos with many labels become a prepared file of kind "scenes".
 
 scenes/share      (I, K) float16   of the area that shows the class, 1 where only known to be there, 0: not there
+scenes/asked      (I, K) bool      whether that class was looked for in the photo
 scenes/vector     (K, D) float32   unit vectors of the classes' names
 attrs["classes"]  JSON, [[name, [name]], ...]
 words/...         the words of the names, see `training.data.word_table`
@@ -48,7 +49,7 @@ def prepare_scenes(
     names = class_names(list(scenes))
     classes = [(name, [name]) for name in names]
     vectors, report = class_vectors(classes, space) if classes else np.zeros((0, 0), np.float32), SceneReport()
-    rows: list[NDArray[np.float16]] = []
+    rows, asked = list[NDArray[np.float16]](), list[NDArray[np.bool_]]()
     held_out = frozenset(dev)
     with PreparedWriter(output, "scenes", classes=json.dumps(classes)) as writer:
         ready = in_order(lambda scene: encode_picture(scene.path, side), scenes)
@@ -59,12 +60,14 @@ def prepare_scenes(
                 is_dev = scene.path.name in held_out or (dev_every and number % dev_every == 0)
                 writer.add_pictures([content], [scene.path.name], "dev" if is_dev else "train")
                 rows.append(np.array([scene.labels.get(name, 0.0) for name in names], np.float16))
+                asked.append(np.array([scene.asked is None or name in scene.asked for name in names]))
             if progress:
                 progress(number, len(scenes))
         if not rows:
             raise DataError("not one labelled photo can be read", "check the data set's folder")
         write_words(writer, [text for _, lemmas in classes for text in lemma_texts(lemmas)], space)
         writer.write("scenes/share", np.stack(rows))
+        writer.write("scenes/asked", np.stack(asked))
         writer.write("scenes/vector", vectors)
     report.pictures, report.classes = len(rows), len(names)
     return report

@@ -94,6 +94,16 @@ def _has_place(words: list[str], space: PhraseSpace) -> bool:
     return any(word in space.vectors for word in words)
 
 
+def read_captions(file: h5py.File) -> tuple[list[str], NDArray[np.int64]]:
+    """Read the tokenised captions without photos, words parted by spaces, and the number of the photo of each (M,).
+
+    Raises DataError if the file holds none.
+    """
+    if "texts" not in file:
+        raise DataError(f"{file.filename} holds no captions without photos", "prepare it with --texts")
+    return [str(text) for text in file["texts/text"].asstr()[:]], file["texts/photo"][:].astype(np.int64)
+
+
 def read_table(file: h5py.File) -> Texts:
     """Read what `write_texts` wrote. Raises DataError if the file holds no captions without photos."""
     if "texts" not in file:

@@ -1,7 +1,9 @@
 """The words of captions, or of the names of classes, with their vectors: a training can tune them without fastText.
 
+A word whose plural or singular the dictionary has stands with it in the table, so that a training can blend the two.
 In the prepared file (W words, D word-vector size): `words/word` (W,) str, `words/vector` (W, D) float16 of length 1 (0
-where a word has none), `words/weight` (W,) float32, `words/known` (W,) bool (the dictionary has it), `words/mean` (D,).
+where a word has none), `words/weight` (W,) float32, `words/known` (W,) bool (the dictionary has it), `words/partner`
+(W,) int32 (the row of its plural or singular, its own where it has neither), `words/mean` (D,).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.plurals import Numbers
 from training.data.prepared import PreparedWriter
 from vsearch.errors import DataError
 from vsearch.text.phrase import PhraseSpace
@@ -23,12 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WordTable:
-    """W words: unit vectors (W, D), weights (W,), whether the dictionary has them (W,), and the mean caption (D,)."""
+    """W words: unit vectors (W, D), weights (W,), whether the dictionary has them (W,), the rows of their plurals or
+    singulars (W,), and the mean caption (D,)."""
 
     words: list[str]
     vectors: NDArray[np.float32]
     weights: NDArray[np.float32]
     known: NDArray[np.bool_]
+    partner: NDArray[np.int64]
     mean: NDArray[np.float32]
 
     def joined(self, other: WordTable) -> WordTable:
@@ -40,11 +45,14 @@ class WordTable:
         if not same or not all(np.allclose(self.vectors[i], other.vectors[k], atol=5e-3) for i, k in both):
             raise DataError("captions and labels were prepared with different words", "prepare both with the same")
         new = [i for i, word in enumerate(other.words) if word not in index]
+        words = self.words + [other.words[i] for i in new]
+        place = {word: i for i, word in enumerate(words)}
         return WordTable(
-            self.words + [other.words[i] for i in new],
+            words,
             np.concatenate([self.vectors, other.vectors[new]]),
             np.concatenate([self.weights, other.weights[new]]),
             np.concatenate([self.known, other.known[new]]),
+            np.concatenate([self.partner, np.array([place[other.words[other.partner[i]]] for i in new], np.int64)]),
             self.mean,
         )
 
@@ -59,12 +67,17 @@ class WordTable:
 
 
 def table_of(texts: Sequence[str], space: PhraseSpace) -> WordTable:
-    """Return the words of tokenised captions, in alphabetical order."""
-    words = sorted({word for text in texts for word in text.split()})
+    """Return the words of tokenised captions, and their plurals and singulars in the dictionary, by the alphabet."""
+    numbers = Numbers(space.vectors.words)
+    used = {word for text in texts for word in text.split()}
+    partner = {word: numbers.partner(word) for word in used if word in numbers.rank}
+    words = sorted(used | {other for other in partner.values() if other is not None})
+    place = {word: i for i, word in enumerate(words)}
     vectors = np.array([space.vectors.unit(word) for word in words], np.float32).reshape(len(words), -1)
     weights = np.array([space.idf.get(word, space.default_idf) for word in words], np.float32)
     known = np.array([word in space.vectors for word in words], np.bool_)
-    return WordTable(words, vectors, weights, known, space.mean)
+    rows = np.array([place[numbers.partner(word) or word] if word in numbers.rank else place[word] for word in words])
+    return WordTable(words, vectors, weights, known, rows.astype(np.int64), space.mean)
 
 
 def write_words(writer: PreparedWriter, texts: Sequence[str], space: PhraseSpace) -> None:
@@ -74,15 +87,20 @@ def write_words(writer: PreparedWriter, texts: Sequence[str], space: PhraseSpace
     writer.write("words/vector", table.vectors.astype(np.float16))
     writer.write("words/weight", table.weights)
     writer.write("words/known", table.known)
+    writer.write("words/partner", table.partner.astype(np.int32))
     writer.write("words/mean", table.mean)
 
 
 def read_words(file: h5py.File) -> WordTable:
-    """Read the table of words of a prepared file. Raises DataError if it is of an earlier version and has none."""
+    """Read the table of words of a prepared file. Raises DataError if it is of an earlier version and has none.
+
+    In one that does not say which words are singular and plural, each is its own partner.
+    """
     if "words" not in file:
         raise DataError(f"{file.filename} has no table of words", "prepare it again")
     group = file["words"]
+    partner = group["partner"][:].astype(np.int64) if "partner" in group else np.arange(len(group["word"]))
     return WordTable(
         [str(word) for word in group["word"].asstr()[:]], group["vector"][:].astype(np.float32), group["weight"][:],
-        group["known"][:], group["mean"][:],
+        group["known"][:], partner, group["mean"][:],
     )  # fmt: skip

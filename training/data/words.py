@@ -8,24 +8,29 @@ Python package has no setting for it.)
 from __future__ import annotations
 
 import lzma
+import random
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.plurals import Numbers, plural
 from vsearch.errors import DataError
 from vsearch.text.fasttext_file import (
     CODES,
+    COUNTS,
     HEADER,
     LEVELS,
     LOSS_FIELD,
     LOSS_SOFTMAX,
     SHAPE,
     TABLE,
+    Entry,
     Layout,
+    read_entries,
     read_layout,
 )
 from vsearch.text.phrase import PhraseSpace
@@ -49,13 +54,17 @@ def train_words(
     threads: int = 2,
     caption_repeat: int = 1,
     quantise: bool = True,
+    named: Sequence[str] = (),
 ) -> None:
     """Train vectors of `dim` values and write `words.bin` and `phrase.json` into the folder `output`.
 
-    corpus: text, one paragraph a line, .txt or .txt.xz. captions: raw captions of the training split; they join the
-    corpus `caption_repeat` times (0: not at all) and give the idf and the mean of `phrase.json`.
+    corpus: text, one paragraph a line, .txt or .txt.xz. captions: raw captions of the training split, and perhaps of
+    photos that are not here; they join the corpus `caption_repeat` times (0: not at all), in mixed order, and give the
+    idf and the mean of `phrase.json`.
     Words seen fewer than `min_count` times get no row of their own; n-grams of minn to maxn letters share `bucket`
     rows.
+    named: names of things. With any, each of their words and of those of the captions gets a row however rare it is,
+    and so do its plural and singular.
     quantise: one byte a value instead of four, see `trim`.
     DataError when the corpus cannot be read or training did not come out in finite numbers.
     """
@@ -66,10 +75,13 @@ def train_words(
     with tempfile.TemporaryDirectory(prefix="words-", dir=output) as scratch:
         text, trained, target = (Path(scratch) / name for name in ("text.txt", "trained.bin", "words.bin"))
         _write_text(text, corpus, tokens, caption_repeat)
-        settings: dict[str, Any] = {"dim": dim, "minCount": min_count, "bucket": bucket, "minn": minn, "maxn": maxn}
-        _fit(text, trained, **settings, epoch=epochs, thread=threads)
+        settings: dict[str, Any] = {"dim": dim, "bucket": bucket, "minn": minn, "maxn": maxn}
+        _fit(text, trained, **settings, minCount=1 if named else min_count, epoch=epochs, thread=threads)
         text.unlink()
-        trim(trained, target, quantise=quantise)
+        if named:
+            cut(trained, target, min_count, needed(trained, tokens, named), quantise=quantise)
+        else:
+            trim(trained, target, quantise=quantise)
         phrase = PhraseSpace.fit(WordVectors.load(target), tokens)
         target.replace(output / "words.bin")
     phrase.save(output)
@@ -84,7 +96,42 @@ def trim(source: Path, target: Path, *, quantise: bool = False) -> None:
     size; vectors keep a cosine above 0.999 to their originals.
     WordsError when `source` is no whole fastText .bin; DataError when it is quantised already or not finite.
     """
+    write_rows(source, target, _trained_rows(source, read_layout(source)), quantise=quantise)
+
+
+def needed(trained: Path, captions: Iterable[Iterable[str]], named: Iterable[str]) -> set[str]:
+    """Return the words of tokenised captions and of names of things, with their plurals and singulars.
+
+    Names bring all their plurals, other words what the fastText .bin `trained` has.
+    """
+    names = [words for words in map(tokenise, named) if words]
+    used = {word for words in [*captions, *names] for word in words}
+    numbers = Numbers(WordVectors.load(trained).words)
+    partners = (numbers.partner(word) for word in used if word in numbers.rank)
+    return used | {word for word in partners if word is not None} | {plural(words[-1]) for words in names}
+
+
+def cut(source: Path, target: Path, min_count: int, named: Collection[str], *, quantise: bool = False) -> None:
+    """Write the fastText .bin `source` as `trim` does, without the words seen fewer than `min_count` times, but with
+    all those `named`: one that `source` has never seen gets the vector that its letters give.
+
+    Raises as `trim` does.
+    """
     layout = read_layout(source)
+    rows = _trained_rows(source, layout)
+    entries = list(read_entries(source))
+    kept = [i for i, entry in enumerate(entries) if entry.count >= min_count or entry.word in named]
+    new = sorted(set(named) - {entry.word for entry in entries})
+    guessed = InputRows(source).guesses(new)  # (words, D)
+    fields, counts = _head_fields(source)
+    head = HEADER.pack(*fields) + COUNTS.pack(*[len(kept) + len(new)] * 2, *counts[2:])
+    head += b"".join(entries[i].packed for i in kept) + b"".join(Entry(word, 1).packed for word in new)
+    whole = np.concatenate([rows[kept], guessed, rows[layout.words :]])
+    _write(target, head, whole, quantise=quantise)
+
+
+def _trained_rows(source: Path, layout: Layout) -> NDArray[np.float32]:
+    """Return the input matrix of a fastText .bin as training leaves it: words, then buckets."""
     if layout.quantised:
         raise DataError(f"{source} is quantised already")
     rows = np.memmap(source, np.dtype("<f4"), "r", layout.values, (layout.words + layout.bucket, layout.dim))
@@ -92,7 +139,7 @@ def trim(source: Path, target: Path, *, quantise: bool = False) -> None:
         raise DataError(
             f"training gave vectors that are not numbers: {source}", "train again, with fasttext-wheel 0.9.2"
         )
-    write_rows(source, target, rows, quantise=quantise)
+    return rows
 
 
 def write_rows(source: Path, target: Path, rows: NDArray[np.float32], *, quantise: bool = False) -> None:
@@ -103,8 +150,15 @@ def write_rows(source: Path, target: Path, rows: NDArray[np.float32], *, quantis
     layout = read_layout(source)
     if rows.shape != (layout.words + layout.bucket, layout.dim):
         raise DataError(f"{source} has {layout.words + layout.bucket} rows of {layout.dim}, not {rows.shape}")
+    with source.open("rb") as file:
+        dictionary = file.read(layout.matrix)[HEADER.size :]
+    _write(target, HEADER.pack(*_head_fields(source)[0]) + dictionary, rows, quantise=quantise)
+
+
+def _write(target: Path, head: bytes, rows: NDArray[np.float32], *, quantise: bool) -> None:
+    """head: all that stands before the input matrix, `rows`."""
     with target.open("wb") as file:
-        file.write(_head(source, layout))
+        file.write(head)
         file.write(b"\1" if quantise else b"\0")
         if quantise:
             _write_quantised(file, rows)
@@ -112,7 +166,7 @@ def write_rows(source: Path, target: Path, rows: NDArray[np.float32], *, quantis
             file.write(SHAPE.pack(*rows.shape))
             for chunk in _chunks(rows):
                 file.write(chunk.tobytes())
-        file.write(b"\0" + SHAPE.pack(0, layout.dim))
+        file.write(b"\0" + SHAPE.pack(0, rows.shape[1]))
 
 
 class InputRows:
@@ -127,19 +181,29 @@ class InputRows:
         count = layout.words + layout.bucket
         self.rows = np.array([self._model.get_input_vector(i) for i in range(count)], np.float32)  # (R, D)
 
+    def unit(self, word: str) -> NDArray[np.float32]:
+        """Return the vector (D,) of a word at length 1; zeros stay zeros."""
+        vector = np.asarray(self._model.get_word_vector(word), np.float32)
+        return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
+
     def made_of(self, word: str) -> tuple[int, NDArray[np.int64]]:
         """Return the row of a word of the dictionary, and all rows whose mean is its vector: that one and its
         subwords'."""
         return int(self._model.get_word_id(word)), np.asarray(self._model.get_subwords(word)[1], np.int64)
 
+    def guesses(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors (n, D) of words by their subwords, zeros for one that is too short to have any."""
+        found = [np.asarray(self._model.get_word_vector(word), np.float32) for word in words]
+        return np.array(found, np.float32).reshape(len(words), self.rows.shape[1])
 
-def _head(source: Path, layout: Layout) -> bytes:
-    """Return everything before the input matrix, with the loss replaced."""
+
+def _head_fields(source: Path) -> tuple[list[Any], tuple[int, ...]]:
+    """Return the settings of a fastText .bin, with the loss replaced, and the counts of its dictionary."""
     with source.open("rb") as file:
-        head = file.read(layout.matrix)
-    fields = list(HEADER.unpack_from(head))
+        fields = list(HEADER.unpack(file.read(HEADER.size)))
+        counts = COUNTS.unpack(file.read(COUNTS.size))
     fields[LOSS_FIELD] = LOSS_SOFTMAX
-    return HEADER.pack(*fields) + head[HEADER.size :]
+    return fields, counts
 
 
 def _write_quantised(file: BinaryIO, rows: NDArray[np.float32]) -> None:
@@ -180,13 +244,14 @@ def _chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _write_text(path: Path, corpus: Path, captions: Iterable[Sequence[str]], repeat: int) -> None:
-    """Write one line per paragraph and caption, tokens parted by spaces."""
+    """Write one line per paragraph and caption, tokens parted by spaces; in mixed order, as the learning rate falls."""
     opener = lzma.open if corpus.suffix == ".xz" else open
     try:
         with path.open("w", encoding="utf-8") as out, opener(corpus, "rt", encoding="utf-8") as lines:
-            out.writelines(" ".join(tokenise(line)) + "\n" for line in lines)
-            for _ in range(repeat):
-                out.writelines(" ".join(words) + "\n" for words in captions)
+            mixed = [" ".join(tokenise(line)) + "\n" for line in lines]
+            mixed += [" ".join(words) + "\n" for words in captions for _ in range(repeat)]
+            random.Random(0).shuffle(mixed)
+            out.writelines(mixed)
     except (OSError, lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the corpus {corpus}: {error}") from None
 

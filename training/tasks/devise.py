@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -37,8 +37,11 @@ from training.tasks.targets import (
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.devise import DeviseHead
-from vsearch.networks.losses import Contrastive
+from vsearch.networks.losses import Contrastive, captions_loss, cosine_loss
 from vsearch.networks.phrases import PhraseEncoder
+
+if TYPE_CHECKING:
+    import h5py
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,11 @@ class DeviseTaskConfig:
     margin: float = 0.1
     temperature: float = 0.07
     captions_averaged: int = 1  # targets are the mean of that many of a photo's captions, drawn again each time
+    all_captions: bool = False  # targets are all captions of a photo, which is to find any of them
+    to_text: float = 0.5  # share of the contrastive loss by which photos find captions, where these are all there
     words: str = "fixed"  # fixed | tuned: whether the word vectors and the weights of words are trained, too
     words_lr: float = 0.3  # their learning rate, as a share of the head's
+    blend: float = 0.0  # share of its plural or singular in a word that is tuned: both then find the same photos
     views: int = 1  # views of a dev picture whose vectors are averaged; 0: all there are
 
 
@@ -77,9 +83,10 @@ class DeviseRecipe(Recipe):
 @dataclass(frozen=True)
 class DeviseBatch:
     pool: Tensor  # (B, C)
-    target: Tensor  # (B, D) phrase vectors; or, of words that are tuned, rows of words (B, L), -1 behind the last
+    target: Tensor  # (T, D) phrase vectors; or, of words that are tuned, rows of words (T, L), -1 behind the last
     label_pool: Tensor  # (b, C)
     label: Tensor  # (b,) class
+    owner: Tensor  # (T,) which photo of the batch each target is of
 
 
 class DeviseModule(nn.Module):
@@ -108,6 +115,7 @@ class DeviseTask:
         with open_prepared(data, "captions") as file:
             split, names = file["pictures/split"][:], file["pictures/name"][:]
             self.captions = Captions(file, config.words, config.captions_averaged)
+            check_words(config, file)
         found = read_features(features, names, grid=False)
         self.pool, self.key = found.pool, found.key  # (I, A, C)
         if config.views > self.pool.shape[1]:
@@ -144,7 +152,7 @@ class DeviseTask:
     def _phrase_encoder(self) -> PhraseEncoder:
         """Build the encoder of the captions' words, followed by words that only classes have."""
         table = self.classes.table if self.config.label_batch else self.captions.table
-        return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
+        return phrase_encoder(table, len(table.words) - len(self.captions.table.words), self.config.blend)
 
     def groups(self) -> list[ParameterGroup]:
         own = {id(p) for p in self.module.phrases.parameters()} if self.config.words == "tuned" else set()
@@ -162,8 +170,12 @@ class DeviseTask:
             few = rng.choice(self.label_rows, self.config.label_batch) if self.config.label_batch else self.label_rows
             label = self.label_class[few] if len(few) else few
             pool = random_views(self.label_pool, few, rng) if len(few) else random_views(self.pool, few, rng)
-            target = self.captions.draw(rows, rng)
-            yield DeviseBatch(random_views(self.pool, rows, rng), target, pool, torch.from_numpy(label))
+            if self.config.all_captions:
+                target, owner = self.captions.all_of(rows)
+            else:
+                target, owner = self.captions.draw(rows, rng), np.arange(len(rows))
+            seen = random_views(self.pool, rows, rng)
+            yield DeviseBatch(seen, target, pool, torch.from_numpy(label), torch.from_numpy(owner))
 
     def embed(self, pool: Tensor) -> Tensor:
         """Embed pooled features (B, C) -> unit vectors (B, D), on the device."""
@@ -177,13 +189,24 @@ class DeviseTask:
     def loss(self, batch: DeviseBatch) -> Loss:
         c, target = self.config, self.phrases(batch.target)
         predicted = run_sharded(self.embed, batch.pool)
-        parts = caption_losses(c, predicted, target, self.module.contrastive)
+        if c.all_captions:
+            parts = self._all_losses(predicted, target, batch.owner.to(self.device))
+        else:
+            parts = caption_losses(c, predicted, target, self.module.contrastive)
         total = weighted(c, parts)
         if len(batch.label):
             label_parts = self._label_losses(batch)
             parts |= label_parts
             total = total + c.label_weight * torch.stack(list(label_parts.values())).sum()
-        return Loss(total, len(target), parts)
+        return Loss(total, len(predicted), parts)
+
+    def _all_losses(self, predicted: Tensor, target: Tensor, owner: Tensor) -> dict[str, Tensor]:
+        """As `caption_losses`, of all captions of the photos."""
+        found = {"cosine": cosine_loss(predicted[owner], target)}
+        if self.config.contrastive:
+            scale, share = self.module.contrastive.scale, self.config.to_text
+            found["contrastive"] = captions_loss(predicted, target, owner, scale, share)
+        return found
 
     def _label_losses(self, batch: DeviseBatch) -> dict[str, Tensor]:
         predicted, label = run_sharded(self.embed, batch.label_pool), batch.label.to(self.device)
@@ -204,3 +227,21 @@ class DeviseTask:
         pictures = mean_view(self.embed, self.pool[rows, : self.config.views or None])  # (I, D)
         targets, owner = self.captions.all_of(rows)
         return recall(self.phrases(targets), owner, pictures)
+
+
+def check_words(config: DeviseTaskConfig, file: h5py.File) -> None:
+    """Check that the captions and words of a prepared file can be targets as the settings say.
+
+    Raises ConfigError if settings exclude each other, DataError if words are to be blended and `file` does not know
+    their plurals.
+    """
+    if config.all_captions and (config.captions_averaged != 1 or config.hinge):
+        raise ConfigError("task.all_captions goes with neither the hinge nor averages", "set task.hinge to 0")
+    if not 0 <= config.to_text <= 1:
+        raise ConfigError(f"task.to_text is {config.to_text}", "take a share between 0 and 1")
+    if not 0 <= config.blend < 1:
+        raise ConfigError(f"task.blend is {config.blend}", "take a share from 0 up to 1")
+    if config.blend and config.words != "tuned":
+        raise ConfigError("task.blend is for words that are tuned", 'set task.words to "tuned", or task.blend to 0')
+    if config.blend and "words/partner" not in file:
+        raise DataError(f"{file.filename} does not say which words are plurals", "prepare it again")

@@ -4,8 +4,10 @@ To the losses of `training.tasks.devise` on captions (and labelled pictures) com
 
 - soft: any photo at hand is to lie among the class names where the classifier's probabilities say: the cross-entropy of
   softmax(scale * cosine to each class name) against them (Hinton et al. 2015, at temperature 1);
+- broader: the same among broader terms ("dog" for 118 classes), each as likely as the classes it covers together;
 - scenes: a photo with many labels is to find its names, by their shares of the area (square roots, so that small
-  things count), and each name is to find its photos among the batch.
+  things count), and each name is to find its photos among the batch; only names that were looked for in a photo count;
+- pairs: two captions of one photo that is not here are to find each other among the batch, which moves words alone.
 
 Words are tuned throughout, so that class names move with the words of captions.
 Shapes: B batch, A views, C channels, K classes, D word-vector size.
@@ -31,9 +33,12 @@ from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseBatch, DeviseTask, DeviseTaskConfig
 from training.tasks.targets import TunedClasses, phrase_encoder, random_views
+from training.tasks.told_pairs import CaptionPairs
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.phrases import PhraseEncoder
+
+NOT_ASKED = -1e4  # a logit that no softmax gives a share
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class ClassesTaskConfig(DeviseTaskConfig):
     words: str = "tuned"
     soft_batch: int = 256
     soft_weight: float = 0.3
+    broader_weight: float = 0.0  # of the same loss among broader terms of the classes
     scene_batch: int = 0
     scene_weight: float = 0.3
+    pair_batch: int = 0  # photos that are not here, with two captions of each
+    pair_weight: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class WiderBatch(DeviseBatch):
     soft_pool: Tensor  # (b, C)
     scene_pool: Tensor  # (s, C)
     share: Tensor  # (s, K) of the area
+    asked: Tensor  # (s, K) whether it was looked for
+    pairs: tuple[Tensor, Tensor]  # rows of words of two captions of one photo, (p, L) and (p, L)
 
 
 class ClassesTask(DeviseTask):
@@ -95,9 +105,20 @@ class ClassesTask(DeviseTask):
         table = self.classes.table if self.config.label_batch else self.captions.table
         with open_prepared(self.inputs.classifier, "classifier") as file:
             self.names = TunedClasses(file, table)
+            if self.config.broader_weight:
+                if not self.known.broader.any():
+                    raise ConfigError(
+                        f"task.broader_weight needs broader terms, {self.inputs.classifier} has none",
+                        "prepare it with --broader, or set it to 0",
+                    )
+                self.broader = TunedClasses(file, table, "broader")
+                self.covered = torch.from_numpy(self.known.broader.astype(np.float32)).to(self.device)  # (K, G)
         self.scene_rows = np.zeros(0, np.int64)
         if self.config.scene_batch:
             self._read_scenes(self.names.table)
+        if self.config.pair_batch:
+            with open_prepared(self.inputs.data, "captions") as file:
+                self.pairs = CaptionPairs(file, self.captions.table)
 
     def _read_scenes(self, table: WordTable) -> None:
         scenes, features = self.inputs.scenes, self.inputs.scene_features
@@ -108,6 +129,12 @@ class ClassesTask(DeviseTask):
         with open_prepared(scenes, "scenes") as file:
             self.scene_rows = np.flatnonzero(file["pictures/split"][:] == SPLITS.index("train"))
             self.share = torch.from_numpy(file["scenes/share"][:].astype(np.float32))  # (I, K)
+            if "scenes/asked" not in file:
+                raise DataError(f"{scenes} does not say what was looked for in a photo", "prepare it again")
+            self.asked = torch.from_numpy(file["scenes/asked"][:])  # (I, K)
+            self.asked_rows = self.scene_rows[self.asked.any(1).numpy()[self.scene_rows]]
+            if not len(self.asked_rows):
+                raise DataError(f"no photo of {scenes} to train on has labels", "prepare it from data that has some")
             self.scene_names = TunedClasses(file, table)
             found = read_features(features, file["pictures/name"][:], grid=False)
         if found.key != self.key:
@@ -116,7 +143,7 @@ class ClassesTask(DeviseTask):
 
     def _phrase_encoder(self) -> PhraseEncoder:
         table = self.scene_names.table if self.config.scene_batch else self.names.table
-        return phrase_encoder(table, shared=len(table.words) - len(self.captions.table.words))
+        return phrase_encoder(table, len(table.words) - len(self.captions.table.words), self.config.blend)
 
     def groups(self) -> list[ParameterGroup]:
         """Return the groups of `devise`; but nothing pulls gate, temperature, map and shifts of the branch to 0."""
@@ -130,10 +157,15 @@ class ClassesTask(DeviseTask):
         rng = numpy_generator(generator)
         for batch in super().batches(epoch, generator):
             soft = self._any_photos(self.config.soft_batch, rng)
-            few = rng.choice(self.scene_rows, self.config.scene_batch) if len(self.scene_rows) else self.scene_rows
+            few = rng.choice(self.asked_rows, self.config.scene_batch) if len(self.scene_rows) else self.scene_rows
             scene = random_views(self.scene_pool, few, rng) if len(few) else soft[:0]
-            share = self.share[torch.from_numpy(few)] if len(few) else soft[:0, :0]
-            yield WiderBatch(**vars(batch), soft_pool=soft, scene_pool=scene, share=share)
+            share, asked = (
+                (each[torch.from_numpy(few)] for each in (self.share, self.asked)) if len(few) else (soft[:0, :0],) * 2
+            )
+            pairs = self.pairs.draw(self.config.pair_batch, rng) if self.config.pair_batch else (soft[:0], soft[:0])
+            yield WiderBatch(
+                **vars(batch), soft_pool=soft, scene_pool=scene, share=share, asked=asked, pairs=pairs
+            )  # fmt: skip
 
     def _any_photos(self, count: int, rng: np.random.Generator) -> Tensor:
         """Draw `count` photos to train on, (count, C), evenly over captioned ones, labelled pictures and scenes."""
@@ -149,36 +181,47 @@ class ClassesTask(DeviseTask):
         assert isinstance(batch, WiderBatch)
         c, total, parts = self.config, found.value, dict(found.parts)
         if len(batch.soft_pool):
-            parts["soft"] = self._soft_loss(batch.soft_pool)
+            told = self._told(batch.soft_pool)
+            placed = run_sharded(self.embed, batch.soft_pool)
+            parts["soft"] = F.cross_entropy(self._cosines(placed, self.names), told)
             total = total + c.soft_weight * parts["soft"]
+            if c.broader_weight:
+                share = F.normalize(told @ self.covered, p=1, dim=1)  # (B, G)
+                parts["broader"] = F.cross_entropy(self._cosines(placed, self.broader), share)
+                total = total + c.broader_weight * parts["broader"]
         if len(batch.scene_pool):
-            parts["scenes"] = self._scene_loss(batch.scene_pool, batch.share)
+            logits = self._cosines(run_sharded(self.embed, batch.scene_pool), self.scene_names)
+            parts["scenes"] = scene_loss(logits, batch.share.to(self.device), batch.asked.to(self.device))
             total = total + c.scene_weight * parts["scenes"]
+        if len(batch.pairs[0]):
+            parts["pairs"] = self.module.contrastive(*map(self.phrases, batch.pairs))
+            total = total + c.pair_weight * parts["pairs"]
         return Loss(total, found.items, parts)
 
-    def _soft_loss(self, pool: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _told(self, pool: Tensor) -> Tensor:
+        """Return the classifier's probabilities of pooled features (B, C): (B, K)."""
         branch = self.module.devise.branch
         assert branch is not None
-        with torch.no_grad():
-            told = branch.classifier(pool.to(self.device)).float().softmax(-1)  # (B, K)
-        return F.cross_entropy(self._cosines(pool, self.names), told)
+        told: Tensor = branch.classifier(pool.to(self.device)).float().softmax(-1)
+        return told
 
-    def _scene_loss(self, pool: Tensor, share: Tensor) -> Tensor:
-        return scene_loss(self._cosines(pool, self.scene_names), share.to(self.device))
-
-    def _cosines(self, pool: Tensor, classes: TunedClasses) -> Tensor:
-        """Return cosines of pictures to class names times the learned scale: (B, K)."""
-        cosines: Tensor = run_sharded(self.embed, pool) @ classes.vectors(self.module.phrases).T
+    def _cosines(self, placed: Tensor, classes: TunedClasses) -> Tensor:
+        """Return cosines of pictures (B, D) to class names times the learned scale: (B, K)."""
+        cosines = placed @ classes.vectors(self.module.phrases).T
         scaled: Tensor = cosines * self.module.contrastive.scale
         return scaled
 
 
-def scene_loss(logits: Tensor, share: Tensor) -> Tensor:
+def scene_loss(logits: Tensor, share: Tensor, asked: Tensor | None = None) -> Tensor:
     """Return the mean of both cross-entropies of photos with many labels: photo to names, and name to photos.
 
     logits (B, K); share (B, K) of the area, 0 for what is not there: a target's weight is its square root. A photo
-    without labels, and a name without a photo in the batch, has no part in it.
+    without labels, and a name without a photo in the batch, has no part in it; nor has a name in a photo in which it
+    was not looked for, where `asked` (B, K) says so.
     """
+    if asked is not None:
+        logits = logits.masked_fill(~asked, NOT_ASKED)
     weight = share.clamp_min(0).sqrt()
     return (_entropy(logits, weight) + _entropy(logits.T, weight.T)) / 2
 

@@ -89,13 +89,15 @@ class Captions:
 
 
 class TunedClasses:
-    """The lemmas of labelled pictures as rows of words: with the words of captions, the classes' vectors move."""
+    """The lemmas of classes as rows of words: with the words of captions, the classes' vectors move."""
 
-    def __init__(self, file: h5py.File, captions: WordTable) -> None:
-        """Read the classes of a prepared file. Raises DataError if it was prepared with other words than the
-        captions."""
+    def __init__(self, file: h5py.File, captions: WordTable, named: str = "classes") -> None:
+        """Read the classes that the attribute `named` of a prepared file lists.
+
+        Raises DataError if the file was prepared with other words than the captions.
+        """
         self.table = captions.joined(read_words(file))
-        lemmas = [[text for text in lemma_texts(own) if text] for _, own in json.loads(file.attrs["classes"])]
+        lemmas = [[text for text in lemma_texts(own) if text] for _, own in json.loads(file.attrs[named])]
         self.rows = torch.from_numpy(self.table.rows([text for own in lemmas for text in own]))  # (lemmas, L)
         self.owner = torch.from_numpy(np.repeat(np.arange(len(lemmas)), [len(own) for own in lemmas]))  # (lemmas,)
         self.count = len(lemmas)
@@ -108,10 +110,13 @@ class TunedClasses:
         return nn.functional.normalize(sums, dim=-1)
 
 
-def phrase_encoder(table: WordTable, shared: int = 0) -> PhraseEncoder:
-    """Return the encoder of a table, whose last `shared` words move with all words, and by nothing of their own."""
+def phrase_encoder(table: WordTable, shared: int = 0, blend: float = 0.0) -> PhraseEncoder:
+    """Return the encoder of a table, whose last `shared` words move with all words, and by nothing of their own.
+
+    blend: the share that its singular or plural has in a word.
+    """
     vectors, weights, known, mean = map(torch.from_numpy, (table.vectors, table.weights, table.known, table.mean))
-    return PhraseEncoder(vectors, weights, known, mean, shared)
+    return PhraseEncoder(vectors, weights, known, mean, shared, torch.from_numpy(table.partner), blend)
 
 
 def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[str, float]:

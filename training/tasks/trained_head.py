@@ -43,8 +43,9 @@ class TrainedHead:
         self.known = set(self.table.words)
         self.config = _head_config(run)
         self.state = best_weights(run)
-        self.encoder = phrase_encoder(self.table)
         self.tuned = bool(below(self.state, "phrases."))
+        blend = self.state.get("phrases.blend", torch.tensor(0.0))
+        self.encoder = phrase_encoder(self.table, blend=float(blend))
         try:
             self.encoder.load_state_dict(below(self.state, "phrases.") or self.encoder.state_dict())
         except RuntimeError as error:

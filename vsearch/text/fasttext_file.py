@@ -21,6 +21,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ MAGIC, VERSION = 793712314, 12
 HEADER = struct.Struct("<2i12id")
 LOSS_FIELD, LOSS_SOFTMAX = 2 + 6, 3
 COUNTS = struct.Struct("<3i2q")
+ENTRY = struct.Struct("<qb")
 SHAPE = struct.Struct("<2q")
 CODES = struct.Struct("<?2qi")
 TABLE = struct.Struct("<4i")
@@ -57,6 +59,32 @@ class Layout:
     def values(self) -> int:
         """Where the float32 values of a plain input matrix start."""
         return self.matrix + 1 + SHAPE.size
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A word of the dictionary, and how often the text had it."""
+
+    word: str
+    count: int
+
+    @property
+    def packed(self) -> bytes:
+        """The entry as the file has it."""
+        return self.word.encode("utf-8", "surrogateescape") + b"\0" + ENTRY.pack(self.count, 0)
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Yield the words of the dictionary of a whole .bin (see `read_layout`), "</s>" included, in their order."""
+    layout = read_layout(path)
+    with path.open("rb") as file:
+        head = file.read(layout.matrix)
+    at = layout.dictionary + COUNTS.size
+    for _ in range(COUNTS.unpack_from(head, layout.dictionary)[0]):
+        zero = head.index(b"\0", at)
+        count, _ = ENTRY.unpack_from(head, zero + 1)
+        yield Entry(head[at:zero].decode("utf-8", "surrogateescape"), count)
+        at = zero + 1 + ENTRY.size
 
 
 def read_layout(path: Path) -> Layout:

@@ -18,6 +18,7 @@ from training.assemble.words import tuned_space
 from training.data.labels import class_vectors, prepare_labels, read_labelled_pictures
 from training.data.prepared import open_prepared
 from training.data.word_table import read_words, table_of
+from training.data.words import train_words
 from training.loop.checkpoint import below
 from training.recipe import Inputs
 from training.run import train
@@ -211,3 +212,81 @@ def test_labels_of_other_words_are_refused(labelled: Inputs, tmp_path: Path) -> 
     config, head = DeviseTaskConfig(words="tuned", label_batch=4), DeviseConfig(hidden=8, dim=12)
     with pytest.raises(DataError, match="different words"):
         DeviseTask(config, head, labelled.data, labelled.features, CPU, other, labelled.label_features)
+
+
+@pytest.fixture(scope="module")
+def plural_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words with plurals: of dogs captions speak, of cats they do not."""
+    folder = tmp_path_factory.mktemp("plurals")
+    lines = ["a red dog and two dogs", "the green boat on the blue sea", "one cat or many cats", "an engine is red"]
+    (folder / "text.txt").write_text("\n".join(lines * 30))
+    sizes = {"dim": 12, "min_count": 2, "bucket": 300, "epochs": 2, "threads": 1, "quantise": False}
+    train_words(folder / "text.txt", ["a dog", "the boat"], folder / "words", **sizes, named=["boat"])  # type: ignore[arg-type]
+    return folder / "words"
+
+
+def test_a_table_has_the_plurals_of_its_words(plural_words: Path) -> None:
+    table = table_of(["a dog zzz", "the boats"], PhraseSpace.load(plural_words))
+    assert table.words == ["a", "boat", "boats", "dog", "dogs", "the", "zzz"]
+    assert [table.words[i] for i in table.partner] == ["a", "boats", "boat", "dogs", "dog", "the", "zzz"]
+    joined = table.joined(table_of(["cat", "the engine"], PhraseSpace.load(plural_words)))
+    assert joined.words[7:] == ["cat", "cats", "engine"] and joined.partner.tolist()[7:] == [8, 7, 9]
+
+
+def test_blended_words_by_hand() -> None:
+    """(1, 0) and (0, 1), of which the second is shifted to (0, 3): a quarter of it makes (0.75, 0.75) of the first."""
+    encoder = PhraseEncoder(
+        torch.eye(2),
+        torch.ones(2),
+        torch.tensor([True, True]),
+        torch.zeros(2),
+        partner=torch.tensor([1, 0]),
+        blend=0.25,
+    )
+    with torch.no_grad():
+        encoder.shift[1] = torch.tensor([0.0, 2.0])
+        found = encoder(torch.tensor([[0], [1]]))
+    assert found[0].tolist() == pytest.approx([0.5**0.5] * 2)
+    assert found[1].tolist() == pytest.approx([0.25 / 2.2638, 2.25 / 2.2638], abs=1e-4)
+
+
+def test_singular_and_plural_are_blended_in_training_and_in_the_file(plural_words: Path, tmp_path: Path) -> None:
+    space = PhraseSpace.load(plural_words)
+    data = prepared_captions(tmp_path, space, 9)
+    with open_prepared(data, "captions") as file:
+        names, table = list(file["pictures/name"].asstr()[:]), read_words(file)
+    overrides = {
+        "devise.dim": "12", "devise.hidden": "32", "task.batch": "9", "task.views": "1", "task.blend": "0.4",
+        "loop.epochs": "8", "loop.lr": "0.02",
+    }  # fmt: skip
+    train("devise-tuned", Inputs(data, features(tmp_path / "f.h5", names)), tmp_path / "run", "cpu", overrides)
+    state = below(load_file(tmp_path / "run" / "best.safetensors"), "phrases.")
+    assert state["blend"] == pytest.approx(0.4)
+    tuned = tuned_space(plural_words, data, state, tmp_path / "tuned", quantise=False)
+    encoder = phrase_encoder(table, blend=0.4)
+    encoder.load_state_dict(state)
+    texts = ["the dog is red", "dogs", "boats", "the boat"]
+    with torch.no_grad():
+        expected = encoder(torch.from_numpy(table.rows(texts))).numpy()
+    found = tuned.vectors_of(text.split() for text in texts)
+    assert (found * expected).sum(1).min() > 0.9999
+    cat, cats = space.vectors.unit("cat"), space.vectors.unit("cats")
+    mixed = (0.6 * cat + 0.4 * cats) @ state["map"].numpy()  # no caption has them, yet they are blended
+    np.testing.assert_allclose(tuned.vectors.unit("cat"), mixed / np.linalg.norm(mixed), atol=1e-3)
+
+
+def test_what_cannot_be_blended_is_refused(plural_words: Path, inputs: Inputs, tmp_path: Path) -> None:
+    assert inputs.features is not None
+    head = DeviseConfig(hidden=8, dim=12)
+    with pytest.raises(ConfigError, match=r"task\.blend is 1\.0"):
+        DeviseTask(DeviseTaskConfig(words="tuned", blend=1.0), head, inputs.data, inputs.features, CPU)
+    with pytest.raises(ConfigError, match=r"task\.blend is for words that are tuned"):
+        DeviseTask(DeviseTaskConfig(blend=0.4), head, inputs.data, inputs.features, CPU)
+    old = tmp_path / "old.h5"
+    old.write_bytes(inputs.data.read_bytes())
+    with h5py.File(old, "r+") as file:
+        del file["words/partner"]
+    with pytest.raises(DataError, match="does not say which words are plurals"):
+        DeviseTask(DeviseTaskConfig(words="tuned", blend=0.4), head, old, inputs.features, CPU)
+    with open_prepared(old, "captions") as file:
+        assert read_words(file).partner.tolist() == list(range(len(file["words/word"])))

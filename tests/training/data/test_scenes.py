@@ -29,11 +29,16 @@ def test_names_and_names_with_shares_are_read(tmp_path: Path) -> None:
         {"image": "b.jpg", "labels": [["sky", 0.4], ["dog", 0]]},
     )
     scenes = read_scenes(tmp_path)
+    asked = frozenset({"dog", "frisbee", "sky"})
     assert scenes == [
-        Scene(tmp_path / "a.jpg", {"dog": 1.0, "frisbee": 1.0}),
-        Scene(tmp_path / "b.jpg", {"sky": 0.4, "dog": 0.0}),
+        Scene(tmp_path / "a.jpg", {"dog": 1.0, "frisbee": 1.0}, asked),
+        Scene(tmp_path / "b.jpg", {"sky": 0.4, "dog": 0.0}, asked),
     ]
     assert class_names(scenes) == ["dog", "frisbee", "sky"]
+    for name in ("b.jpg", "d.JPG", "c.png", "notes.txt"):
+        (tmp_path / name).touch()
+    rest = [Scene(tmp_path / name, {}, frozenset()) for name in ("c.png", "d.JPG")]
+    assert read_scenes(tmp_path, unlabelled=True) == [*scenes, *rest]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from training.tasks.devise import DeviseTask, DeviseTaskConfig
 from training.tasks.distil import DistilBatch, DistilConfig, DistilTask
 from vsearch.config import DecoderConfig, DeviseConfig, EncoderConfig, PreprocessConfig
 from vsearch.errors import ConfigError, DataError
+from vsearch.networks.losses import captions_loss
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 
@@ -45,7 +46,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     return Inputs(*files)
 
 
-def small_devise(inputs: Inputs, **settings: float) -> DeviseTask:
+def small_devise(inputs: Inputs, **settings: object) -> DeviseTask:
     config = DeviseTaskConfig(**{"batch": 9, **settings})  # type: ignore[arg-type]
     head = DeviseConfig(hidden=16, dropout=0.0, dim=12)
     assert inputs.features is not None
@@ -69,6 +70,29 @@ def test_devise_loss_is_the_weighted_sum_of_its_parts(inputs: Inputs) -> None:
     out = task.loss(next(iter(task.batches(0, torch.Generator().manual_seed(0)))))
     expected = 2 * out.parts["cosine"] + 0.5 * out.parts["hinge"] + 0.25 * out.parts["contrastive"]
     assert out.value.detach().item() == pytest.approx(expected.detach().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("words", ["fixed", "tuned"])
+def test_all_captions_of_a_photo_are_its_targets(inputs: Inputs, words: str) -> None:
+    settings = {"batch": 4, "cosine": 2.0, "contrastive": 1.0, "all_captions": True, "to_text": 0.7, "words": words}
+    task = small_devise(inputs, **settings)
+    batch = next(task.batches(0, torch.Generator().manual_seed(0)))
+    assert batch.owner.tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and len(batch.target) == 8  # two of each
+    found = task.loss(batch)
+    predicted, target = task.embed(batch.pool), task.phrases(batch.target)
+    torch.testing.assert_close(found.parts["cosine"], 1 - (predicted[batch.owner] * target).sum(1).mean())
+    expected = captions_loss(predicted, target, batch.owner, task.module.contrastive.scale, 0.7)
+    torch.testing.assert_close(found.parts["contrastive"], expected)
+    torch.testing.assert_close(found.value, 2 * found.parts["cosine"] + expected)
+    assert found.items == 4
+
+
+def test_all_captions_go_with_neither_hinge_nor_averages(inputs: Inputs) -> None:
+    for other in ({"hinge": 1.0}, {"captions_averaged": 2}):
+        with pytest.raises(ConfigError, match=r"task\.all_captions goes with neither"):
+            small_devise(inputs, all_captions=True, **other)
+    with pytest.raises(ConfigError, match=r"task\.to_text is 1\.5"):
+        small_devise(inputs, to_text=1.5)
 
 
 def test_devise_refuses_targets_of_another_size_and_labels_that_are_not_there(inputs: Inputs) -> None:

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from vsearch.config import DeviseConfig
 from vsearch.networks.devise import DeviseHead
-from vsearch.networks.losses import Contrastive, contrastive_loss, cosine_loss, hinge_rank_loss
+from vsearch.networks.losses import Contrastive, captions_loss, contrastive_loss, cosine_loss, hinge_rank_loss
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
@@ -104,6 +105,26 @@ def test_contrastive_loss_by_hand() -> None:
     """Pictures x, y against targets x, y at scale 2: each softmax is e^2 / (e^2 + 1), both ways."""
     loss = contrastive_loss(torch.tensor([X, Y]), torch.tensor([X, Y]), 2.0)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_captions_loss_by_hand() -> None:
+    """The first picture (1, 0) has the captions (1, 0) and (0, 1), the second (0, 1) has (0, 1). At scale 2 the cosines
+    are 2 or 0: the first finds one of its own with (e^2 + 1) / (e^2 + 2), the second with e^2 / (2 e^2 + 1); captions
+    find theirs with e^2 / (e^2 + 1), 1 / (e^2 + 1) and e^2 / (e^2 + 1)."""
+    e2 = math.exp(2)
+    pictures, owner = torch.tensor([X, Y]), torch.tensor([0, 0, 1])
+    to_text = -(math.log((e2 + 1) / (e2 + 2)) + math.log(e2 / (2 * e2 + 1))) / 2
+    to_picture = -(2 * math.log(e2 / (e2 + 1)) + math.log(1 / (e2 + 1))) / 3
+    for share in (0.0, 0.65, 1.0):
+        loss = captions_loss(pictures, torch.tensor([X, Y, Y]), owner, 2.0, share)
+        assert loss.item() == pytest.approx(share * to_text + (1 - share) * to_picture, rel=1e-5)
+
+
+def test_captions_loss_of_one_caption_each_is_the_contrastive_one() -> None:
+    torch.manual_seed(0)
+    pictures, captions = (F.normalize(torch.randn(5, 3), dim=-1) for _ in range(2))
+    one = captions_loss(pictures, captions, torch.arange(5), 4.0)
+    torch.testing.assert_close(one, contrastive_loss(pictures, captions, 4.0))
 
 
 def test_contrastive_loss_leaves_out_the_same_group() -> None:

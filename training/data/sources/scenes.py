@@ -15,30 +15,40 @@ from typing import Any
 from training.data.sources.json_file import field
 from training.data.sources.json_lines import read_lines
 from vsearch.errors import DataError
+from vsearch.image.decode import SUFFIXES
 
 FILE = "labels.jsonl"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A photo and the names of what is seen in it, each with its share of the area, 0 to 1, 1 where unknown."""
+    """A photo and the names of what is seen in it, each with its share of the area, 0 to 1, 1 where unknown; and the
+    names that were looked for in it, which no label means is not there (None: all that any photo has)."""
 
     path: Path
     labels: dict[str, float]
+    asked: frozenset[str] | None = None
 
 
-def read_scenes(folder: Path) -> list[Scene]:
+def read_scenes(folder: Path, *, unlabelled: bool = False) -> list[Scene]:
     """Read the labelled photos of a folder, in the order of its `labels.jsonl`.
 
+    What any of them shows was looked for in all of them. unlabelled: the other photos of the folder follow, by name, in
+    which nothing was looked for.
     Raises DataError naming the line that does not fit, and where a photo stands twice.
     """
-    scenes, seen = [], set[str]()
+    found, seen = [], set[str]()
     for place, entry in read_lines(folder / FILE):
         name = field(entry, "image", str, place)
         if name in seen:
             raise DataError(f"{place}: {name} stands twice", "check the data set's file")
         seen.add(name)
-        scenes.append(Scene(folder / name, dict(_label(x, place) for x in field(entry, "labels", list, place))))
+        found.append((folder / name, dict(_label(x, place) for x in field(entry, "labels", list, place))))
+    asked = frozenset(name for _, labels in found for name in labels)
+    scenes = [Scene(path, labels, asked) for path, labels in found]
+    if unlabelled:
+        rest = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.name not in seen)
+        scenes += [Scene(path, {}, frozenset()) for path in rest]
     return scenes
 
 
