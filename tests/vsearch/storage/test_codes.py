@@ -14,7 +14,7 @@ from vsearch.config import EncoderConfig, ModelConfig
 from vsearch.errors import ModelError
 from vsearch.networks.joint import build_model
 from vsearch.storage import modelfolder, pretrained
-from vsearch.storage.codes import coded, decoded
+from vsearch.storage.codes import coded, decoded, rounded
 
 
 def matrix(seed: int, shape: tuple[int, ...] = (64, 40)) -> tuple[Tensor, Tensor, float, int]:
@@ -68,6 +68,20 @@ def test_codes_are_found_only_where_they_hold_everything() -> None:
 def test_a_state_without_codes_stays_as_it_is() -> None:
     state = {"a.scale": torch.ones(3), "b": torch.zeros(2, 2)}
     assert decoded(state) == state
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounded_matrices_are_held_by_codes_and_lie_near(seed: int) -> None:
+    """No value moves by more than half a step, of which 255 span the matrix and zero; so codes hold it to the bit."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.normal(rng.uniform(-2, 2), 10 ** rng.uniform(-4, 2), (50, 60)).astype(np.float32)
+    state = {"w": torch.from_numpy(drawn), "bias": torch.from_numpy(drawn[0].copy()), "zeros": torch.zeros(60, 60)}
+    found = rounded(state)
+    assert torch.equal(found["bias"], state["bias"]) and torch.equal(found["zeros"], state["zeros"])
+    parts = coded("w", found["w"])
+    assert parts is not None and torch.equal(decoded(parts)["w"], found["w"])
+    span = max(drawn.max(), 0.0) - min(drawn.min(), 0.0)
+    assert (found["w"] - state["w"]).abs().max().item() <= span / 510 * 1.01
 
 
 @pytest.mark.parametrize(
