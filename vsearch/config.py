@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, Union
+from typing import Any, ClassVar, TypeVar, Union
 
 from vsearch.errors import ConfigError
 
 T = TypeVar("T")
+Limits = Mapping[str, tuple[float, float]]  # the least and the greatest value of a number that comes from a file
+WIDEST_BEAM = 100  # hypotheses kept for a caption: memory grows with it
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
     """Pictures are squashed to `side` x `side` pixels, then normalised per channel (range 0 to 1)."""
+
+    LIMITS: ClassVar[Limits] = {"side": (8, 2048), "mean": (-10, 10), "std": (1e-3, 1e3)}
 
     side: int = 160
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -27,6 +32,8 @@ class PreprocessConfig:
 class EncoderConfig:
     """A torchvision backbone by name."""
 
+    LIMITS: ClassVar[Limits] = {"width": (1, 1024)}
+
     name: str = "resnet18"
     width: int = 64  # channels of the first stage; other than 64 only for resnet18 and resnet34, which grow with it
 
@@ -34,6 +41,13 @@ class EncoderConfig:
 @dataclass(frozen=True)
 class DeviseConfig:
     """The head from pooled features to a unit vector of `dim` in word-vector space."""
+
+    LIMITS: ClassVar[Limits] = {
+        "hidden": (1, 65_536),
+        "dropout": (0, 1),
+        "dim": (1, 8192),
+        "classes": (0, 1_000_000),
+    }
 
     hidden: int = 1024
     dropout: float = 0.2
@@ -44,6 +58,18 @@ class DeviseConfig:
 @dataclass(frozen=True)
 class DecoderConfig:
     """A caption decoder and how it is searched."""
+
+    LIMITS: ClassVar[Limits] = {
+        **dict.fromkeys(("embed", "hidden", "attention"), (1, 65_536)),
+        **dict.fromkeys(("dropout", "memory_dropout"), (0, 1)),
+        **dict.fromkeys(("cells", "vector"), (0, 65_536)),
+        "centroids": (0, 1_000_000),
+        "centroid_temperature": (1e-6, 1e3),
+        "max_len": (1, 1000),
+        "beam": (1, WIDEST_BEAM),
+        "length_power": (-10, 10),
+        "agreement": (-1000, 1000),
+    }
 
     kind: str = "soft"  # soft | adaptive | rnn | lstm | gru
     cell: str = "lstm"  # of kind soft: lstm | gru
@@ -70,6 +96,12 @@ class DecoderConfig:
 class SourceConfig:
     """The encoder of a translator's source sentences; `hidden` is of each direction."""
 
+    LIMITS: ClassVar[Limits] = {
+        **dict.fromkeys(("embed", "hidden"), (1, 65_536)),
+        "layers": (1, 64),
+        "dropout": (0, 1),
+    }
+
     cell: str = "gru"  # gru | lstm
     embed: int = 300
     hidden: int = 512
@@ -81,6 +113,8 @@ class SourceConfig:
 @dataclass(frozen=True)
 class TranslatorConfig:
     """A translator. Its decoder attends to the source's states (kind soft), or starts from the last one (lstm, gru)."""
+
+    LIMITS: ClassVar[Limits] = {"longest": (1, 10_000)}
 
     kind: str = "translator"
     source_language: str = "fr"
@@ -95,6 +129,8 @@ class TranslatorConfig:
 @dataclass(frozen=True)
 class WordsConfig:
     """The word vectors of the model: file name, its sha256, dimensions."""
+
+    LIMITS: ClassVar[Limits] = {"dim": (1, 8192)}
 
     file: str = "words.bin"
     sha256: str = ""
@@ -120,13 +156,15 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     Raises ConfigError naming the key that is unknown, missing or of the wrong type.
     """
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where or cls.__name__} must be a table of settings, not {mapping!r}")
+        raise ConfigError(f"{where or cls.__name__} must be a table of settings, not {reprlib.repr(mapping)}")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in mapping:
         if key not in known:
             raise ConfigError(f"unknown setting {_join(where, key)!r}", f"known here: {', '.join(known)}")
     values = {key: _convert(hints[key], value, _join(where, key)) for key, value in mapping.items()}
+    for key, (low, high) in getattr(cls, "LIMITS", {}).items():
+        _check_range(values.get(key), low, high, _join(where, key))
     try:
         return cls(**values)
     except TypeError as error:
@@ -148,6 +186,13 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
+def _check_range(value: Any, low: float, high: float, where: str) -> None:
+    """Raise ConfigError for a number, or one of several, that does not lie from `low` to `high`; NaN never does."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None and not low <= one <= high:
+            raise ConfigError(f"{where} must lie between {low:g} and {high:g}, not {one:g}")
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Convert `value` to the type `hint`, without guessing: only int to float and list to tuple are converted."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -162,17 +207,17 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         variadic = len(args) == 2 and args[1] is Ellipsis
         if items is None or (not variadic and len(items) != len(args)):
             size = "" if variadic else f"{len(args)} "
-            raise ConfigError(f"{where} must be a list of {size}values, not {value!r}")
+            raise ConfigError(f"{where} must be a list of {size}values, not {reprlib.repr(value)}")
         kinds = [args[0]] * len(items) if variadic else args
         return tuple(_convert(a, v, where) for a, v in zip(kinds, items, strict=True))
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table, not {value!r}")
+            raise ConfigError(f"{where} must be a table, not {reprlib.repr(value)}")
         return {k: _convert(args[1], v, _join(where, k)) for k, v in value.items()}
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, not {value!r}")
+        raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, not {reprlib.repr(value)}")
     return value

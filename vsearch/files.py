@@ -12,6 +12,8 @@ from typing import Any
 
 from vsearch.errors import VsearchError
 
+MODEL_JSON = 64 << 20  # bytes: the most that a JSON file of a model folder may have; ours have 1 MB
+
 
 @contextlib.contextmanager
 def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
@@ -44,8 +46,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises OSError if it cannot be read, ValueError if it is no JSON."""
+def load_json(path: Path, limit: int | None = None) -> Any:
+    """Return the content of a JSON file.
+
+    Raises OSError if it cannot be read, ValueError if it is no JSON, or larger than `limit` bytes.
+    """
+    if limit is not None and path.stat().st_size > limit:
+        raise ValueError(f"larger than {limit:,} bytes")
     try:
         return json.loads(path.read_text("utf-8"))
     except RecursionError:
@@ -53,15 +60,21 @@ def load_json(path: Path) -> Any:
 
 
 def read_json(
-    path: Path, kind: type[VsearchError], remedy: str = "", *, what: str = "", missing: VsearchError | None = None
+    path: Path,
+    kind: type[VsearchError],
+    remedy: str = "",
+    *,
+    what: str = "",
+    missing: VsearchError | None = None,
+    limit: int | None = None,
 ) -> Any:
     """Return the content of a JSON file.
 
     Raises `missing`, if given, where there is no such file; an error of `kind` if it cannot be read or is no JSON,
-    which names the file as `what` it is.
+    which names the file as `what` it is. `limit`: the most bytes that it may have.
     """
     try:
-        return load_json(path)
+        return load_json(path, limit)
     except (OSError, ValueError) as error:
         if missing is not None and isinstance(error, FileNotFoundError):
             raise missing from None
@@ -69,10 +82,15 @@ def read_json(
 
 
 def read_table(
-    path: Path, kind: type[VsearchError], remedy: str = "", *, missing: VsearchError | None = None
+    path: Path,
+    kind: type[VsearchError],
+    remedy: str = "",
+    *,
+    missing: VsearchError | None = None,
+    limit: int | None = None,
 ) -> dict[str, Any]:
     """Return the table that a JSON file holds. Raises as `read_json`, and an error of `kind` if it is no table."""
-    table = read_json(path, kind, remedy, missing=missing)
+    table = read_json(path, kind, remedy, missing=missing, limit=limit)
     if not isinstance(table, dict):
         raise kind(f"{path} is damaged: it is no table", remedy)
     return table

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.captions.rerank import caption_vector
-from vsearch.config import ModelConfig
+from vsearch.config import WIDEST_BEAM, ModelConfig
 from vsearch.errors import ModelError
 from vsearch.scores import Scores
 from vsearch.storage import modelfolder
@@ -259,6 +259,8 @@ class Model:
         n_best: int = 1,
         block_repeats: bool | None = None,
     ) -> Description:
+        if beam is not None and not 1 <= beam <= WIDEST_BEAM:
+            raise ModelError(f"a search keeps 1 to {WIDEST_BEAM} beams, not {beam}", "name a number between them")
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(pixels))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vsearch.config import from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
-from vsearch.files import load_json, write_json
+from vsearch.files import MODEL_JSON, load_json, write_json
 
 Kind = Literal["words", "picture"]  # what is searched by; words and a picture together rank as words do
 Curve = tuple[float, float]  # slope and offset
@@ -47,7 +47,7 @@ class Scores:
         """
         path = folder / FILE
         try:
-            return from_dict(cls, load_json(path))
+            return from_dict(cls, load_json(path, MODEL_JSON))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, ConfigError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsearch.config import WIDEST_BEAM
 from vsearch.console import shown_path
 from vsearch.errors import VsearchError
 
@@ -19,7 +20,10 @@ DRAWABLE = (".png", ".jpg", ".jpeg", ".webp")
 ModelOption = Annotated[Path | None, typer.Option("--model", metavar="FOLDER", help="Model; default: the bundled one.")]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 BeamOption = Annotated[
-    int | None, typer.Option("--beam", min=1, metavar="N", help="Beams per caption; default: the model's own number.")
+    int | None,
+    typer.Option(
+        "--beam", min=1, max=WIDEST_BEAM, metavar="N", help="Beams per caption; default: the model's own number."
+    ),
 ]
 TranslatorOption = Annotated[
     Path | None, typer.Option("--translator", metavar="FOLDER", help="Translator; default: a bundled one.")

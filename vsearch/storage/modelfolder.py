@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vsearch.captions.rerank import lazy_caption_embedder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
-from vsearch.files import read_json, replacing, sha256, write_bytes, write_json
+from vsearch.files import MODEL_JSON, read_json, replacing, sha256, write_bytes, write_json
 from vsearch.scores import FILE as RANKING
 from vsearch.storage.codes import coded, decoded, is_coded
 from vsearch.text.vocab import Vocabulary
@@ -48,7 +48,7 @@ def read_config(folder: Path) -> ModelConfig:
     check_folder(folder)
     path = folder / CONFIG
     missing = ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved")
-    table = read_json(path, ModelError, "copy or download the model again", missing=missing)
+    table = read_json(path, ModelError, "copy or download the model again", missing=missing, limit=MODEL_JSON)
     if isinstance(table, dict) and table.get("format", PLAIN) not in (PLAIN, CODED):
         known = f"{PLAIN} and {CODED}"
         raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")

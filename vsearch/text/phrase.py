@@ -19,11 +19,12 @@ import numpy as np
 
 from vsearch.config import WordsConfig, from_dict
 from vsearch.errors import ModelError, QueryError
-from vsearch.files import read_table, write_json
+from vsearch.files import MODEL_JSON, read_table, write_json
 from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats, WordVectors
 
 RARE = 5  # words in fewer captions than this weigh as much as if in this many: their true rarity is unknown
+_LARGEST = 1e6  # no weight of a word, nor a number of the mean, comes near it
 BLOCK = 8192  # phrases embedded at once
 EXAMPLE = 'write it as in: boat engine -sail 2*red "hot dog"'
 
@@ -95,8 +96,9 @@ class PhraseSpace:
             default, mean = float(table["default_idf"]), np.array(table["mean"], np.float32)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{folder / 'phrase.json'} is damaged: {error!r}") from None
-        if not math.isfinite(default) or not np.isfinite(mean).all() or not all(map(math.isfinite, idf.values())):
-            raise ModelError(f"{folder / 'phrase.json'} is damaged: it holds values that are not numbers")
+        values = np.array([default, *idf.values(), *np.ravel(mean)], np.float64)
+        if not (np.abs(values) < _LARGEST).all():  # NaN is not below it
+            raise ModelError(f"{folder / 'phrase.json'} is damaged: it holds values that are not numbers, or too large")
         return cls(WordVectors.load(folder / words.file, words.sha256 or None), idf, default, mean)
 
     def save(self, folder: Path) -> None:
@@ -234,4 +236,4 @@ def _weight(part: re.Match[str]) -> float:
 
 def _read_table(path: Path) -> dict[str, Any]:
     missing = ModelError(f"{path.parent} is not a model folder: {path.name} is missing")
-    return read_table(path, ModelError, missing=missing)
+    return read_table(path, ModelError, missing=missing, limit=MODEL_JSON)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vsearch.errors import ConfigError, ModelError
-from vsearch.files import read_json, write_json
+from vsearch.files import MODEL_JSON, read_json, write_json
 
 SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 PAD, START, END, UNK = range(len(SPECIALS))
@@ -72,7 +72,7 @@ class Vocabulary:
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote. Raises ModelError if the file is missing or is no list of different words."""
-        words = read_json(path, ModelError, what="the vocabulary ")
+        words = read_json(path, ModelError, what="the vocabulary ", limit=MODEL_JSON)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ModelError(f"the vocabulary {path} is not a list of words")
         try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vsearch.config import TranslatorConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
-from vsearch.files import read_json, write_bytes, write_json
+from vsearch.files import MODEL_JSON, read_json, write_bytes, write_json
 from vsearch.storage import modelfolder
 from vsearch.translation.language import Language
 
@@ -153,7 +153,7 @@ def read_config(folder: Path) -> TranslatorConfig:
     modelfolder.check_folder(folder)
     path = folder / modelfolder.CONFIG
     missing = ModelError(f"no {path.name} in {folder}", "name the folder of a translator")
-    table = read_json(path, ModelError, "copy or make the model again", missing=missing)
+    table = read_json(path, ModelError, "copy or make the model again", missing=missing, limit=MODEL_JSON)
     if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
         raise ModelError(f"{folder} holds no translator", "name one that `vsearch assemble-translator` wrote")
     if table.get("format", FORMAT) != FORMAT:
