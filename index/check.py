@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index import remedies
 from index.build.scan import scan
 from index.caches.graph import Graph, inspect
 from index.caches.refresh import GRAPH_FROM, graph_path, load_graph, weights
 from index.caches.sealed_file import CacheError, discard, footer, may_replace
 from index.caches.vectors import arrays_path, load_arrays, positions
 from index.database.database import Database
-from index.paths import shell
 from vsearch.errors import LibraryError
 
 SAMPLES = 200  # queries the graph answers, rows of the array that are compared
@@ -86,14 +86,14 @@ def _integrity(database: Database) -> list[Finding]:
     lines = database.read.integrity(_NAMED)
     if not lines:
         return []
-    remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(database.path))}*"
+    remedy = f"restore it from a copy, or delete it and build it again: {remedies.remove_all(database.path)}"
     told = "; ".join(" ".join(line.split()) for line in lines)
     return [Finding(f"the database is damaged: {told}", remedy)]
 
 
 def _rows(database: Database) -> Iterator[Finding]:
     """Yield a finding for each kind of rows that have no partner."""
-    again = f"embed everything again: {database.reindex_command()}"
+    again = f"embed everything again: {database.reindex_code()}"
     for what, number in database.read.unmatched().items():
         if number:
             yield Finding(f"{number} {what}", again)
@@ -101,7 +101,7 @@ def _rows(database: Database) -> Iterator[Finding]:
 
 def _vectors(database: Database) -> list[Finding]:
     """Return a finding for each kind of vectors of which some are not D finite numbers of unit length."""
-    again = f"embed everything again: {database.reindex_command()}"
+    again = f"embed everything again: {database.reindex_code()}"
     dim, findings = database.read.dim, []
     kinds = {"vectors": False, "vectors of captions": True} if database.read.places_captions() else {"vectors": False}
     for kind, captions in kinds.items():
@@ -144,7 +144,7 @@ def _tried(database: Database, path: Path, look: Callable[[Database, Path], None
             yield Finding(f"{path} is another program's file: searches do without a cache", "move it aside")
             return
         discard(path)
-        remedy = f"delete it: rm {shell(str(path))}" if path.exists() else "it was deleted"
+        remedy = f"delete it: {remedies.remove(path)}" if path.exists() else "it was deleted"
         yield Finding(f"the cache {path} cannot be used: {error}", f"{remedy}; {_build(database)} makes it again")
 
 
@@ -242,7 +242,8 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
     if recall >= LOW_RECALL:
         return []
     path = graph_path(database, graph.facts.get("weight", 0.0))
-    remedy = f"`vsearch search --exact` misses none; to rebuild the graph: rm {shell(str(path))}; {_build(database)}"
+    rebuild = f"{remedies.remove(path)}; {_build(database)}"
+    remedy = f"`library.search(exact=True)` misses none; to rebuild the graph: {rebuild}"
     return [Finding(f"the graph {path} finds only {recall:.1%} of the ten nearest", remedy)]
 
 
@@ -271,7 +272,6 @@ def _some(paths: Iterable[str]) -> str:
 
 
 def _build(database: Database, folder: str | None = None) -> str:
-    """Return the shell command that builds this library once more."""
-    known = database.read.folders()
-    words = ["vsearch", "build-index", *database.place_options(), folder or (known[0] if known else "FOLDER")]
-    return " ".join(shell(word) for word in words)
+    """Return the code that builds this library once more."""
+    known = [folder] if folder else database.read.folders()[:1]
+    return remedies.build(database.path, f"[{remedies.literal(known[0])}]" if known else remedies.FOLDER)

@@ -59,7 +59,7 @@ def export(database: Database, file: Path, *, force: bool = False) -> Exported:
     check_outputs(database, file, force=force)
     with database.snapshot():
         if not database.read.count() or database.read.dim is None:
-            raise LibraryError("the library holds no picture", "fill it: vsearch build-index FOLDER")
+            raise LibraryError("the library holds no picture", "fill it: `library.build([folder])`")
         try:
             files = writers[file.suffix](database, file)
         except OSError as error:
@@ -104,7 +104,7 @@ def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.floa
     for ids, vectors in database.read.blocks(_ROWS):
         pictures = database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):
-            raise LibraryError(f"{database.path} has vectors without a picture", "`vsearch check` tells more")
+            raise LibraryError(f"{database.path} has vectors without a picture", "`library.check()` tells more")
         yield [pictures[id_] for id_ in ids.tolist()], vectors
 
 
@@ -186,4 +186,4 @@ def _paths(picture: Picture) -> dict[str, str | bytes]:
 
 def _same_number(database: Database, written: int) -> None:
     if written != database.read.count():
-        raise LibraryError(f"{database.path} has pictures without a vector", "`vsearch check` tells more")
+        raise LibraryError(f"{database.path} has pictures without a vector", "`library.check()` tells more")

@@ -36,7 +36,7 @@ def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> For
         wanted = list(dict.fromkeys(absolute(folder) for folder in folders))
         for folder in wanted:
             if not any(inside(one, folder) for one in known):
-                remedy = "`vsearch info` shows the folders that it knows"
+                remedy = "`library.folders()` shows the folders that it knows"
                 raise LibraryError(f"{folder} is no folder of the library", remedy)
         gone = [one for one in known if any(inside(one, folder) for folder in wanted)]
         kept = [one for one in known if one not in gone]

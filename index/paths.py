@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 
@@ -44,14 +43,6 @@ def below(folder: str) -> tuple[bytes, bytes]:
 def inside(path: str, folder: str) -> bool:
     """Tell whether a path is a folder, or is below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
-
-
-def shell(word: str) -> str:
-    """Return a word as bash and zsh take it; control characters and bytes that are no UTF-8 in the $'...' form."""
-    if word.isprintable():
-        return shlex.quote(word)
-    body = "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\{b:03o}" for b in os.fsencode(word))
-    return f"$'{body}'"
 
 
 def readable(path: str) -> str:

@@ -38,13 +38,13 @@ class Inputs:
     def needed_features(self) -> Path:
         """Return the file of cached features. Raises ConfigError if none is given."""
         if self.features is None:
-            raise ConfigError("this recipe trains on cached features", "name their file (--features)")
+            raise ConfigError("this recipe trains on cached features", "name their file (`features`)")
         return self.features
 
     def needed_start(self) -> Path:
         """Return the folder of the model to start from. Raises ConfigError if none is given."""
         if self.start is None:
-            raise ConfigError("this recipe goes on from a model", "name its folder (--start)")
+            raise ConfigError("this recipe goes on from a model", "name its folder (`start`)")
         return self.start
 
 

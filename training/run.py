@@ -62,6 +62,5 @@ def build(recipe: Recipe, inputs: Inputs, device: torch.device) -> Task:
     """Make the task of a recipe. Raises ConfigError if a file is given that it does not read."""
     for name, path in vars(inputs).items():
         if path is not None and name not in ("data", *recipe.reads):
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{option} has no use in a recipe of kind {recipe.kind!r}", f"leave {option} out")
+            raise ConfigError(f"`{name}` has no use in a recipe of kind {recipe.kind!r}", f"leave `{name}` out")
     return recipe.build(inputs, device)

@@ -58,9 +58,8 @@ def _note_files(note: Path, inputs: Inputs, begun: bool) -> None:
     }
     other = _different(read_note(note), now) if begun and note.is_file() else set()
     if other:
-        option = f"--{min(other).replace('_', '-')}"
         raise DataError(
-            f"the training in {note.parent} was begun with another {option}",
+            f"the training in {note.parent} was begun with another `{min(other)}`",
             "name the same file, or another output folder",
         )
     write_json(note, now)

@@ -32,7 +32,7 @@ def resolve(name: str = "auto") -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not there.get(device.type, False):
-        raise VsearchError(f"device {name!r} is not on this machine", "use --device auto or --device cpu")
+        raise VsearchError(f"device {name!r} is not on this machine", "use `device` auto or `device` cpu")
     return device
 
 

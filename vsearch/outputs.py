@@ -27,7 +27,7 @@ def check_output(
     if force or not target.is_file() or not target.stat().st_size:
         return
     if not made(target):
-        remedy = "name another file, or replace it with --force"
+        remedy = "name another file, or replace it with `force=True`"
         raise VsearchError(f"{file} is there, and was not made by this command", remedy)
 
 

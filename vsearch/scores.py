@@ -51,7 +51,7 @@ class Scores:
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, ConfigError) as error:
-            remedy = "make it again with `vsearch evaluate ranking --write`, or delete it"
+            remedy = "make it again with `training.evaluate.scores`, or delete it"
             raise ModelError(f"cannot read {path}: {error}", remedy) from None
 
     def save(self, folder: Path) -> None:

@@ -83,7 +83,7 @@ def look(
         database.adopt(model.identity, model.dim)
     found, reasons = list(walk), dict(walk.unreadable)
     if not walk.folders:
-        raise VsearchError("no folder to index", "name at least one: vsearch build-index FOLDER")
+        raise VsearchError("no folder to index", "name at least one: `library.build([folder])`")
     if all(folder in reasons for folder in walk.folders):
         folder = walk.folders[0]
         raise VsearchError(f"{folder}: {reasons[folder]}", "name a folder of pictures that can be read")

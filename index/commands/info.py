@@ -51,7 +51,9 @@ def library_facts(place: Place) -> Iterator[tuple[str, str]]:
         with opened_with_model(place, read_only=True):
             pass
     except OtherModelError as error:
-        yield "warning", shown(f"{error}; {error.hint}")
+        from vsearch.commands.terms import typed
+
+        yield "warning", shown(f"{error}; {typed(error.hint)}")
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,9 +83,11 @@ def check(library: LibraryOption = None, as_json: PlainJsonOption = False) -> No
       vsearch check --library my.library --json
     """
     from index.library import Library
+    from vsearch.commands.terms import typed
 
     with Library.open(library, read_only=True) as opened:
         seen = opened.check()
+    seen = replace(seen, findings=tuple(replace(one, remedy=typed(one.remedy)) for one in seen.findings))
     if as_json:
         out(json.dumps(asdict(seen), indent=2))
     else:

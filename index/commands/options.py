@@ -42,7 +42,7 @@ def opened_with_model(place: Place, **how: Any) -> Iterator[tuple[Library, Model
     """Open a library with the model; an error because another model made it names the command that re-indexes."""
     from index.database.database import OtherModelError
     from index.library import Library
-    from index.paths import shell
+    from vsearch.commands.terms import Typed, shell, typed
     from vsearch.model import load
 
     model = load(place.model, place.device)
@@ -53,7 +53,7 @@ def opened_with_model(place: Place, **how: Any) -> Iterator[tuple[Library, Model
             yield library, model
     except OtherModelError as error:
         if place.model is not None:
-            error.hint += f" --model {shell(os.fspath(place.model))}"
+            error.hint = Typed(f"{typed(error.hint)} --model {shell(os.fspath(place.model))}")
         raise
 
 

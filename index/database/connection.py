@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from index.paths import LOCK, beside, shell
+from index.paths import LOCK, beside
+from index.remedies import remove_all
 from vsearch.errors import LibraryError
 
 BUSY_SECONDS = 10.0  # how long to wait for the few milliseconds of another process's transaction
@@ -148,19 +149,21 @@ def as_library_error(path: Path, error: Exception) -> LibraryError:
     code = error.errno if isinstance(error, OSError) else None
     text = "" if isinstance(error, OSError) else str(error).lower()  # the text of an OSError holds names of files
     if any(word in text for word in _DAMAGE):
-        remedy = f"restore it from a copy, or delete it and build it again: rm {shell(str(path))}*"
+        remedy = f"restore it from a copy, or delete it and build it again: {remove_all(path)}"
         return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
     if "locked" in text or "busy" in text:
         return LibraryError(f"{path} is locked by another process", "wait until it has finished, then run this again")
     forbidden = "readonly" in text or ("unable to open" in text and not _writable(path))
     if forbidden or code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return LibraryError(f"{path} cannot be written", "make the file and its folder writable, or use --library")
+        remedy = "make the file and its folder writable, or use `Library.open(path)`"
+        return LibraryError(f"{path} cannot be written", remedy)
     if "full" in text or code in (errno.ENOSPC, errno.EDQUOT):
         return LibraryError(f"the disk of {path} is full", "free some space, then run this again: it goes on from here")
     if "disk i/o" in text:
         remedy = "look whether the disk fails, or a quota or a limit is reached, then run this again"
         return LibraryError(f"{path} cannot be read or written ({error})", remedy)
-    return LibraryError(f"{path} cannot be used ({error})", "look at the file and its folder, or use --library")
+    remedy = "look at the file and its folder, or use `Library.open(path)`"
+    return LibraryError(f"{path} cannot be used ({error})", remedy)
 
 
 def _writable(path: Path) -> bool:

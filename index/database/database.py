@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from index import remedies
 from index.database.connection import Connection, translated
 from index.database.look import look
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
 from index.database.write import Writing
-from index.paths import default_path, shell
 from vsearch.errors import LibraryError
 
 
@@ -21,9 +21,7 @@ class NoLibraryError(LibraryError):
     """There is no library at a path, or an empty file."""
 
     def __init__(self, path: Path) -> None:
-        words = [] if path == default_path().absolute() else ["--library", str(path)]
-        remedy = "make one: " + " ".join(["vsearch build-index FOLDER", *(shell(word) for word in words)])
-        super().__init__(f"there is no library at {path}", remedy)
+        super().__init__(f"there is no library at {path}", f"make one: {remedies.build(path, remedies.FOLDER)}")
 
 
 class OtherModelError(LibraryError):
@@ -70,7 +68,7 @@ class Database:
             raise NoLibraryError(self.path)
         if self.read.noted("format") not in READABLE:
             message = f"{self.path} has format {self.read.noted('format')}, this vsearch reads format {FORMAT}"
-            raise LibraryError(message, "use the vsearch that made it, or name another file with --library")
+            raise LibraryError(message, "use the vsearch that made it, or name another file with `Library.open(path)`")
 
     def __enter__(self) -> Database:
         return self
@@ -117,7 +115,7 @@ class Database:
         mine = self.read.identity
         if mine is not None and mine != identity:
             message = f"{self.path} was made by another model ({mine[:12]}; this one is {identity[:12]})"
-            raise OtherModelError(message, f"re-index it: {self.reindex_command()}")
+            raise OtherModelError(message, f"re-index it: {self.reindex_code()}")
 
     def adopt(self, identity: str, dim: int) -> None:
         """Write down, before the first vector, whose they are; raises LibraryError if they are another's already."""
@@ -126,14 +124,8 @@ class Database:
             self.write.set_model(identity, dim)
         elif self.read.dim != dim:
             message = f"{self.path} holds vectors of {self.read.dim} numbers, the model makes {dim}"
-            raise OtherModelError(message, f"re-index it: {self.reindex_command()}")
+            raise OtherModelError(message, f"re-index it: {self.reindex_code()}")
 
-    def reindex_command(self) -> str:
-        """Return the shell command that embeds every folder of this library again."""
-        if self.read.folders():
-            return " ".join(shell(word) for word in ["vsearch", "reindex", *self.place_options()])
-        return " ".join(["vsearch build-index FOLDER --reindex", *(shell(word) for word in self.place_options())])
-
-    def place_options(self) -> list[str]:
-        """Return the options that name this library on a command line; none where it is the default one."""
-        return [] if self.path == default_path().absolute() else ["--library", str(self.path)]
+    def reindex_code(self) -> str:
+        """Return the code that embeds every folder of this library again."""
+        return remedies.build(self.path, None if self.read.folders() else remedies.FOLDER, reindex=True)

@@ -22,6 +22,7 @@ from index.database.database import Database
 from index.database.write import NewPicture
 from index.forget import forget
 from tests.support.pictures import FakeDescriber, draw_folder
+from vsearch.commands.terms import typed
 from vsearch.errors import LibraryError
 from vsearch.scores import Scores
 
@@ -37,7 +38,8 @@ def built(library: Database, describer: FakeDescriber, tmp_path: Path) -> Databa
 
 
 def told(seen: Checked) -> str:
-    return "\n".join(f"{finding.message}; {finding.remedy}" for finding in seen.findings)
+    """What the command says."""
+    return "\n".join(f"{finding.message}; {typed(finding.remedy)}" for finding in seen.findings)
 
 
 def test_a_whole_library(built: Database) -> None:
@@ -118,7 +120,7 @@ def test_damaged_caches_are_deleted_and_made_anew(
     harm(path)
     seen = check(built, graph_from=1)
     assert f"the cache {path} cannot be used" in seen.findings[0].message
-    assert "it was deleted; vsearch build-index --library" in seen.findings[0].remedy
+    assert f"it was deleted; `Library.open({str(built.path)!r}, model).build([" in seen.findings[0].remedy
     assert not path.exists()
     build_index(built, [tmp_path / "one"], describer, graph_from=1)
     assert path.exists()
@@ -193,7 +195,7 @@ def test_missing_files_are_those_that_a_build_removes(
     one, two = check(built).findings
     assert one.message.startswith("5 pictures are no longer on disk: ") and one.message.endswith("002.png and 2 more")
     assert two.message == f"1 picture is no longer on disk: {tmp_path / 'two' / '009.png'}"
-    assert one.remedy == f"take them out: vsearch build-index --library {built.path} {tmp_path / 'one'}"
+    assert one.remedy == f"take them out: `Library.open({str(built.path)!r}, model).build([{str(tmp_path / 'one')!r}])`"
     report = build_index(built, [tmp_path / "one", tmp_path / "two"], describer)
     assert report.removed == 6
     assert check(built).findings == ()
@@ -259,7 +261,7 @@ def test_forget_of_an_unknown_folder_changes_nothing(built: Database, tmp_path: 
     for folder in (tmp_path / "three", tmp_path / "one" / "sub", Path(str(tmp_path / "on"))):
         with pytest.raises(LibraryError, match="is no folder of the library") as caught:
             forget(built, [tmp_path / "two", folder])
-        assert "vsearch info" in caught.value.hint
+        assert "`library.folders()`" in caught.value.hint
     assert built.read.count() == 12 and len(built.read.folders()) == 2
 
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_exported(library: Database, filled: Database, tmp_path: 
     library.write.remove(PATHS)
     with pytest.raises(LibraryError, match="no picture") as empty:
         export(library, tmp_path / "v.npy")
-    assert "build-index" in empty.value.hint
+    assert "`library.build([folder])`" in empty.value.hint
 
 
 @pytest.mark.parametrize("table", ["vectors", "pictures"])
@@ -121,5 +121,5 @@ def test_rows_without_a_partner_are_an_error(filled: Database, tmp_path: Path, t
     filled.connection.execute(f"DELETE FROM {table} WHERE id = 2")
     with pytest.raises(LibraryError, match="without a") as caught:
         export(filled, tmp_path / "v.npy")
-    assert "vsearch check" in caught.value.hint
+    assert "`library.check()`" in caught.value.hint
     assert list(tmp_path.glob("v.*")) == []

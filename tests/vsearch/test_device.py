@@ -35,7 +35,7 @@ def test_numbered_cuda_device_must_exist(monkeypatch: pytest.MonkeyPatch) -> Non
     assert device.resolve("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(VsearchError, match="cuda:2") as caught:
         device.resolve("cuda:2")
-    assert "--device" in caught.value.hint
+    assert "`device` auto" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "xla", "cuda:x"])

@@ -44,7 +44,7 @@ def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, table: object) 
     (tmp_path / "ranking.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"ranking\.json") as caught:
         Scores.load(tmp_path)
-    assert "evaluate ranking --write" in caught.value.hint
+    assert "`training.evaluate.scores`" in caught.value.hint
 
 
 def test_a_curve_must_rise_and_be_finite() -> None:

@@ -47,7 +47,7 @@ class Distilled(Stages):
         if self.ready("distil"):
             return
         if self.folders.teacher is None:
-            raise ConfigError("this bundle learns from a pretrained network", "name its folder (--teacher)")
+            raise ConfigError("this bundle learns from a pretrained network", "name its folder (`teacher`)")
         source = self.folders.source
         photos = [p.path for p in read_flickr8k(source / "flickr8k") if p.split == "train"]
         photos += sorted((source / "coco").glob("*.jpg"))

@@ -53,7 +53,7 @@ def assemble(
     if not parts.phrases:
         return modelfolder.save(whole, output, source / "words.bin", PhraseSpace.load(source))
     if data is None:
-        raise ConfigError("the words were tuned, too", "name the prepared file they were tuned on (--data)")
+        raise ConfigError("the words were tuned, too", "name the prepared file they were tuned on (`data`)")
     with tempfile.TemporaryDirectory(prefix="words-") as scratch:
         space = tuned_space(source, data, parts.phrases, Path(scratch))
         return modelfolder.save(whole, output, Path(scratch) / "words.bin", space)
@@ -95,10 +95,10 @@ class _Parts:
         made = _read(run)
         found = [name for name in PARTS if any(key.startswith(f"{name}.") for key in made)]
         if not found:
-            raise ConfigError(f"{run} made no part of a model", "name the output folder of `vsearch train`")
+            raise ConfigError(f"{run} made no part of a model", "name the output folder of `training.run.train`")
         recipe = recipe_of(run)
         if isinstance(recipe, TranslateRecipe):
-            raise ConfigError(f"{run} made a translator", "use `vsearch assemble-translator`")
+            raise ConfigError(f"{run} made a translator", "use `training.assemble.translator`")
         for name in found:
             self.states[name] = below(made, f"{name}.")
             self.fed.pop(name, None)
@@ -124,7 +124,7 @@ class _Parts:
 def _read(run: Path) -> dict[str, Tensor]:
     for name in ("best.safetensors", "recipe.json"):
         if not (run / name).is_file():
-            raise DataError(f"no {name} in {run}", "name the output folder of `vsearch train`")
+            raise DataError(f"no {name} in {run}", "name the output folder of `training.run.train`")
     try:
         return load_file(run / "best.safetensors")
     except SafetensorError as error:
@@ -148,7 +148,7 @@ def _configured(config: ModelConfig, name: str, recipe: Recipe) -> ModelConfig:
 
 def _vocabulary(data: Path | None) -> Vocabulary:
     if data is None:
-        raise ConfigError("a decoder needs its vocabulary", "name the prepared file it was trained on (--data)")
+        raise ConfigError("a decoder needs its vocabulary", "name the prepared file it was trained on (`data`)")
     with open_prepared(data, "captions") as file:
         return Vocabulary(json.loads(file.attrs["vocabulary"]))
 

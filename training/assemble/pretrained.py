@@ -207,7 +207,7 @@ class Pretrained(Stages):
     def _state(self) -> dict[str, Tensor]:
         """The weights of the whole network, its last layer included."""
         if self.folders.pretrained is None:
-            raise ConfigError("this bundle builds on a pretrained network", "name its weights (--pretrained)")
+            raise ConfigError("this bundle builds on a pretrained network", "name its weights (`pretrained`)")
         if name := self._published():
             return pretrained.backbone_weights(name)
         return pretrained.read_weights(Path(self.folders.pretrained))

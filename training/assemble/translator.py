@@ -21,10 +21,10 @@ def load_translator(run: Path, data: Path) -> Translator:
     Raises DataError where the folder holds none, ConfigError where it trained something else.
     """
     if not (run / RECIPE).is_file():
-        raise DataError(f"no recipe.json in {run}", "name the output folder of `vsearch train translate`")
+        raise DataError(f"no recipe.json in {run}", "name the output folder of `training.run.train('translate')`")
     recipe = recipe_of(run)
     if not isinstance(recipe, TranslateRecipe):
-        raise ConfigError(f"{run} trained no translator", "name the output folder of `vsearch train translate`")
+        raise ConfigError(f"{run} trained no translator", "name the output folder of `training.run.train('translate')`")
     source, target = read_parallel(data).languages
     config = TranslatorConfig(
         source_language=source.code,

@@ -165,7 +165,7 @@ def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid:
     Raises DataError where a name is missing, or the features are another encoder's than `key` says.
     """
     if not path.is_file():
-        raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
+        raise DataError(f"features not found: {path}", "make them with `training.data.features.write_features`")
     with _opened(path, ("name", "pool")) as file:
         if key is not None and file.attrs.get("key", key) != key:
             raise DataError(f"{path} holds features of another encoder or preprocessing", "prepare the features again")
@@ -198,7 +198,7 @@ def key_in(path: Path) -> str:
     Raises DataError where there is no such file.
     """
     if not path.is_file():
-        raise DataError(f"features not found: {path}", "make them with `vsearch prepare features`")
+        raise DataError(f"features not found: {path}", "make them with `training.data.features.write_features`")
     with _opened(path, ("name", "pool")) as file:
         return str(file.attrs.get("key", ""))
 
@@ -208,7 +208,7 @@ def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path} is not a readable HDF5 file", "make it with `vsearch prepare`") from error
+        raise DataError(f"{path} is not a readable HDF5 file", "make it with `training.data`") from error
     missing = [name for name in held if name not in file]
     if missing:
         file.close()

@@ -128,7 +128,7 @@ def class_vectors(classes: Classes, space: PhraseSpace) -> NDArray[np.float32]:
         if not placed[-1]:
             raise DataError(
                 f"class {name} has no word that has a vector: {', '.join(lemmas)}",
-                "take word vectors with subwords (a .bin), or give other lemmas with --lemmas FILE",
+                "take word vectors with subwords (a .bin), or give other lemmas with `lemmas=file`",
             )
     return noun_vectors(space, placed)
 

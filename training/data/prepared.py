@@ -126,7 +126,7 @@ def open_prepared(path: Path, kind: str) -> h5py.File:
     import h5py
 
     if not path.is_file():
-        raise DataError(f"prepared file not found: {path}", "make it with `vsearch prepare`")
+        raise DataError(f"prepared file not found: {path}", "make it with `training.data`")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

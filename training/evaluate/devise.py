@@ -110,7 +110,7 @@ def dev_pictures(
     """
     own = class_vectors(labelled.classes, space)
     if own.shape != labelled.vectors.shape or not np.allclose(own, labelled.vectors, atol=1e-3):
-        raise DataError("the labels were prepared with other words than the model's", "name their model with --model")
+        raise DataError("the labels were prepared with other words than the model's", "name their model with `model`")
     seen = labelled.seen(unseen)
     wnids = [wnid for wnid, _ in labelled.classes]
     label = labelled.label[labelled.rows("dev")]
@@ -218,7 +218,7 @@ def _read_run(folder: Path) -> Run:
         recipe = recipe_of(folder)
     except DataError:
         raise DataError(
-            f"{folder} is not the output of a training", "name a folder that `vsearch train` wrote"
+            f"{folder} is not the output of a training", "name a folder that `training.run.train` wrote"
         ) from None
     if not isinstance(recipe, LabelsRecipe):
         other = f"{folder} holds a training of kind {recipe.kind!r}, not {LabelsRecipe.kind!r}"

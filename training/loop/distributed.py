@@ -48,7 +48,7 @@ def process_group(device: str) -> Iterator[torch.device]:
         yield resolve(device)
         return
     if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"torchrun gives each process its device, not {device!r}", "use --device auto, cpu or cuda")
+        raise ConfigError(f"torchrun gives each process its device, not {device!r}", "use `device` auto, cpu or cuda")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     place = resolve(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if cuda else "cpu")
     if cuda:

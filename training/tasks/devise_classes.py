@@ -85,7 +85,7 @@ class ClassesTask(DeviseTask):
 
     def __init__(self, config: ClassesTaskConfig, head: DeviseConfig, inputs: Inputs, device: torch.device) -> None:
         if inputs.classifier is None:
-            raise ConfigError("this recipe needs a pretrained classifier", "name its prepared file (--classifier)")
+            raise ConfigError("this recipe needs a pretrained classifier", "name its prepared file (`classifier`)")
         if config.words != "tuned":
             raise ConfigError(f"task.words is {config.words!r}", 'of this recipe they are "tuned"')
         self.inputs = inputs

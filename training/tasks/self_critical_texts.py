@@ -93,7 +93,7 @@ class CriticalTextsTask(TextsTask):
         self.judged_photos = photos[~self.captioned.guessed[photos]]  # a model's own captions are no measure
         told = np.flatnonzero(self.counts > 1)
         if not len(told):
-            raise DataError(f"{data} has no photo with two captions, but itself not there", "prepare other --texts")
+            raise DataError(f"{data} has no photo with two captions, but itself not there", "prepare other `texts`")
         self.judged_texts = np.random.default_rng(0).permutation(told)[: config.judged]
         own: dict[int, list[list[str]]] = {photo: [] for photo in self.judged_texts.tolist()}
         for photo, words in zip(self.texts.photo.tolist(), self.texts.words, strict=True):

@@ -88,7 +88,7 @@ def _head_config(run: Path) -> Any:
     table = read_note(run / RECIPE)
     kinds = {recipe.kind: recipe for recipe in (DeviseRecipe, ClassesRecipe)}
     if table.get("kind") not in kinds:
-        raise DataError(f"{run} trained no DeViSE head", "name the output folder of `vsearch train devise`")
+        raise DataError(f"{run} trained no DeViSE head", "name the output folder of `training.run.train('devise')`")
     try:
         return from_dict(kinds[table["kind"]], table).settings("devise")
     except ConfigError as error:

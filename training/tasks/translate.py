@@ -167,7 +167,7 @@ class TranslateTask:
         sides = {"source": self.module.source.embedding, "target": self.module.decoder.embedding}
         if not self.pairs.vectors:
             raise DataError(
-                "the prepared file has no word vectors", "prepare the pairs with --source-words, --target-words"
+                "the prepared file has no word vectors", "prepare the pairs with `source_words`, `target_words`"
             )
         for side, vectors in self.pairs.vectors.items():
             set_embedding(sides[side], torch.from_numpy(vectors).to(self.device), side, frozen)

@@ -42,7 +42,9 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except VsearchError as error:
-            fail(str(error), error.hint)
+            from vsearch.commands.terms import typed
+
+            fail(typed(str(error)), typed(error.hint))
         except BrokenPipeError:
             raise  # whoever read our output has had enough: Typer ends quietly
         except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from vsearch.commands.terms import typed
 from vsearch.console import complain, out, progress_bar, shown_path
 from vsearch.errors import VsearchError
 
@@ -35,7 +36,8 @@ def print_each(
                 row = describe(photo)
             except faults as error:
                 failed += 1
-                complain(f"{shown_path(photo)}: {error}", error.hint or "name a picture that can be read")
+                hint = error.hint or "name a picture that can be read"
+                complain(f"{shown_path(photo)}: {typed(str(error))}", typed(hint))
                 continue
             rows.append(row)
             if not as_json:

@@ -53,7 +53,7 @@ def read_config(folder: Path) -> ModelConfig:
         known = f"{PLAIN} and {CODED}"
         raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
     if isinstance(table, dict) and table.get("kind") == "translator":
-        raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by --translator instead")
+        raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by `Translator.load` instead")
     try:
         return from_dict(ModelConfig, table)
     except ConfigError as error:

@@ -155,7 +155,7 @@ def read_config(folder: Path) -> TranslatorConfig:
     missing = ModelError(f"no {path.name} in {folder}", "name the folder of a translator")
     table = read_json(path, ModelError, "copy or make the model again", missing=missing, limit=MODEL_JSON)
     if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
-        raise ModelError(f"{folder} holds no translator", "name one that `vsearch assemble-translator` wrote")
+        raise ModelError(f"{folder} holds no translator", "name one that `training.assemble.translator` wrote")
     if table.get("format", FORMAT) != FORMAT:
         raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
     try:
@@ -177,7 +177,8 @@ def find(source: str, target: str, folder: Path | None = None) -> Path:
         if not folder.is_dir():
             raise ModelError(
                 f"no translator from {source} to {target} comes with vsearch",
-                "train one (vsearch prepare pairs, train translate, assemble-translator) and name it by --translator",
+                "train one (`training.data.pairs, training.run.train, training.assemble.translator`) and name it by "
+                "`Translator.load`",
             )
     config = read_config(folder)
     if (config.source_language, config.target_language) != names:

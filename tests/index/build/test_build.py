@@ -357,7 +357,7 @@ def test_another_model_is_refused_then_reindexed(library: Database, describer: F
     other = FakeDescriber("fake-model-2", side=8)
     with pytest.raises(LibraryError, match="another model") as caught:
         build_index(library, [one], other)
-    assert f"vsearch reindex --library {library.path}" in caught.value.hint
+    assert f"`Library.open({str(library.path)!r}, model, reindex=True).build(reindex=True)`" in caught.value.hint
     assert library.read.count() == 6 and other.seen == 0
     report = build_index(library, [one], other, reindex=True)  # and `two`, which the library knows
     assert counts(report) == {"added": 6, "encoded": 6, "total": 6}

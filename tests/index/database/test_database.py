@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import pytest
 
 from index.database.database import Database
 from index.database.write import NewPicture
-from index.paths import beside, default_path, shell
+from index.paths import beside, default_path
+from vsearch.commands.terms import typed
 from vsearch.errors import LibraryError
 
 ODD_NAMES = [
@@ -150,30 +150,24 @@ def test_another_model_is_refused_with_the_command(filled: Database) -> None:
     for attempt in (filled.check_identity, partial(filled.adopt, dim=3)):
         with pytest.raises(LibraryError, match="another model") as caught:
             attempt("model-b")
-        command = caught.value.hint.removeprefix("re-index it: ")
+        code = f"Library.open({str(filled.path)!r}, model, reindex=True).build(reindex=True)"
+        assert caught.value.hint == f"re-index it: `{code}`"
+        command = typed(caught.value.hint).removeprefix("re-index it: ")
         said = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True).stdout
         words = [os.fsdecode(word) for word in said.split(b"\0")[:-1]]
         assert words == ["vsearch", "reindex", "--library", str(filled.path)]
 
 
-def test_the_command_leaves_out_the_default_library(library: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.database.database.default_path", lambda: library.path)
-    assert library.reindex_command() == "vsearch build-index FOLDER --reindex"
+def test_the_remedy_leaves_out_the_default_library(library: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.remedies.default_path", lambda: library.path)
+    assert library.reindex_code() == "`Library.open(model=model, reindex=True).build([folder], reindex=True)`"
     library.write.set_folders(["/photos"], [])
-    assert library.reindex_command() == "vsearch reindex"
+    assert library.reindex_code() == "`Library.open(model=model, reindex=True).build(reindex=True)`"
 
 
 def test_the_same_model_with_other_dimensions_is_refused(filled: Database) -> None:
     with pytest.raises(LibraryError, match="3 numbers"):
         filled.adopt("model-a", 4)
-
-
-@pytest.mark.parametrize("word", ["plain", "two words", "it's", "new\nline", os.fsdecode(b"\xff'\\"), "ü", "-x", ""])
-def test_shell_quoting(word: str) -> None:
-    said = subprocess.run(["bash", "-c", f"printf '%s' {shell(word)}"], capture_output=True, check=True).stdout
-    assert said == os.fsencode(word)
-    if word.isprintable():
-        assert shell(word) == shlex.quote(word)
 
 
 # ---- files that fail
@@ -182,7 +176,7 @@ def test_shell_quoting(word: str) -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match="no library") as caught:
         Database.open(tmp_path / "none.sqlite3")
-    assert "vsearch build-index FOLDER" in caught.value.hint
+    assert ".build([folder])`" in caught.value.hint
     assert not (tmp_path / "none.sqlite3").exists()
 
 

@@ -155,14 +155,14 @@ def test_wordnet_numbers_are_looked_up_where_the_corpus_is_installed(
     assert read_image_folder(folder).classes == [(dog, DOG)]
     with pytest.raises(DataError, match=r"there is no n00000009 in WordNet") as caught:
         read_image_folder(image_folder(tmp_path / "j", {"n00000009": "red"}))
-    assert "--lemmas FILE" in caught.value.hint
+    assert "`lemmas=file`" in caught.value.hint
 
 
 def test_without_the_corpus_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_wordnet.remove(monkeypatch, tmp_path / "nltk")
     with pytest.raises(DataError, match="nothing here knows what n03345487 is") as caught:
         read_image_folder(image_folder(tmp_path / "i", {"n03345487": "red"}))
-    assert "--lemmas FILE" in caught.value.hint
+    assert "`lemmas=file`" in caught.value.hint
     assert "nltk.downloader wordnet" in caught.value.hint
 
 
@@ -196,7 +196,7 @@ def test_a_class_that_has_no_vector_is_an_error_before_any_work(tmp_path: Path, 
     with pytest.raises(DataError, match="class fire_truck has no word that has a vector: fire truck") as caught:
         prepare_labels(read_labelled_pictures(folder), tmp_path / "l.h5", table)
     assert "subwords" in caught.value.hint
-    assert "--lemmas" in caught.value.hint
+    assert "`lemmas=file`" in caught.value.hint
     assert list(tmp_path.glob("l.h5*")) == []
 
 

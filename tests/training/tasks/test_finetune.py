@@ -165,7 +165,7 @@ def test_a_training_goes_on_with_the_files_it_was_begun_with(data: Path, cached:
     other.write_bytes(data.read_bytes())
     with h5py.File(other, "r+") as file:
         file["words/weight"][0] *= 2
-    with pytest.raises(DataError, match="begun with another --data"):
+    with pytest.raises(DataError, match="begun with another `data`"):
         train("devise-tuned", Inputs(other, cached), run, "cpu", again)
     moved = tmp_path / "moved.h5"
     moved.write_bytes(data.read_bytes())
@@ -215,8 +215,8 @@ def test_files_in_each_others_place_are_named(data: Path, cached: Path, tmp_path
 
 
 def test_a_file_that_the_recipe_does_not_use_is_refused(data: Path, cached: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--features has no use"):
+    with pytest.raises(ConfigError, match="`features` has no use"):
         train("devise-finetune", Inputs(data, cached, start=model_folder()), tmp_path / "x", "cpu")
-    with pytest.raises(ConfigError, match="--start has no use"):
+    with pytest.raises(ConfigError, match="`start` has no use"):
         train("devise-tuned", Inputs(data, cached, start=model_folder()), tmp_path / "x", "cpu", HEAD)
     assert not (tmp_path / "x").exists()

@@ -241,7 +241,7 @@ def test_find_names_what_there_is(tmp_path: Path) -> None:
     assert "fr (French)" in caught.value.hint
     with pytest.raises(ModelError, match="no translator from en to de comes with vsearch") as missing:
         find("en", "de")
-    assert "--translator" in missing.value.hint
+    assert "`Translator.load`" in missing.value.hint
 
 
 def test_the_toy_language_is_what_it_says() -> None:

@@ -30,7 +30,7 @@ def read_captions(
         return read_coco({"train": source, **others}, images, table)
     if others:
         raise DataError(
-            f"{source} has its splits in itself", "give --dev and --test with a COCO file only, or JSON lines"
+            f"{source} has its splits in itself", "give `dev` and `test` with a COCO file only, or JSON lines"
         )
     if table is None:
         return read_flickr8k(source, images)

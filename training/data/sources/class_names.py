@@ -50,10 +50,10 @@ def from_wordnet(wnid: str) -> list[str]:
     except LookupError:
         raise DataError(
             f"nothing here knows what {wnid} is",
-            f"give --lemmas FILE (`wnid TAB lemma, lemma` a line), or {wordnet.INSTALL}",
+            f"give `lemmas=file` (`wnid TAB lemma, lemma` a line), or {wordnet.INSTALL}",
         ) from None
     if synset is None:
         raise DataError(
-            f"there is no {wnid} in WordNet 3.0", "give --lemmas FILE that has it, or name the folder by its words"
+            f"there is no {wnid} in WordNet 3.0", "give `lemmas=file` that has it, or name the folder by its words"
         )
     return list(synset.lemmas)

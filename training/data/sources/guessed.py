@@ -19,7 +19,7 @@ def read_guessed(path: Path) -> list[Photo]:
     """
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise DataError(f"{path} is no list of captioned photos", "write it by `vsearch caption PHOTOS --json`")
+        raise DataError(f"{path} is no list of captioned photos", "write it by `model.caption(photo)`")
     return [_photo(row, f"{path}, [{number}]") for number, row in enumerate(rows)]
 
 
