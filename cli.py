@@ -24,6 +24,8 @@ class Vsearch(Commands):
             "Take folders and all pictures below them out of the library; no file is touched."),
         "search": ("index.commands.search", "Find the pictures nearest to words, to a picture, or to both."),
         "similar": ("index.commands.search", "Find other pictures like a photo."),
+        "serve": ("index.commands.serve",
+            "Open the library as a page in your browser, and answer its HTTP API."),
         "duplicates": ("index.commands.library",
             "List groups of near-identical pictures: copies, and those resized, compressed again or slightly cropped."),
         "check": ("index.commands.library",

@@ -211,6 +211,31 @@ class Model:
         nearest = self.nouns(nouns).nearest(self.embed_image(photo), k)
         return [Label(noun.lemmas, noun.wnid or None, score) for noun, score in nearest]
 
+    def where(self, photo: Photo, query: str | Floats) -> Floats:
+        """Return how much each cell of a photo speaks for a query, or its vector (D,): float32 (rows, cols).
+
+        The shares may be negative, and sum to the cosine of photo and query; see `vsearch.networks.where` for how the
+        head's answer is split. Raises PictureError if the photo cannot be read, QueryError if the query cannot,
+        ModelError if the model embeds no photos.
+
+        >>> model = load()
+        >>> shares = model.where("dog.jpg", "dog")
+        >>> shares.shape, bool(abs(shares.sum() - model.embed_image("dog.jpg") @ model.embed_text("dog")) < 0.02)
+        ((6, 6), True)
+        """
+        import torch
+
+        from vsearch.networks.where import shares
+
+        head, pixels = self.network.joint.devise, self.pixels(photo)
+        if head is None:
+            raise ModelError(*_NO_HEAD)
+        vector = self.embed_text(query) if isinstance(query, str) else query
+        grid = self.network.encode(torch.from_numpy(pixels[None])).grid[0]  # (N, C)
+        found = shares(head, grid, torch.from_numpy(np.asarray(vector, np.float32)).to(grid.device))
+        side = math.isqrt(len(found))
+        return np.asarray(found.reshape(side, side).cpu().numpy(), np.float32)
+
     def nouns(self, name: str) -> EmbeddedNouns:
         """Return the list of nouns that `label` calls `name`, with vectors; read and embedded once.
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
+from index.build.details import note_details
 from index.build.plan import Plan, plan
 from index.build.read import Decoded, PhotoReader, Prepared
 from index.build.report import Report
@@ -114,7 +115,7 @@ def run(
     database: Database, work: Plan, writer: Writer, side: int, settings: Settings, threads: int, progress: Progress
 ) -> None:
     """Open every file of the plan; the network runs in this thread, everything before it in others."""
-    total, done = len(work.jobs), 0
+    total, done, seen = len(work.jobs), 0, database.read.last_id()
     progress(0, total)
     if not total:
         return
@@ -125,6 +126,8 @@ def run(
             for batch in batches(prepared, settings.batch):
                 writer.settle(batch, reader)
                 done += len(batch)
+                seen = note_details(database, seen)
+                database.write.note("progress", f"{done} {total}")  # for those who read while this goes on
                 progress(done, total)
 
 
@@ -147,3 +150,5 @@ def finish(database: Database, walk: Scan, writer: Writer) -> None:
     writer.remove_vanished()
     unseen = {mount for mount in walk.known_mounts if walk.kept(mount) or not walk.covers(mount)}
     database.write.set_folders(walk.folders, walk.mounts | unseen)
+    note_details(database)
+    database.write.note("progress", "")

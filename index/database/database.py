@@ -10,7 +10,9 @@ from pathlib import Path
 
 from index import remedies
 from index.database.connection import Connection, translated
+from index.database.details import Details
 from index.database.look import look
+from index.database.opinions import Opinions
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
 from index.database.write import Writing
@@ -29,12 +31,17 @@ class OtherModelError(LibraryError):
 
 
 class Database:
-    """An open library file: `read` asks it, `write` changes it. A context manager that closes it."""
+    """An open library file: `read` asks it, `write` changes it. A context manager that closes it.
+
+    `details` holds what is known of pictures next to that, `opinions` what people said about them.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.read = Reading(connection)
         self.write = Writing(connection, self.read)
+        self.details = Details(connection)
+        self.opinions = Opinions(connection)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Database:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
 APPLICATION = 0x76737263  # "vsrc", in the header of every library: what lacks it may be another program's
-READABLE = ("1", str(FORMAT))  # 1 had no caption vectors; `Library.upgrade` adds them
+READABLE = ("1", "2", str(FORMAT))  # 1 had no caption vectors, 2 no details and votes; `Writing.upgrade` adds them
 
 # A picture's id stands for its vectors for ever: a changed picture, or a new caption, gets a new id (AUTOINCREMENT
 # never reuses one), and an id that goes is kept in `removed`. So a cache of vectors by id never lies; it can only
@@ -18,9 +18,19 @@ READABLE = ("1", str(FORMAT))  # 1 had no caption vectors; `Library.upgrade` add
 # restored from a copy). Vectors have their own tables, so that walking over paths and dates does not read them; that
 # of captions has no row where a picture has no caption, or one without a known word.
 CAPTION_VECTORS = "CREATE TABLE caption_vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
+# Added by format 3. `details` has no row before a build has read the head of a file. Votes and captions by hand belong
+# to a content, and so outlive every row of `pictures`.
+DETAILS = (
+    "CREATE TABLE details (id INTEGER PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, taken INTEGER,"
+    " camera TEXT)",
+    "CREATE TABLE votes (id INTEGER PRIMARY KEY, query TEXT NOT NULL, hash BLOB NOT NULL, good INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX votes_once ON votes (query, hash)",
+    "CREATE TABLE written (hash BLOB PRIMARY KEY, caption TEXT NOT NULL) WITHOUT ROWID",
+)
 FORGET = (
     "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
-    " DELETE FROM caption_vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END"
+    " DELETE FROM caption_vectors WHERE id = OLD.id; DELETE FROM details WHERE id = OLD.id;"
+    " INSERT INTO removed (id) VALUES (OLD.id); END"
 )
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -35,6 +45,7 @@ SCHEMA = (
     "CREATE TABLE skipped (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
     " reason TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE runs (token TEXT PRIMARY KEY) WITHOUT ROWID",
+    *DETAILS,
     FORGET,
 )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from index.database.connection import Connection
 from index.database.read import Reading
-from index.database.schema import APPLICATION, CAPTION_VECTORS, FORGET, FORMAT, SCHEMA, pack
+from index.database.schema import APPLICATION, CAPTION_VECTORS, DETAILS, FORGET, FORMAT, SCHEMA, pack
 from index.paths import below
 
 _ROWS = 10_000  # captions embedded at a time
@@ -86,20 +86,28 @@ class Writing:
             self.set_model(identity, dim)
 
     def upgrade(self, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
-        """Bring a library of format 1 up to date: its captions get their vectors from `embed`, no picture is opened."""
-        if self._reading.noted("format") == str(FORMAT):
+        """Bring a library of an older format up to date; no picture is opened.
+
+        Captions of a library of format 1 get their vectors from `embed`. Details are read by the build that follows.
+        """
+        before = self._reading.noted("format")
+        if before == str(FORMAT):
             return
         with self._connection.writing():
-            self._connection.execute(CAPTION_VECTORS)
-            self._connection.execute("DROP TRIGGER forget")
-            self._connection.execute(FORGET)
-            last, sql = 0, "SELECT id, caption FROM pictures WHERE id > ? AND caption IS NOT NULL ORDER BY id LIMIT ?"
-            while rows := self._connection.rows(sql, (last, _ROWS)):
-                last = rows[-1][0]
-                vectors = embed([caption for _, caption in rows])
-                packed = [(row[0], pack(v)) for row, v in zip(rows, vectors, strict=True) if v is not None]
-                self._connection.execute_many("INSERT INTO caption_vectors VALUES (?, ?)", packed)
+            if before == "1":
+                self._connection.execute(CAPTION_VECTORS)
+                self._embed_captions(embed)
+            for statement in ("DROP TRIGGER forget", *DETAILS, FORGET):
+                self._connection.execute(statement)
             self.note("format", str(FORMAT))
+
+    def _embed_captions(self, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
+        last, sql = 0, "SELECT id, caption FROM pictures WHERE id > ? AND caption IS NOT NULL ORDER BY id LIMIT ?"
+        while rows := self._connection.rows(sql, (last, _ROWS)):
+            last = rows[-1][0]
+            vectors = embed([caption for _, caption in rows])
+            packed = [(row[0], pack(v)) for row, v in zip(rows, vectors, strict=True) if v is not None]
+            self._connection.execute_many("INSERT INTO caption_vectors VALUES (?, ?)", packed)
 
     # ---- pictures
 

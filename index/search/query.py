@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -44,12 +44,14 @@ class Filter:
     - `within`: those below this folder.
     - `since`, `until`: those whose file changed from then on, and before then; a date, or nanoseconds since 1970.
     - `min_score`: those with at least this score.
+    - `ids`: those with one of these ids, int64 (n,), ascending.
     """
 
     within: str | os.PathLike[str] | None = None
     since: datetime | int | None = None
     until: datetime | int | None = None
     min_score: float | None = None
+    ids: NDArray[np.int64] | None = field(default=None, compare=False)
 
 
 ANY = Filter()

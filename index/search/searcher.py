@@ -7,6 +7,7 @@ D is the length of a vector, n the pictures in the library, m some of them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,7 @@ class Searcher:
         The graph is asked from `graph_from` pictures on, once more than `graph_after` queries of a kind came.
         """
         self.database = database
-        self._scores = scores or Scores()
+        self.scores = scores or Scores()
         self._graph_from = graph_from
         self._graph_after = graph_after
         self._views: dict[float, View] = {}
@@ -77,18 +78,23 @@ class Searcher:
             vector = self._check(query, k)
             if vector is None:
                 return []
-            wish = self._scores.weight(query.kind) if caption_weight is None else caption_weight
+            wish = self.scores.weight(query.kind) if caption_weight is None else caption_weight
             weight = self.database.read.mixed(wish)
             candidates = self._nearest(vector, k, weight, self._wanted(only), exact)
             hits = self._score(vector, candidates, weight, query.kind)
         return [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
 
     def _wanted(self, only: Filter) -> NDArray[np.int64] | None:
-        """Return the ids (n,) of pictures that pass folder and dates, None if all do."""
-        if only.within is None and only.since is None and only.until is None:
+        """Return the ids (n,) of pictures that pass folder, dates and `only.ids`, None if all do."""
+        if only.within is None and only.since is None and only.until is None and only.ids is None:
             return None
         folder = None if only.within is None else absolute(only.within)
-        return self.database.read.ids_where(folder, nanoseconds(only.since), nanoseconds(only.until))
+        found = self.database.read.ids_where(folder, nanoseconds(only.since), nanoseconds(only.until))
+        return found if only.ids is None else np.intersect1d(found, only.ids, assume_unique=True)
+
+    def vectors(self, ids: Iterable[int], kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ids (m,), ascending, and the unit vectors (m, D) that a query of this kind is compared with."""
+        return self.database.read.vectors(ids, self.database.read.mixed(self.scores.weight(kind)))
 
     def _check(self, query: Query, k: int) -> NDArray[np.float32] | None:
         """Return the query's vector at unit length (D,), None if the library is empty."""
@@ -113,7 +119,7 @@ class Searcher:
         if wanted is not None and len(wanted) <= _FEW:
             ids, vectors = self.database.read.vectors(wanted.tolist(), weight)
             return best(vectors @ query, ids, k)
-        if weight not in (0.0, self._scores.caption_weight):
+        if weight not in (0.0, self.scores.caption_weight):
             return self._walk(query, k, weight, wanted)
         if weight not in self._views:
             self._views[weight] = View(self.database, weight, self._graph_from, self._graph_after)
@@ -142,5 +148,5 @@ class Searcher:
         hits = []
         for id_, cosine in zip(ids.tolist(), scores.tolist(), strict=True):
             picture = pictures[id_]
-            hits.append(Hit(picture.path, self._scores.calibrate(cosine, kind), picture.caption, id_, cosine))
+            hits.append(Hit(picture.path, self.scores.calibrate(cosine, kind), picture.caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))

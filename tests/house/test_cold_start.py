@@ -14,6 +14,7 @@ from vsearch.storage.modelfolder import bundled, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = {"torch", "torchvision", "pydantic", "rich", "jinja2", "matplotlib", "h5py", "nltk", "safetensors", "PIL"}
+SLOW |= {"fastapi", "starlette", "uvicorn"}
 
 
 def imported(*arguments: str | os.PathLike[str]) -> tuple[set[str], str]:
@@ -53,7 +54,7 @@ def test_a_page_of_results_needs_no_torch(library: Path, tmp_path: Path) -> None
     assert not tops(modules) & (SLOW - {"jinja2", "PIL"})
 
 
-@pytest.mark.parametrize("command", ["search", "build-index", "caption", "train", "prepare"])
+@pytest.mark.parametrize("command", ["search", "build-index", "serve", "caption", "train", "prepare"])
 def test_help_imports_nothing_slow(command: str) -> None:
     modules, out = imported(command, "--help")
     assert "Example:" in out

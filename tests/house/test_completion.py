@@ -47,7 +47,7 @@ def test_bash_completes_commands_and_options(environment: dict[str, str]) -> Non
     ]
     script = 'eval "$(vsearch --show-completion)"\n' + "\n".join(complete(*words) for words in asked)
     assert [line.split() for line in bash(script, environment).replace("\n\n", "\n \n").splitlines()] == [
-        ["search", "similar"],
+        ["search", "similar", "serve"],
         ["words", "captions", "pairs", "labels", "scenes", "classifier", "distil", "features"],
         ["--min-score"],
         [],

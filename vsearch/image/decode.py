@@ -106,16 +106,7 @@ def _reasons(max_pixels: int) -> Iterator[None]:
 
 
 def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Image:
-    head = file.read(16)
-    if not head:
-        raise PictureError("the file is empty")
-    formats: tuple[str, ...] = _FORMATS
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        _register_heif()
-        formats = ("HEIF", "AVIF")
-    if head[:4] in _TIFF_HEADS:
-        _silence_tiff()
-    with Image.open(file, formats=formats) as image:
+    with opened(file) as image:
         width, height = image.size
         if width * height > min(max_pixels, MAX_PIXELS):
             raise PictureError(f"too large ({width} x {height} pixels)")
@@ -127,6 +118,22 @@ def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Imag
             with _big:
                 return _upright(image)
         return _upright(image)
+
+
+@contextlib.contextmanager
+def opened(file: BinaryIO) -> Iterator[Image.Image]:
+    """Yield the picture of an open file with only its head read; raises what Pillow raises where there is none."""
+    head = file.read(16)
+    if not head:
+        raise PictureError("the file is empty")
+    formats: tuple[str, ...] = _FORMATS
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _register_heif()
+        formats = ("HEIF", "AVIF")
+    if head[:4] in _TIFF_HEADS:
+        _silence_tiff()
+    with Image.open(file, formats=formats) as image:
+        yield image
 
 
 def _covered(image: Image.Image) -> int:

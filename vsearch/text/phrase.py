@@ -46,6 +46,15 @@ class Query:
     known: list[str]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What T terms add to a query, float32 (T, D), and their words: without and with an entry in the dictionary."""
+
+    vectors: Floats
+    unknown: list[str]
+    known: list[str]
+
+
 class PhraseSpace:
     """Word vectors, how much each word weighs, and the mean caption that is taken off."""
 
@@ -142,6 +151,17 @@ class PhraseSpace:
         known words of the query do on average, not as the rare word it would be.
         QueryError when no word has an entry in the dictionary, or the terms cancel each other out.
         """
+        parts = self.parts(terms)
+        total = np.zeros(self.vectors.dim, np.float32)
+        for term, part in zip(terms, parts.vectors, strict=True):
+            total += np.float32(term.weight) * part
+        return Query(self._finish(total, "the query"), parts.unknown, parts.known)
+
+    def parts(self, terms: Sequence[Term]) -> Parts:
+        """Return what each term adds to the vector of `query`, before its own weight, and before the length is made 1.
+
+        So the vector is linear in the weights of the terms, up to its length. Raises QueryError when no word is known.
+        """
         words = list(dict.fromkeys(word for term in terms for word in term.words))
         unknown = [word for word in words if word not in self.vectors]
         known = [word for word in words if word in self.vectors]
@@ -150,16 +170,15 @@ class PhraseSpace:
             raise QueryError(f"not known: {named}" if unknown else "the query is empty", "try other or simpler words")
         weights = {word: self.idf.get(word, self.default_idf) for word in known}
         weights |= dict.fromkeys(unknown, float(np.mean(list(weights.values()))))
-        total = np.zeros(self.vectors.dim, np.float32)
-        for term in terms:
+        rows = np.zeros((len(terms), self.vectors.dim), np.float32)
+        for row, term in zip(rows, terms, strict=True):
             units = [unit for unit in map(self._unit, term.words) if np.any(unit)]
             label = np.sum(units, axis=0, dtype=np.float32) if units else self.mean
             length = float(np.linalg.norm(label))
-            if not units or length == 0:  # a .vec has no vector at all for an unknown word
-                continue
-            weight = term.weight * float(np.mean([weights[word] for word in term.words]))
-            total += np.float32(weight) * (label / np.float32(length) - self.mean)
-        return Query(self._finish(total, "the query"), unknown, known)
+            if units and length > 0:  # a .vec has no vector at all for an unknown word
+                weight = np.float32(np.mean([weights[word] for word in term.words]))
+                row[:] = weight * (label / np.float32(length) - self.mean)
+        return Parts(rows, unknown, known)
 
     def _sum(self, tokens: Sequence[str]) -> tuple[Floats, float]:
         """Return the weighted sum (D,) of the words' unit vectors, and the sum of the weights; words without one left

@@ -118,9 +118,10 @@ def test_what_looks_like_a_template_is_text(tmp_path: Path, hits: list[Hit]) -> 
     assert "".join(Page(tmp_path / "page.html").text).count(words) == 4  # title, heading, caption, reason
 
 
-def test_the_style_sheet_is_the_file(tmp_path: Path) -> None:
+def test_the_style_sheet_is_the_two_files(tmp_path: Path) -> None:
     write_page(tmp_path / "page.html", "q", [])
-    sheet = Path(page_module.__file__).with_name("results.css").read_text("utf-8")
+    here = Path(page_module.__file__)
+    sheet = "".join(here.with_name(name).read_text("utf-8") for name in ("palette.css", "results.css"))
     assert f"<style>\n{sheet}</style>" in (tmp_path / "page.html").read_text("utf-8")
 
 

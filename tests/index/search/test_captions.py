@@ -18,6 +18,7 @@ from index.caches.refresh import graph_path, load_graph, refresh, weights
 from index.caches.sealed_file import CacheError, proof_path
 from index.caches.vectors import arrays_path, load_arrays
 from index.database.database import Database
+from index.database.schema import FORMAT
 from index.database.write import NewPicture
 from index.search import searcher as searching
 from index.search.candidates import View
@@ -270,7 +271,8 @@ def test_a_library_of_format_1(library: Database, describer: FakeDescriber, tmp_
     draw_folder(tmp_path / "photos", 12)
     build_index(library, [tmp_path / "photos"], describer)
     with library.writing():
-        library.connection.execute("DROP TABLE caption_vectors")
+        for table in ("caption_vectors", "details", "votes", "written"):
+            library.connection.execute(f"DROP TABLE {table}")
         library.connection.execute("DROP TRIGGER forget")
         library.connection.execute(
             "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN"
@@ -284,7 +286,7 @@ def test_a_library_of_format_1(library: Database, describer: FakeDescriber, tmp_
     seen = describer.seen
     describer.scores = Scores(0.5)
     build_index(library, [tmp_path / "photos"], describer)
-    assert describer.seen == seen and library.read.noted("format") == "2"
+    assert describer.seen == seen and library.read.noted("format") == str(FORMAT)
     check(library, describer, 12)
     after = search(library, query, 12, scores=RANKING)
     assert {hit.id for hit in after} == {hit.id for hit in hits}

@@ -1,0 +1,43 @@
+"""Read the heads of pictures that have no details yet: of new ones, and of all in a library of an older format."""
+
+from __future__ import annotations
+
+import os
+
+from index.database.database import Database
+from index.database.details import Detail
+from vsearch.ahead import ahead
+from vsearch.errors import PictureError
+from vsearch.image.header import read_header
+
+_ROWS = 500  # written in one transaction
+_THREADS = 4
+_Row = tuple[int, str, int, int]  # id, path, size, mtime_ns
+
+
+def note_details(database: Database, after: int = 0) -> int:
+    """Write the details of all pictures above the id `after` that have none; return the highest id looked at.
+
+    Of a file that changed meanwhile nothing is written: it gets a new row, or details in the next build.
+    """
+    while rows := database.details.missing(after, _ROWS):
+        after = rows[-1][0]
+        found = ahead(_detail, rows, _THREADS, _ROWS)
+        database.details.put([(row[0], detail) for row, detail in zip(rows, found, strict=True) if detail is not None])
+    return after
+
+
+def _detail(row: _Row) -> Detail | None:
+    """Return the details of a picture, None if its file is not as the library knows it."""
+    _, path, size, mtime_ns = row
+    try:
+        file = os.stat(path)
+        if (file.st_size, file.st_mtime_ns) != (size, mtime_ns):
+            return None
+        head = read_header(path)
+    except OSError:
+        return None
+    except PictureError:
+        return Detail(0, 0, None, None)
+    taken = None if head.taken is None else round(head.taken.timestamp()) * 1_000_000_000
+    return Detail(head.width, head.height, taken, head.camera)

@@ -1,0 +1,149 @@
+"""What the HTTP API gives back, field by field: /openapi.json is made of these."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class Unknown(BaseModel):
+    """A word that is not in the dictionary, and the known one nearest to it by its letters."""
+
+    word: str
+    guess: str | None
+
+
+class TermRow(BaseModel):
+    """A part of the query: a word or label as it is typed, the picture, or what votes add."""
+
+    word: str
+    kind: str = Field(description="word, picture or votes")
+    weight: float
+
+
+class HitRow(BaseModel):
+    """A picture found."""
+
+    id: int
+    path: str = Field(description="as text: bytes that are no UTF-8 are U+FFFD")
+    score: float | None = Field(description="the share of such hits that fit, or the cosine; null without a query")
+    cosine: float | None
+    caption: str | None
+    width: int = Field(description="pixels, upright; 0 if not known")
+    height: int
+    taken: str | None = Field(description="when it was taken, else when the file changed: local time")
+    why: list[str] = Field(description="the words nearest to the picture, if they were asked for")
+    parts: list[float] = Field(description="its product with each term; see `gram`")
+    vote: bool | None = Field(description="whether it was voted to fit this query")
+    v: str = Field(description="the beginning of the content's hash: names the thumbnail")
+
+
+class SearchAnswer(BaseModel):
+    """What /api/search gives back. `next` is the value of `after` for the next hits, null at the end."""
+
+    total: int
+    took_ms: float
+    unknown: list[Unknown]
+    terms: list[TermRow]
+    gram: list[list[float]] = Field(description="the products of the terms' vectors with each other")
+    curve: tuple[float, float] | None = Field(description="slope and offset of the logistic curve that makes scores")
+    hits: list[HitRow]
+    next: int | None
+
+
+class Similar(BaseModel):
+    """What /api/similar gives back."""
+
+    hits: list[HitRow]
+
+
+class Near(BaseModel):
+    """A word or noun near a picture, with its cosine."""
+
+    word: str
+    cosine: float
+
+
+class Copy(BaseModel):
+    """A picture that is the same as another one, or nearly."""
+
+    id: int
+    path: str
+    v: str
+    exact: bool = Field(description="whether the files have the same content")
+
+
+class PictureAnswer(BaseModel):
+    """What /api/picture gives back."""
+
+    id: int
+    path: str
+    v: str
+    caption: str | None
+    by_hand: bool = Field(description="whether the caption was written by a person")
+    width: int
+    height: int
+    size: int = Field(description="bytes")
+    taken: str | None
+    trouble: str | None = Field(description="why the file cannot be shown any more")
+    exif: dict[str, str]
+    words: list[Near]
+    nouns: list[Near]
+    duplicates: list[Copy]
+
+
+class InfoAnswer(BaseModel):
+    """What /api/info gives back."""
+
+    version: str
+    library: str
+    pictures: int
+    folders: list[str]
+    model: str
+    identity: str
+    captions: bool
+    read_only: bool
+    trouble: str | None = Field(description="why the library cannot be searched")
+    hint: str | None
+    building: bool
+    done: int = Field(description="files that the build has opened")
+    todo: int = Field(description="files that the build must open")
+
+
+class WordsAnswer(BaseModel):
+    """What /api/words gives back."""
+
+    words: list[str]
+
+
+class AttendedWord(BaseModel):
+    """A word of a caption: how much it drew on each cell, row by row, and how much on language only."""
+
+    word: str
+    sentinel: float | None = Field(description="null if the decoder has none")
+    cells: list[float] = Field(description="side * side numbers; none if the decoder attends to nothing")
+
+
+class AttentionAnswer(BaseModel):
+    """What /api/attention gives back."""
+
+    caption: str
+    words: list[AttendedWord]
+    side: int
+
+
+class WhereAnswer(BaseModel):
+    """What /api/where gives back: a signed share for each cell, row by row, and their sum, the cosine."""
+
+    side: int
+    cells: list[float]
+    sum: float
+
+
+class ProblemRow(BaseModel):
+    """An error as RFC 9457 writes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str

@@ -1,0 +1,161 @@
+"""The screens as HTML, whole before any script has run: a form, a list, links."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path as Folder
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse, Response
+
+from index import remedies
+from index.database.database import NoLibraryError, OtherModelError
+from index.paths import readable
+from index.web import pictures, search, static
+from index.web.answers import HitRow, SearchAnswer
+from index.web.api import After, Id, Served, Wished
+from index.web.search import PAGE, Wish
+from index.web.service import Service
+from vsearch.errors import QueryError, VsearchError
+
+router = APIRouter(include_in_schema=False)
+_EMPTY = SearchAnswer(total=0, took_ms=0, unknown=[], terms=[], gram=[], curve=None, hits=[], next=None)
+_ROW = 8  # pictures in the row of similar ones
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Folder(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "signed": _signed, "day": _day, "bytes": _bytes, "data": _data}
+    environment.globals["static"] = f"/static/{static.version()}"
+    return environment
+
+
+def page(service: Service, name: str, status: int = 200, **values: Any) -> Response:
+    """Fill in a template; every value is escaped."""
+    common = {"read_only": service.read_only, "wish": Wish(), "address": address, "screen": name}
+    text = _environment().get_template(f"{name}.html.j2").render({**common, **values})
+    return HTMLResponse(text, status, {"Cache-Control": "no-store"})
+
+
+def problem_page(service: Service, status: int, detail: str, hint: str) -> Response:
+    """Return an error as a page."""
+    return page(service, "problem", status, detail=readable(detail), hint=readable(hint), code=status)
+
+
+@router.get("/", response_class=HTMLResponse)
+def get_search(service: Served, wish: Wished, after: After = 0) -> Response:
+    """Show the search screen, the first hits in it."""
+    found, trouble, hint = _EMPTY, "", ""
+    facts: dict[str, Any] = {"folders": [], "cameras": [], "months": []}
+    try:
+        facts = _facts(service)
+        found = search.search(service, wish, PAGE, after)
+    except (NoLibraryError, OtherModelError, QueryError) as error:
+        trouble, hint = readable(service.say(str(error))), readable(service.say(error.hint))
+        if not isinstance(error, QueryError):
+            return page(service, "empty", wish=wish, trouble=trouble, hint=hint)
+    if not facts["folders"] and not found.total:
+        hint = readable(service.say(f"fill it: {remedies.build(service.path, remedies.FOLDER)}"))
+        return page(service, "empty", wish=wish, trouble="The library is empty.", hint=hint)
+    return page(
+        service,
+        "search",
+        wish=wish,
+        found=found,
+        after=after,
+        trouble=trouble,
+        hint=hint,
+        labelled=found.curve is not None,
+        **facts,
+    )
+
+
+@router.get("/p/{id}", response_class=HTMLResponse)
+def get_picture(
+    service: Served,
+    id_: Id,
+    wish: Wished,
+    fragment: Annotated[bool, Query(description="Only the inner part, for the dialog.")] = False,
+) -> Response:
+    """Show one picture: a page of its own, or what the dialog over the grid shows."""
+    found = pictures.picture(service, id_)
+    terms, trouble = [], ""
+    try:
+        terms = pictures.split(service, id_, wish)
+    except (QueryError, VsearchError) as error:
+        trouble = readable(service.say(str(error)))
+    near = [] if found.trouble else search.similar(service, id_, _ROW)
+    name = "_picture" if fragment else "picture"
+    return page(service, name, wish=wish, picture=found, terms=terms, trouble=trouble, near=near)
+
+
+def _facts(service: Service) -> dict[str, Any]:
+    """Return what the filters offer: folders, cameras and how many pictures there are in each month."""
+    with service.reading() as (database, _):
+        return {
+            "folders": [readable(folder) for folder in database.read.folders()],
+            "cameras": database.details.cameras(),
+            "months": [],
+        }
+
+
+def address(path: str, wish: Wish, **changed: Any) -> str:
+    """Return the address of a screen for a wish, with only what is not as it is by default."""
+    given: dict[str, Any] = {
+        "q": wish.q,
+        "like": wish.like,
+        "like_weight": "" if wish.like is None or wish.like_weight == 1 else f"{wish.like_weight:g}",
+        "in": wish.within,
+        "from": wish.since,
+        "to": wish.until,
+        "camera": wish.camera,
+        "text": wish.text,
+        "min_score": wish.min_score,
+        "sort": "" if wish.sort == "match" else wish.sort,
+        "ids": ",".join(map(str, wish.ids or ())),
+        **changed,
+    }
+    words = urlencode({name: value for name, value in given.items() if value not in (None, "", 0)})
+    return f"{path}?{words}" if words else path
+
+
+def _data(row: BaseModel) -> str:
+    """Return what a script needs to know of an answer, as JSON: all that the page does not say anyway."""
+    return row.model_dump_json(exclude={"hits", "path", "why", "taken"})
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3f}"
+
+
+def _percent(hit: HitRow | Mapping[str, Any], labelled: bool) -> str:
+    """Return a score as people read it: in percent where it is a share of hits, else as the cosine that it is."""
+    score = hit.score if isinstance(hit, HitRow) else hit["score"]
+    if score is None:
+        return ""
+    return f"{score:.0%}" if labelled else f"{score:.3f}"
+
+
+def _day(moment: str | None) -> str:
+    return "" if moment is None else moment[:10]
+
+
+def _bytes(number: int) -> str:
+    size = float(number)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,61 @@
+"""From an id to a file that may be shown. No path ever comes from a request: ids only.
+
+The file must still be the one that was indexed: regular, below an indexed folder, of the size and date noted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from index.database.database import Database
+from index.database.read import Picture
+from index.paths import inside
+from index.web.problems import Problem
+from index.web.thumbnails import jpeg
+from vsearch.image.decode import decode
+
+_GONE = "bring the library up to date: `library.build([folder])`"
+_QUALITY = 92
+
+
+def row(database: Database, id_: int) -> Picture:
+    """Return the row of a picture. Raises Problem 404 if there is none with this id."""
+    found = database.read.pictures([id_]).get(id_) if 0 < id_ < 1 << 63 else None
+    if found is None:
+        raise Problem(404, f"there is no picture {id_}", "search again: the library has changed")
+    return found
+
+
+def checked(database: Database, id_: int) -> Picture:
+    """Return the row of a picture whose file is as it was indexed. Raises Problem 404 or 410."""
+    picture = row(database, id_)
+    if not any(inside(picture.path, folder) for folder in database.read.folders()):
+        raise Problem(410, "the picture is in no folder of the library any more", _GONE)
+    try:
+        status = os.stat(picture.path)
+    except OSError:
+        raise Problem(410, "the file is gone", _GONE) from None
+    if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (picture.size, picture.mtime_ns):
+        raise Problem(410, "the file has changed since it was indexed", _GONE)
+    return picture
+
+
+def media_type(path: str) -> str | None:
+    """Return the type of a file that every browser shows, by its first bytes; None for any other file."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/avif" if head[4:12] in (b"ftypavif", b"ftypavis") else None
+
+
+def as_jpeg(path: str) -> bytes:
+    """Return a picture that browsers do not show (HEIC, TIFF, BMP) as a JPEG of its size. Raises PictureError."""
+    return jpeg(decode(path), _QUALITY)

@@ -1,0 +1,79 @@
+"""Heads of pictures: size as it is seen, date, camera, settings, place; damage is no crash."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+
+from vsearch.errors import PictureError
+from vsearch.image.header import read_header
+
+
+def saved(path: Path, **tags: object) -> Path:
+    exif = Image.Exif()
+    for name, value in tags.items():
+        kind, number = name[0], int(name[1:], 16)
+        {"m": exif, "e": exif.get_ifd(0x8769), "g": exif.get_ifd(0x8825)}[kind][number] = value
+    Image.new("RGB", (80, 50)).save(path, exif=exif)
+    return path
+
+
+def test_a_photo(tmp_path: Path) -> None:
+    head = read_header(
+        saved(tmp_path / "a.jpg", m010f="NIKON CORPORATION", m0110="NIKON D90", e9003="2024:05:01 12:30:15",
+              e829a=IFDRational(1, 60), e829d=IFDRational(28, 10), e8827=400, e920a=IFDRational(35, 1), e9291="x",
+              g0001="S", g0002=(33.0, 30.0, 36.0), g0003="E", g0004=(18.0, 24.0, 0.0))
+    )  # fmt: skip
+    assert (head.width, head.height, head.camera) == (80, 50, "NIKON CORPORATION NIKON D90")
+    assert head.taken == datetime(2024, 5, 1, 12, 30, 15)
+    assert head.facts == {
+        "format": "JPEG", "camera": "NIKON CORPORATION NIKON D90", "focal length": "35 mm", "aperture": "f/2.8",
+        "exposure": "1/60 s", "ISO": "400", "place": "-33.51000, 18.40000",
+    }  # fmt: skip
+
+
+def test_a_maker_is_not_named_twice(tmp_path: Path) -> None:
+    assert read_header(saved(tmp_path / "a.jpg", m010f="Canon", m0110="Canon EOS")).camera == "Canon EOS"
+
+
+@pytest.mark.parametrize("turn, size", [(1, (80, 50)), (3, (80, 50)), (6, (50, 80)), (8, (50, 80))])
+def test_a_turned_picture_has_the_size_that_is_seen(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
+    head = read_header(saved(tmp_path / "a.jpg", m0112=turn))
+    assert (head.width, head.height) == size
+
+
+@pytest.mark.parametrize("date", ["", "0000:00:00 00:00:00", "yesterday", "2024:13:45 99:99:99"])
+def test_a_date_that_is_none(tmp_path: Path, date: str) -> None:
+    assert read_header(saved(tmp_path / "a.jpg", e9003=date)).taken is None
+
+
+def test_without_exif(tmp_path: Path) -> None:
+    Image.new("RGB", (7, 9)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png") == (7, 9, None, None, {"format": "PNG"})
+
+
+def test_odd_letters_become_one_line(tmp_path: Path) -> None:
+    head = read_header(saved(tmp_path / "a.jpg", m0110="X\n\t<b>\x00" + "y" * 500))
+    assert head.camera is not None and head.camera.startswith("X <b>") and len(head.camera) == 200
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe1\x00\x10Exif\0\0MM\0*\xff\xff"])
+def test_what_is_no_picture(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(PictureError):
+        read_header(tmp_path / "a.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as `decode` sets it for the whole program
+def test_damaged_exif_is_none(tmp_path: Path) -> None:
+    saved(tmp_path / "a.jpg", m0110="X", e9003="2024:05:01 12:30:15")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    start = data.index(b"Exif\0\0") + 6
+    data[start + 4 : start + 8] = b"\xff\xff\xff\xff"  # the first directory lies nowhere
+    (tmp_path / "a.jpg").write_bytes(data)
+    head = read_header(tmp_path / "a.jpg")
+    assert (head.width, head.height, head.taken, head.camera) == (80, 50, None, None)

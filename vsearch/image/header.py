@@ -1,0 +1,143 @@
+"""What the head of a picture file says, without decoding its pixels: size, date, camera, settings, place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import ExifTags, Image
+
+from vsearch.errors import PictureError
+from vsearch.image.decode import opened
+
+_TURNED = range(5, 9)  # orientations that exchange width and height
+_DATE = "%Y:%m:%d %H:%M:%S"
+_LONGEST = 200  # letters of a value that are kept
+
+
+class Header(NamedTuple):
+    """Width and height of the picture turned upright; when and by what it was taken, if its EXIF says so.
+
+    `taken` is local time as the camera had it. `facts` holds what photographers look at, by name, ready to be shown.
+    """
+
+    width: int
+    height: int
+    taken: datetime | None
+    camera: str | None
+    facts: dict[str, str]
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return what the head of a file says. Raises PictureError if it is no picture, whatever is wrong with it."""
+    with _refused(), Path(path).open("rb") as file, opened(file) as image:
+        width, height = image.size
+        exif = _exif(image)
+        turned = exif.get(ExifTags.Base.Orientation) in _TURNED
+        camera = _camera(exif)
+        size = (height, width) if turned else (width, height)
+        return Header(*size, _taken(exif), camera, _facts(exif, camera, image.format or ""))
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's plugins raise nearly every kind of error on damaged files
+        raise PictureError(f"its head cannot be read ({type(error).__name__})") from None
+
+
+def _exif(image: Image.Image) -> dict[int, object]:
+    """Return the main tags and those of the camera and of the place, by number; damaged EXIF data has none."""
+    found: dict[int, object] = {}
+    with contextlib.suppress(Exception):  # lenient: the picture is good
+        exif = image.getexif()
+        found |= dict(exif)
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            tags = exif.get_ifd(part)
+            found |= {_GPS + number if part is ExifTags.IFD.GPSInfo else number: tag for number, tag in tags.items()}
+    return found
+
+
+_GPS = 1 << 20  # added to the numbers of GPS tags, which begin again at 0
+
+
+def _taken(exif: dict[int, object]) -> datetime | None:
+    for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime):
+        with contextlib.suppress(ValueError, TypeError):
+            moment = datetime.strptime(_text(exif.get(tag))[:19], _DATE)
+            if moment.year > 1900:
+                return moment
+    return None
+
+
+def _camera(exif: dict[int, object]) -> str | None:
+    maker, model = _text(exif.get(ExifTags.Base.Make)), _text(exif.get(ExifTags.Base.Model))
+    if model.lower().startswith(maker.lower()):
+        maker = ""
+    return f"{maker} {model}".strip() or None
+
+
+def _facts(exif: dict[int, object], camera: str | None, kind: str) -> dict[str, str]:
+    """Return what the head says as pairs of name and value, in the order in which one reads them."""
+    tag = ExifTags.Base
+    focal, stop = _number(exif.get(tag.FocalLength)), _number(exif.get(tag.FNumber))
+    exposure, iso = _number(exif.get(tag.ExposureTime)), _text(exif.get(tag.ISOSpeedRatings))
+    rows = {
+        "format": kind,
+        "camera": camera or "",
+        "lens": _text(exif.get(tag.LensModel)),
+        "focal length": f"{focal:g} mm" if focal else "",
+        "aperture": f"f/{stop:g}" if stop else "",
+        "exposure": _seconds(exposure),
+        "ISO": iso if iso.isdigit() and iso != "0" else "",
+        "place": _place(exif),
+        "by": _text(exif.get(tag.Artist)),
+        "rights": _text(exif.get(tag.Copyright)),
+        "software": _text(exif.get(tag.Software)),
+    }
+    return {name: value for name, value in rows.items() if value}
+
+
+def _text(value: object) -> str:
+    """Return a value of EXIF as one line of text that can be shown; bytes that are no UTF-8 become U+FFFD."""
+    if isinstance(value, tuple | list):
+        value = value[0] if value else ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = "" if value is None else str(value).encode("utf-8", "replace").decode()
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:_LONGEST]
+
+
+def _number(value: object) -> float:
+    """Return a value of EXIF as a number, 0 if it is none."""
+    with contextlib.suppress(Exception):  # rationals of a zero denominator, texts, tuples
+        number = float(value)  # type: ignore[arg-type]
+        return number if 0 < number < 1e6 else 0.0
+    return 0.0
+
+
+def _seconds(exposure: float) -> str:
+    if not exposure:
+        return ""
+    return f"{exposure:g} s" if exposure >= 0.3 else f"1/{round(1 / Fraction(exposure))} s"
+
+
+def _place(exif: dict[int, object]) -> str:
+    """Return latitude and longitude in degrees, north and east above zero, as in "48.85820, 2.29450"."""
+    found = []
+    for at, letters in ((ExifTags.GPS.GPSLatitude, "NS"), (ExifTags.GPS.GPSLongitude, "EW")):
+        parts, side = exif.get(_GPS + at), _text(exif.get(_GPS + at - 1))
+        with contextlib.suppress(Exception):
+            degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
+            value = degrees + minutes / 60 + seconds / 3600
+            if side in letters and side and 0 <= value <= 180:
+                found.append(f"{-value if side == letters[1] else value:.5f}")
+    return ", ".join(found) if len(found) == 2 else ""
