@@ -1,26 +1,40 @@
-"""Weights from paths, file:// and a server on this machine: checked, whole or absent, and never when offline."""
+"""Weights of torchvision from a server on this machine: checked, whole or absent, and never when offline."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
+import re
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from vsearch.errors import ModelError, VsearchError
 from vsearch.storage import pretrained
+from vsearch.torchvision import torchvision
 
-DATA = bytes(range(256)) * 10_000
+
+def saved() -> bytes:
+    """A state dict as torchvision publishes them."""
+    file = io.BytesIO()
+    torch.save({"conv1.weight": torch.arange(6000.0)}, file)
+    return file.getvalue()
+
+
+DATA = saved()
 SHA = hashlib.sha256(DATA).hexdigest()
+NAME = f"net-{SHA[:8]}.pth"
 
 
 class Server(ThreadingHTTPServer):
-    """Answers /weights.bin with DATA, /short with half of it, all else with 404; counts the questions."""
+    """Answers names with DATA, below /short with half of it, /none with 404; counts the questions."""
 
     daemon_threads = True
     asked = 0
@@ -34,13 +48,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
         self.server.asked += 1
-        if self.path not in ("/weights.bin", "/short"):
+        if self.path.startswith("/none"):
             self.send_error(404)
             return
         self.send_response(200)
         self.send_header("Content-Length", str(len(DATA)))
         self.end_headers()
-        self.wfile.write(DATA if self.path == "/weights.bin" else DATA[: len(DATA) // 2])
+        self.wfile.write(DATA[: len(DATA) // 2] if self.path.startswith("/short") else DATA)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -58,91 +72,109 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def test_local_files_are_used_where_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "my weights.bin"
-    path.write_bytes(DATA)
-    assert pretrained.fetch(str(path), SHA) == path
-    assert pretrained.fetch(path.as_uri(), SHA[:8]) == path
-    with pytest.raises(ModelError, match=f"has the sha256 {SHA[:16]}"):
-        pretrained.fetch(path.as_uri(), "0" * 64)
-    with pytest.raises(VsearchError, match="no file at"):
-        pretrained.fetch(str(tmp_path / "none"), SHA)
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets torchvision say that the weights of all networks are at a URL."""
+
+    def publish(url: str) -> None:
+        vision = torchvision().models._api  # with its own download
+        told = vision.WeightsEnum("Told", {"DEFAULT": vision.Weights(url=url, transforms=None, meta={})})
+        monkeypatch.setattr(torchvision().models, "get_model_weights", lambda name: told)
+
+    return publish
 
 
-@pytest.mark.parametrize("sha256", ["", "abc", SHA.upper(), SHA + "0", "../../etc"])
-def test_a_checksum_is_not_optional(sha256: str) -> None:
-    with pytest.raises(ValueError, match="sha256"):
-        pretrained.fetch("http://127.0.0.1/x", sha256)
+def holds(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are the weights that the server has."""
+    return list(state) == ["conv1.weight"] and torch.equal(state["conv1.weight"], torch.arange(6000.0))
 
 
-def test_download_is_kept_and_found_again(server: Server, tmp_path: Path) -> None:
-    path = pretrained.fetch(f"{server.url}/weights.bin", SHA, tmp_path / "cache")
-    assert path.read_bytes() == DATA
-    assert pretrained.fetch(f"{server.url}/weights.bin", SHA, tmp_path / "cache") == path
+def test_download_is_kept_and_found_again(
+    server: Server, publish: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(f"{server.url}/{NAME}")
+    for _ in range(2):
+        assert holds(pretrained.backbone_weights("resnet18", tmp_path / "cache"))
     assert server.asked == 1
-    assert list((tmp_path / "cache").iterdir()) == [path]
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == [NAME]
+    assert capsys.readouterr().out == ""
 
 
-def test_wrong_download_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="sha256"):
-        pretrained.fetch(f"{server.url}/weights.bin", "0" * 64, tmp_path)
+def test_weights_may_lie_on_this_machine(publish: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(DATA)
+    publish((tmp_path / NAME).as_uri())
+    assert holds(pretrained.backbone_weights("resnet18", tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("path", ["net-00000000.pth", f"short/{NAME}"])
+def test_wrong_or_broken_off_download_leaves_nothing(
+    server: Server, publish: Callable[[str], None], tmp_path: Path, path: str
+) -> None:
+    publish(f"{server.url}/{path}")
+    with pytest.raises(ModelError, match="came broken: invalid hash") as caught:
+        pretrained.backbone_weights("resnet18", tmp_path)
+    assert "try again" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_off_download_leaves_nothing(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(VsearchError, match=f"broke off after {len(DATA) // 2} of {len(DATA)}"):
-        pretrained.fetch(f"{server.url}/short", SHA, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_a_name_without_a_checksum_is_refused(server: Server, publish: Callable[[str], None], tmp_path: Path) -> None:
+    publish(f"{server.url}/net.pth")
+    with pytest.raises(ModelError, match="holds no checksum"):
+        pretrained.backbone_weights("resnet18", tmp_path)
+    assert server.asked == 0
 
 
-def test_server_that_says_no_or_is_not_there(server: Server, tmp_path: Path) -> None:
+def test_server_that_says_no_or_is_not_there(server: Server, publish: Callable[[str], None], tmp_path: Path) -> None:
+    publish(f"{server.url}/none/{NAME}")
     with pytest.raises(VsearchError, match="Not Found") as caught:
-        pretrained.fetch(f"{server.url}/nothing", SHA, tmp_path)
-    assert caught.value.hint
+        pretrained.backbone_weights("resnet18", tmp_path)
+    assert "local path" in caught.value.hint
+    publish(f"http://127.0.0.1:9/{NAME}")
     with pytest.raises(VsearchError, match="cannot download"):
-        pretrained.fetch("http://127.0.0.1:9/x", SHA, tmp_path)
+        pretrained.backbone_weights("resnet18", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_cache_is_named(server: Server, tmp_path: Path) -> None:
-    path = pretrained.fetch(f"{server.url}/weights.bin", SHA, tmp_path)
-    path.write_bytes(DATA[:-1])
-    with pytest.raises(ModelError, match=path.name) as caught:
-        pretrained.fetch(f"{server.url}/weights.bin", SHA, tmp_path)
+def test_nobody_waits_for_ever(publish: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "TIMEOUT", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        publish(f"http://127.0.0.1:{silent.getsockname()[1]}/{NAME}")
+        with pytest.raises(VsearchError, match="timed out"):
+            pretrained.backbone_weights("resnet18", tmp_path)
+    assert socket.getdefaulttimeout() is None
+
+
+def test_damaged_cache_is_named(server: Server, publish: Callable[[str], None], tmp_path: Path) -> None:
+    publish(f"{server.url}/{NAME}")
+    pretrained.backbone_weights("resnet18", tmp_path)
+    (tmp_path / NAME).write_bytes(DATA[:-1])
+    with pytest.raises(ModelError, match=NAME) as caught:
+        pretrained.backbone_weights("resnet18", tmp_path)
     assert "delete" in caught.value.hint
 
 
 def test_offline_asks_nobody_but_uses_what_is_there(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, publish: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = f"{server.url}/weights.bin"
+    publish(f"{server.url}/{NAME}")
     monkeypatch.setenv(pretrained.OFFLINE, "1")
     with pytest.raises(VsearchError, match=pretrained.OFFLINE) as caught:
-        pretrained.fetch(url, SHA, tmp_path)
+        pretrained.backbone_weights("resnet18", tmp_path)
     assert "unset" in caught.value.hint and server.asked == 0
     monkeypatch.setenv(pretrained.OFFLINE, "0")
-    path = pretrained.fetch(url, SHA, tmp_path)
+    pretrained.backbone_weights("resnet18", tmp_path)
     monkeypatch.setenv(pretrained.OFFLINE, "1")
-    assert pretrained.fetch(url, SHA, tmp_path) == path and server.asked == 1
+    assert holds(pretrained.backbone_weights("resnet18", tmp_path)) and server.asked == 1
 
 
 def test_torchvisions_sources_carry_their_checksum() -> None:
-    url, sha256 = pretrained.backbone_source("resnet18")
-    assert url.startswith("https://download.pytorch.org/models/resnet18-") and sha256 in url and len(sha256) >= 8
+    url = pretrained.best_weights("resnet18").url
+    assert url.startswith("https://download.pytorch.org/models/resnet18-")
+    assert re.search(r"-[0-9a-f]{8,}\.pth$", url)
     with pytest.raises(ModelError, match="resnet19"):
-        pretrained.backbone_source("resnet19")
-
-
-def serve_state(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `path` stand for torchvision's file."""
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(pretrained, "backbone_source", lambda name: (path.as_uri(), sha256))
-
-
-def test_backbone_weights_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save({"conv1.weight": torch.arange(6.0)}, tmp_path / "weights.pth")
-    serve_state(tmp_path / "weights.pth", monkeypatch)
-    assert pretrained.backbone_weights("resnet18")["conv1.weight"].tolist() == [0, 1, 2, 3, 4, 5]
+        pretrained.best_weights("resnet19")
 
 
 class Evil:
@@ -152,10 +184,17 @@ class Evil:
     target = Path()
 
 
-def test_backbone_pickle_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_published_pickle_runs_no_code(publish: Callable[[str], None], tmp_path: Path, zipped: bool) -> None:
     Evil.target = tmp_path / "owned"
-    (tmp_path / "weights.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
-    serve_state(tmp_path / "weights.pth", monkeypatch)
-    with pytest.raises(ModelError, match="cannot read"):
-        pretrained.backbone_weights("resnet18")
+    file = io.BytesIO()
+    if zipped:
+        torch.save({"conv1.weight": Evil()}, file)
+    else:
+        file.write(pickle.dumps(Evil(), protocol=2))
+    path = tmp_path / f"net-{hashlib.sha256(file.getvalue()).hexdigest()[:8]}.pth"
+    path.write_bytes(file.getvalue())
+    publish(path.as_uri())
+    with pytest.raises(ModelError, match="cannot read the weights"):
+        pretrained.backbone_weights("resnet18", tmp_path / "cache")
     assert not Evil.target.exists()
