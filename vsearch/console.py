@@ -5,12 +5,14 @@ Only this file and the commands (`*/commands/`) write to the terminal and end th
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -19,10 +21,24 @@ UNREADABLE = 3  # exit code of a build that could not look into some folder
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell gives it
 
 
-def out(text: str, end: str = "\n") -> None:
-    """Print to stdout; a path that is no valid UTF-8 comes out as the bytes it is."""
+def out(text: str) -> None:
+    """Print a line for people to stdout, safe on a terminal whatever names and captions hold: see `shown`."""
+    _write(shown(text) + "\n")
+
+
+def out_path(path: str, end: str = "\n") -> None:
+    """Print a bare path to stdout: for programs as the bytes that it is, on a terminal as people read it."""
+    _write((shown(path) if sys.stdout.isatty() and end == "\n" else path) + end)
+
+
+def out_json(value: Any) -> None:
+    """Print a value as JSON to stdout; whatever is not ASCII is escaped, as JSON has it."""
+    _write(json.dumps(value, indent=2) + "\n")
+
+
+def _write(text: str) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write((text + end).encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stdout.buffer.flush()
 
 

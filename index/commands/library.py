@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,7 +12,7 @@ import typer
 
 from index.commands.options import LibraryOption, WithinOption, check_folder
 from vsearch.commands.options import ForceOption, PlainJsonOption
-from vsearch.console import many, out, progress_bar, remark, shown, shown_path
+from vsearch.console import many, out, out_json, progress_bar, remark, shown_path
 
 if TYPE_CHECKING:
     from index.duplicates import Group
@@ -47,7 +46,7 @@ def duplicates(
         groups = opened.duplicates(threshold, within=within, progress=show)
         check_folder(within, found=bool(groups))
     if as_json:
-        out(json.dumps([group_row(group) for group in groups], indent=2))
+        out_json([group_row(group) for group in groups])
     else:
         print_groups(groups)
 
@@ -89,10 +88,10 @@ def check(library: LibraryOption = None, as_json: PlainJsonOption = False) -> No
         seen = opened.check()
     seen = replace(seen, findings=tuple(replace(one, remedy=typed(one.remedy)) for one in seen.findings))
     if as_json:
-        out(json.dumps(asdict(seen), indent=2))
+        out_json(asdict(seen))
     else:
         for finding in seen.findings:
-            out(shown(f"{finding.message}; {finding.remedy}"))
+            out(f"{finding.message}; {finding.remedy}")
         verdict = "all is well" if not seen.findings else many(len(seen.findings), "finding")
         graph = "no graph" if seen.recall is None else f"recall@10 of the graph {seen.recall:.3f}"
         out(f"{verdict}: {many(seen.pictures, 'picture')}, {graph}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from index.commands.options import Place, WithinOption, check_folder, opened_wit
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
-from vsearch.console import out, remark, shown, shown_path
+from vsearch.console import out, out_json, out_path, remark, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -263,14 +262,14 @@ def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing) -> Non
     """Print hits in the form that was asked for."""
     if printing.paths or printing.nul:
         for hit in hits:
-            out(hit.path, "\0" if printing.nul else "\n")
+            out_path(hit.path, "\0" if printing.nul else "\n")
     elif printing.as_json:
-        out(json.dumps([hit_row(hit, reasons) for hit in hits], indent=2))
+        out_json([hit_row(hit, reasons) for hit in hits])
     else:
         for hit in hits:
             out(f"{hit.score:6.3f}  {shown_path(hit.path)}")
             if hit.caption:
-                out(f"        {shown(hit.caption)}")
+                out(f"        {hit.caption}")
             if hit.id in reasons:
                 out(f"        near: {', '.join(reasons[hit.id])}")
     if not hits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,17 @@ def test_a_bad_file_does_not_stop_the_others(photos: Path, tmp_path: Path) -> No
     assert "none.png" in errors[1]
     rows = json.loads(caption(tmp_path / "empty.jpg", photos / "red.png", "--json").stdout)
     assert [Path(r["path"]).name for r in rows] == ["red.png"]
+
+
+def test_a_strangers_vocabulary_reaches_no_terminal(photos: Path, tmp_path: Path) -> None:
+    """Words with escape codes come out escaped, from --json as JSON has them."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model.model_folder(), folder)
+    words = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps([f"{word}\x1b]0;pwned\x07\u202e\n" for word in words]))
+    arguments = ["caption", str(photos / "red.png"), "--model", str(folder), "--device", "cpu"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0 and r"\x1b]0;pwned\x07\u202e" in done.stdout
+    assert done.stdout.count("\n") == 1 and done.stdout.rstrip("\n").isprintable()
+    in_json = CliRunner().invoke(cli.app, [*arguments, "--json"]).stdout
+    assert "\x1b" not in in_json and "\x1b" in json.loads(in_json)[0]["caption"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from typer.core import TyperGroup
 
 from vsearch.commands.group import expanded
 from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption, model_folder
-from vsearch.console import out, progress_bar, shown_path
+from vsearch.console import out, out_json, progress_bar, shown_path
 
 if TYPE_CHECKING:
     from training.evaluate.captions import Evaluation
@@ -109,7 +108,7 @@ def print_evaluation(found: Evaluation, *, as_json: bool) -> None:
     """Print the metrics of a model and the pictures nearest to single words."""
     if as_json:
         named = {name: {"fit": fits, "pictures": names} for name, (fits, names) in found.words.items()}
-        out(json.dumps({**found.metrics, "words": named}, indent=2))
+        out_json({**found.metrics, "words": named})
         return
     for name, value in found.metrics.items():
         out(f"{name:<24}{value:10.2f}")
@@ -132,7 +131,7 @@ def compare_runs(
                 run, data, trained.features, split, beams, place, show, trained.head, trained.agreement
             )
     if as_json:
-        out(json.dumps(tables, indent=2))
+        out_json(tables)
         return
     names = [shown_path(run)[-18:] for run in runs]
     out(f"{'':<24}" + "".join(f"{name:>20}" for name in names))
@@ -222,7 +221,7 @@ def evaluate_ranking(
     with progress_bar("pictures") as show:
         report = evaluate_folder(model_folder(model), data, split, write=write, device=device, progress=show)
     if as_json:
-        out(json.dumps(asdict(report), indent=2))
+        out_json(asdict(report))
     else:
         print_ranking(report)
 
@@ -232,7 +231,7 @@ def print_devise(report: DeviseReport, *, as_json: bool) -> None:
     tables, words, found = report.tables, report.words, report.precisions
     if as_json:
         by_word = {name: {words[k]: value for k, value in values.items()} for name, values in found.items()}
-        out(json.dumps({name: {**table, "words": by_word[name]} for name, table in tables.items()}, indent=2))
+        out_json({name: {**table, "words": by_word[name]} for name, table in tables.items()})
         return
     width = max(10, *(len(name) + 2 for name in tables))
     out(f"{'':<36}" + "".join(f"{name:>{width}}" for name in tables))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import typer
 
 from vsearch.commands.terms import typed
-from vsearch.console import complain, out, progress_bar, shown_path
+from vsearch.console import complain, out_json, progress_bar, shown_path
 from vsearch.errors import VsearchError
 
 Row = dict[str, Any]
@@ -43,6 +42,6 @@ def print_each(
             if not as_json:
                 show(photo, row)
     if as_json:
-        out(json.dumps(rows, indent=2))
+        out_json(rows)
     if failed:
         raise typer.Exit(1)

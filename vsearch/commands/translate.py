@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vsearch.commands.options import BeamOption, DeviceOption, ForceOption, TranslatorOption, check_drawing
-from vsearch.console import out, remark, shown
+from vsearch.console import out, out_json, remark
 
 if TYPE_CHECKING:
     from vsearch.translation.translator import Translator
@@ -54,10 +53,10 @@ def translate(
         draw_translation(found[0], attention)
     if as_json:
         rows = [(text, one, round(one.log_probability, 4)) for text, one in zip(texts, found, strict=True)]
-        out(json.dumps([{"text": t, "translation": o.text, "log_probability": p} for t, o, p in rows], indent=2))
+        out_json([{"text": t, "translation": o.text, "log_probability": p} for t, o, p in rows])
     else:
         for one in found:
-            out(shown(one.text))
+            out(one.text)
 
 
 def check_attention(texts: list[str], attention: Path | None, *, force: bool) -> None:

@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 
 import cli
 from tests.support import tiny_model
-from vsearch.config import WIDEST_BEAM, ModelConfig, from_dict
+from vsearch.config import WIDEST_BEAM, ModelConfig, TranslatorConfig, from_dict
 from vsearch.errors import ConfigError, ModelError, VsearchError
 from vsearch.files import MODEL_JSON
 from vsearch.model import load
-from vsearch.translation.translator import TranslatorConfig
 
 
 @pytest.fixture
