@@ -111,7 +111,7 @@ class Model:
 
     @functools.cached_property
     def scores(self) -> Scores:
-        """How much captions count in a search by words, and what share of hits with some cosine fit.
+        """How much captions count in a search by words, and how likely a hit with some cosine shows what was asked.
 
         Raises ModelError if ranking.json is damaged.
         """

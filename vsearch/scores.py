@@ -1,4 +1,6 @@
-"""Rank and score hits: captions mixed into the pictures' vectors, cosines turned into shares of hits that fit.
+"""Rank and score hits: captions mixed into the pictures' vectors, cosines turned into probabilities.
+
+A score is the probability that the photo shows what was asked, calibrated on photos whose contents are known.
 
 Read from ranking.json in the model folder, which `vsearch evaluate ranking --write` makes; not part of the model's
 identity, as no vector depends on it. Shapes: n pictures, D word-vector size.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,25 +22,32 @@ from vsearch.errors import ConfigError, ModelError
 from vsearch.files import MODEL_JSON, load_json, write_json
 
 Kind = Literal["words", "picture"]  # what is searched by; words and a picture together rank as words do
-Curve = tuple[float, float]  # slope and offset
+Curve = tuple[float, float]  # slope and offset of a logistic curve
+Knots = tuple[tuple[float, float], ...]  # (cosine, share) of a curve of straight lines, both rising
+Shares = Curve | Knots
 FILE = "ranking.json"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How much a caption counts next to its picture (0 to 1), and the logistic curve of each kind of query, if any."""
+    """How much a caption counts next to its picture (0 to 1), and the curve of each kind of query, if any: logistic, or
+    of straight lines between knots, which goes before it."""
 
     caption_weight: float = 0.0
     words: Curve | None = None
     picture: Curve | None = None
+    words_knots: Knots = ()
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a weight outside 0 to 1, and for a curve that does not rise."""
+        """Check the settings. Raises ConfigError for a weight outside 0 to 1, and for a curve that does not rise."""
         if not 0 <= self.caption_weight <= 1:
             raise ConfigError(f"caption_weight must lie between 0 and 1, not {self.caption_weight}")
         for name, curve in (("words", self.words), ("picture", self.picture)):
             if curve is not None and not (curve[0] > 0 and all(map(math.isfinite, curve))):
                 raise ConfigError(f"the curve of {name} must have a slope above 0, not {curve}")
+        rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(self.words_knots))
+        if self.words_knots and not (rising and all(0 <= share <= 1 for _, share in self.words_knots)):
+            raise ConfigError(f"words_knots must rise, with shares between 0 and 1, not {self.words_knots}")
 
     @classmethod
     def load(cls, folder: Path) -> Scores:
@@ -63,19 +73,29 @@ class Scores:
         return self.caption_weight if kind == "words" else 0.0
 
     def is_calibrated(self, kind: Kind) -> bool:
-        """Return whether scores are shares, 0 to 1, and not cosines."""
-        return (self.words if kind == "words" else self.picture) is not None
+        """Return whether scores are probabilities, 0 to 1, and not cosines."""
+        return self._curve(kind) is not None
 
     def calibrate(self, cosine: float, kind: Kind) -> float:
-        """Return the share of hits with this cosine that fit the query: 1 / (1 + exp(-(slope cosine + offset))).
+        """Return the probability that a photo with this cosine shows what was asked; the cosine itself if the model has
+        no curve."""
+        curve = self._curve(kind)
+        return cosine if curve is None else float(shares_of(np.array([cosine]), curve)[0])
 
-        Return the cosine itself if the model has no curve (Platt 1999, "Probabilistic outputs for support
-        vector machines").
-        """
-        curve = self.words if kind == "words" else self.picture
-        if curve is None:
-            return cosine
-        return 0.5 * (1.0 + math.tanh(0.5 * (curve[0] * cosine + curve[1])))  # the same, and never overflows
+    def _curve(self, kind: Kind) -> Shares | None:
+        if kind == "picture":
+            return self.picture
+        return self.words_knots or self.words
+
+
+def shares_of(cosines: NDArray[np.floating], curve: Shares) -> NDArray[np.float64]:
+    """Return the shares (H,) that a curve gives cosines (H,): 1 / (1 + exp(-(slope cosine + offset))) of a logistic one
+    (Platt 1999, "Probabilistic outputs for support vector machines"); between knots, straight lines."""
+    if isinstance(curve[0], tuple):
+        at, shares = np.array(curve).T
+        return np.asarray(np.interp(cosines, at, shares), np.float64)
+    slope, offset = curve
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (slope * cosines + offset))), np.float64)  # never overflows
 
 
 def mix(vectors: NDArray[np.float32], captions: NDArray[np.float32], weight: float) -> NDArray[np.float32]:

@@ -119,7 +119,8 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
     """Find the pictures nearest to words, to a picture, or to both.
 
     Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
-    --image together are mixed, half and half. The score is the share of such hits that fit, where the model knows it.
+    --image together are mixed, half and half. The score is how likely the photo shows what was asked, where the model
+    knows that.
     --html replaces an earlier page of vsearch, but no other file unless --force.
 
     \b

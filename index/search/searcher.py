@@ -29,7 +29,7 @@ _ROWS = 20_000  # read from the library at a time
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture found: path, score (the share of such hits that fit, or the cosine), caption, id, cosine (-1 to 1)."""
+    """A picture found: path, score (how likely it fits, 0 to 1, or the cosine), caption, id, cosine (-1 to 1)."""
 
     path: str
     score: float

@@ -38,13 +38,31 @@ def test_the_curve() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [{"caption_weight": 1.5}, {"caption_weight": -0.1}, {"words": [0.0, 1.0]}, {"words": [1.0]}, {"other": 1}, [1]],
+    [
+        {"caption_weight": 1.5},
+        {"caption_weight": -0.1},
+        {"words": [0.0, 1.0]},
+        {"words": [1.0]},
+        {"other": 1},
+        [1],
+        {"words_knots": [[0.1, 0.5], [0.2, 0.4]]},
+        {"words_knots": [[0.2, 0.1], [0.2, 0.4]]},
+        {"words_knots": [[0.1, 1.5]]},
+    ],
 )
 def test_a_damaged_file_is_named_with_its_remedy(tmp_path: Path, table: object) -> None:
     (tmp_path / "ranking.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"ranking\.json") as caught:
         Scores.load(tmp_path)
     assert "`training.evaluate.scores`" in caught.value.hint
+
+
+def test_between_knots_the_curve_is_straight(tmp_path: Path) -> None:
+    ranking = Scores(0.5, (4.0, -2.0), None, ((0.2, 0.1), (0.6, 0.9)))
+    ranking.save(tmp_path)
+    assert Scores.load(tmp_path) == ranking and ranking.is_calibrated("words")
+    shares = [ranking.calibrate(cosine, "words") for cosine in (-1.0, 0.2, 0.3, 0.6, 1.0)]
+    assert shares == pytest.approx([0.1, 0.1, 0.3, 0.9, 0.9])  # and before its first and behind its last knot, level
 
 
 def test_a_curve_must_rise_and_be_finite() -> None:

@@ -21,7 +21,7 @@ from training.data.prepared import open_prepared
 from training.data.texts import Told
 from training.data.words import train_words
 from training.evaluate.captions import read_split
-from training.evaluate.scores import choose_scores, encode_photos
+from training.evaluate.scores import choose_scores, encode_labelled, encode_photos
 from training.loop.checkpoint import below
 from training.loop.task import Report
 from training.recipe import Inputs, Recipe
@@ -188,8 +188,12 @@ class Stages(ABC):
             return
         model, space = modelfolder.load_fast(self.folders.output, self.device), PhraseSpace.load(self.folders.output)
         photos = encode_photos(model, space, read_split(self.path("captions.h5"), "dev"), self.telling.progress)
+        scenes = self.labelled_photos()
+        labelled = None
+        if scenes is not None:
+            labelled = encode_labelled(model, space, scenes, "dev", self.telling.progress)
         try:
-            choose_scores(photos, space).save(self.folders.output)
+            choose_scores(photos, space, labelled).ranking.save(self.folders.output)
         except DataError as error:
             self.telling.say(f"ranking: none, scores will be cosines: {error}")
 

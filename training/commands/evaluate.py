@@ -14,9 +14,10 @@ from vsearch.commands.options import DeviceOption, ModelOption, PlainJsonOption,
 from vsearch.console import out, out_json, progress_bar, shown_path
 
 if TYPE_CHECKING:
+    from training.evaluate.calibration import Reliability
     from training.evaluate.captions import Evaluation
     from training.evaluate.devise import DeviseReport
-    from training.evaluate.scores import ScoresReport
+    from training.evaluate.scores import Choice, ScoresReport
 
 app = typer.Typer(
     name="evaluate",
@@ -198,6 +199,9 @@ def evaluate_devise(
 def evaluate_ranking(
     data: Annotated[Path, typer.Argument(metavar="FILE", help="A file made by `vsearch prepare captions`.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="train, dev or test.")] = "dev",
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also photos held back by `vsearch prepare scenes`.")
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Choose weight and curves on this split and write ranking.json.")
     ] = False,
@@ -205,21 +209,22 @@ def evaluate_ranking(
     model: ModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are shares.
+    """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are probabilities.
 
     Recall of human captions by the pictures alone, by the generated captions alone and by the mix; and, for queries by
-    words and by pictures, how many hits fit and how many were said to. It measures ranking.json of the model; with
-    --write it first makes that again.
+    words, by labels and by pictures, how many hits fit and how many were said to. It measures ranking.json of the
+    model; with --write it first makes that again, and prints how right curves fitted on half of the photos are on the
+    other half. Captions omit much of what can be seen, labels do not: give both.
 
     \b
     Example:
-      vsearch evaluate ranking captions.h5 --model my-model --write
+      vsearch evaluate ranking captions.h5 --labels scenes.h5 --model my-model --write
       vsearch evaluate ranking captions.h5 --model my-model --split test
     """
     from training.evaluate.scores import evaluate_folder
 
     with progress_bar("pictures") as show:
-        report = evaluate_folder(model_folder(model), data, split, write=write, device=device, progress=show)
+        report = evaluate_folder(model_folder(model), data, split, labels, write=write, device=device, progress=show)
     if as_json:
         out_json(asdict(report))
     else:
@@ -249,12 +254,27 @@ def print_ranking(report: ScoresReport) -> None:
         out(f"{name:<24}" + "".join(f"{value:8.2f}" for value in row.values()))
     out(f"caption weight {weight:g}")
     for kind, found in report.reliabilities.items():
-        out(f"{kind}: {found.hits} hits, expected calibration error {100 * found.error:.2f} %")
-        out(f"{'  hits':>10}{'predicted':>12}{'found':>8}")
-        for one in found.bins:
-            out(f"{one.count:>10}{100 * one.predicted:>10.1f} %{100 * one.found:>6.1f} %")
+        print_reliability(kind, found)
     if not report.reliabilities:
         out("no curves: scores are cosines")
+    if report.choice is not None:
+        print_choice(report.choice)
+
+
+def print_choice(choice: Choice) -> None:
+    """Print what decided between the two forms of the curve, and how right both halves' curves are on each other."""
+    chosen = "rising" if choice.ranking.words_knots else "logistic"
+    out("curve of words: " + ", ".join(f"{name} {loss:.4f}" for name, loss in choice.losses.items()))
+    out(f"chosen: {chosen}; each half's on the other:")
+    for kind, found in choice.reliabilities.items():
+        print_reliability(kind, found)
+
+
+def print_reliability(kind: str, found: Reliability) -> None:
+    out(f"{kind}: {found.hits} hits, expected calibration error {100 * found.error:.2f} %")
+    out(f"{'  hits':>10}{'predicted':>12}{'found':>8}")
+    for one in found.bins:
+        out(f"{one.count:>10}{100 * one.predicted:>10.1f} %{100 * one.found:>6.1f} %")
 
 
 def cell(value: float | None, width: int, digits: int) -> str:

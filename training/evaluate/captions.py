@@ -27,12 +27,13 @@ from vsearch.text.tokenise import tokenise
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared caption set: where its I pictures are, with their names and tokenised captions."""
+    """One split of a prepared file: where its I pictures are, with their names and tokenised captions, if any."""
 
     names: list[str]
     file: Path
     rows: list[int]
     captions: list[Texts]
+    kind: str = "captions"  # of the prepared file
 
 
 def read_split(path: Path, split: str) -> Split:
@@ -52,7 +53,7 @@ def describe(
     """
     vectors: list[NDArray[np.float32]] = []
     found: list[list[Hypothesis]] = [[] for _ in beams]
-    with open_prepared(split.file, "captions") as file:
+    with open_prepared(split.file, split.kind) as file:
         for start in range(0, len(split.rows), batch):
             pixels = read_stored_pixels(file, split.rows[start : start + batch], model.config.preprocess.side)
             encoded = model.encode(torch.from_numpy(pixels))

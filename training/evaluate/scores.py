@@ -1,36 +1,52 @@
-"""How the hits of a model are best ranked and scored, found on the photos of a prepared caption set.
+"""How the hits of a model are best ranked and scored, found on photos with captions and on photos with labels.
 
-The weight of generated captions against the pictures is what finds most photos by their human captions. The curves from
-cosine to the share of hits that fit are logistic (Platt 1999, "Probabilistic outputs for support vector machines", with
-his targets). Only the human captions tell what fits.
-Shapes: I photos, M captions, D word-vector size, H hits.
+The weight of generated captions against the pictures is what finds most photos by their human captions. A score is the
+probability that the photo shows what was asked. People's captions omit most of what can be seen; how much, the captions
+themselves tell, for several people described each photo (`said_share`). Labels omit nothing. Curves are fitted to both,
+see `training.evaluate.calibration`.
+Shapes: I photos, M captions, K classes, D word-vector size, H hits.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.prepared import SPLITS, open_prepared
+from training.evaluate.calibration import (
+    Judged,
+    Reliability,
+    fit_curve,
+    fit_knots,
+    log_loss,
+    predicted,
+    reliability,
+    together,
+)
 from training.evaluate.captions import Split, describe, read_split
 from vsearch.captions.rerank import caption_embedder
 from vsearch.errors import DataError
 from vsearch.metrics.retrieval import CUTS, recall_at, text_to_picture_ranks
 from vsearch.networks.fast.model import FastModel
 from vsearch.progress import Progress
-from vsearch.scores import Curve, Kind, Scores, mix
+from vsearch.scores import Scores, mix
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace, Term
+from vsearch.text.tokenise import tokenise
 
 GRID = tuple(step / 20 for step in range(21))  # weights of captions that are tried
 WORD_HITS, PICTURE_HITS = 20, 10  # judged per query
 SHARES = 0.01, 0.30  # queries stand in the captions of at least, at most this share of the photos
-BINS = 10
+SURE = 0.01  # of a photo's area; what covers less, and yet is there, is not judged
+FEWEST = 0.05  # a query is said of at least this share of the photos that show it
 FUNCTION_WORDS = frozenset(
     "a an the this that these those some one two three other another each both all and or but as while with without"
     " in on at of to for from by into onto over under through along across up down out off near next behind between"
@@ -52,29 +68,24 @@ class Photos:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The hits of many queries: their cosines (H,), and whether each fits (H,)."""
+class Labelled:
+    """I photos as search has them, unit vectors (I, D) each, and how much of each a class covers, `shares` (I, K), 1
+    where only known to be there, 0: not there; the classes by name."""
 
-    cosines: NDArray[np.float64]
-    fits: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Bin:
-    """The hits whose share was predicted to lie in one of BINS equal parts of 0 to 1; means of both."""
-
-    count: int
-    predicted: float
-    found: float
+    vectors: NDArray[np.float32]
+    captions: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    names: list[str]
 
 
 @dataclass(frozen=True)
-class Reliability:
-    """How well shares were predicted; `error` is the expected calibration error, 0 to 1."""
+class Choice:
+    """A ranking, how it was chosen, and how right it is: `losses` of both forms of the curve of words and
+    `reliabilities`, all on the half of the photos that the curve was not fitted on, both halves in turn."""
 
-    hits: int
-    error: float
-    bins: list[Bin]
+    ranking: Scores
+    losses: dict[str, float]
+    reliabilities: dict[str, Reliability]
 
 
 @dataclass(frozen=True)
@@ -84,30 +95,61 @@ class ScoresReport:
     ranking: Scores
     recalls: dict[str, dict[str, float]]
     reliabilities: dict[str, Reliability]
+    choice: Choice | None = None
 
 
 def evaluate_folder(
-    folder: Path, data: Path, split: str, *, write: bool = False, device: str = "auto", progress: Progress | None = None
-) -> ScoresReport:
-    """Measure how the hits of the model in `folder` are ranked and scored on a split of captioned photos.
+    folder: Path, data: Path, split: str, labels: Path | None = None, *, write: bool = False, device: str = "auto",
+    progress: Progress | None = None,
+) -> ScoresReport:  # fmt: skip
+    """Measure how the hits of the model in `folder` are ranked and scored on a split of captioned photos, and on the
+    photos that a prepared file of scenes, `labels`, holds back.
 
     `write` first chooses weight and curves on these photos and writes them into the folder.
     """
     model, space, chosen = modelfolder.load_fast(folder, device), PhraseSpace.load(folder), Scores.load(folder)
     photos = encode_photos(model, space, read_split(data, split), progress)
-    if write:
-        chosen = choose_scores(photos, space)
+    labelled = encode_labelled(model, space, labels, "dev", progress) if labels is not None else None
+    choice = choose_scores(photos, space, labelled) if write else None
+    if choice is not None:
+        chosen = choice.ranking
         chosen.save(folder)
-    return measure(photos, space, chosen)
+    return replace(measure(photos, space, chosen, labelled), choice=choice)
 
 
 def encode_photos(model: FastModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
-    """Pass the photos of a split through encoder and decoder. Raises DataError where the model describes nothing."""
-    if model.joint.decoder is None:
+    """Run the photos of a split through encoder and decoder. Raises DataError if the model describes nothing."""
+    return Photos(*_encoded(model, space, split, progress), split.captions)
+
+
+def encode_labelled(
+    model: FastModel, space: PhraseSpace, path: Path, split: str, progress: Progress | None = None
+) -> Labelled:
+    """Run the photos of a split of a prepared file of scenes through encoder and decoder.
+
+    Photos without a label are left out: nobody said what they show. Raises DataError if the file has no other of that
+    split, or the model describes nothing.
+    """
+    if split not in SPLITS:
+        raise DataError(f"no split {split!r}", f"splits: {', '.join(SPLITS)}")
+    with open_prepared(path, "scenes") as file:
+        shares = file["scenes/share"][:].astype(np.float32)
+        rows = np.flatnonzero((file["pictures/split"][:] == SPLITS.index(split)) & shares.any(axis=1))
+        names, shares = file["pictures/name"].asstr()[:][rows].tolist(), shares[rows]
+        classes = [str(name) for name, _ in json.loads(file.attrs["classes"])]
+    if not len(rows):
+        raise DataError(f"{path} has no labelled photo in the split {split!r}", "prepare it with --dev-every")
+    photos = Split(names, path, rows.tolist(), [], "scenes")
+    return Labelled(*_encoded(model, space, photos, progress), shares, classes)
+
+
+def _encoded(
+    model: FastModel, space: PhraseSpace, split: Split, progress: Progress | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if model.config.decoder is None:
         raise DataError("this model writes no captions to rank by", "use one with a caption decoder")
     vectors, [found] = describe(model, split, [None], progress=progress)
-    placed = caption_embedder(space)([model.text(caption).split() for caption in found])
-    return Photos(vectors, placed, split.captions)
+    return vectors, caption_embedder(space)([model.text(caption).split() for caption in found])
 
 
 def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> list[dict[str, float]]:
@@ -121,26 +163,69 @@ def recalls(photos: Photos, space: PhraseSpace, weights: Sequence[float]) -> lis
     return table
 
 
-def choose_scores(photos: Photos, space: PhraseSpace) -> Scores:
-    """Return the weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and both curves with
-    it.
+def choose_scores(photos: Photos, space: PhraseSpace, labelled: Labelled | None = None) -> Choice:
+    """Choose the weight of GRID with the highest mean of r1, r5 and r10 (the lowest of equals), and the curves for it.
 
-    Raises DataError where there are too few photos to fit a curve.
+    The curve of words is fitted on captions and labels alike; it is logistic, or only rises where that is nearer to
+    what is told of the other half of the photos. Raises DataError where there are too few photos to fit a curve.
     """
     means = [float(np.mean(list(row.values()))) for row in recalls(photos, space, GRID)]
     weight = GRID[int(np.argmax(means))]
-    words = fit_curve(word_hits(photos, space, weight))
-    return Scores(weight, words, fit_curve(picture_hits(photos)))
+    halves = [(_half(photos, first), labelled and _half(labelled, first)) for first in (0, 1)]
+    sets = [_words_sets(own, space, weight, other) for own, other in halves]
+    logistic = [Scores(weight, fit_curve(together(*one.values()))) for one in sets]
+    rising = [Scores(weight, words_knots=fit_knots(together(*one.values()))) for one in sets]
+    losses = {name: _loss(curves, sets) for name, curves in (("logistic", logistic), ("rising", rising))}
+    whole = together(*_words_sets(photos, space, weight, labelled).values())
+    chosen = Scores(weight, fit_curve(whole), fit_curve(picture_hits(photos)))
+    if losses["rising"] < losses["logistic"]:
+        chosen = replace(chosen, words_knots=fit_knots(whole))
+    fitted = rising if chosen.words_knots else logistic
+    return Choice(chosen, losses, {name: _crossed(name, fitted, sets) for name in sets[0]})
 
 
-def measure(photos: Photos, space: PhraseSpace, ranking: Scores) -> ScoresReport:
+def _half(photos: Any, first: int) -> Any:
+    """Return every other one of some photos, from `first` on."""
+    table = {name: value[first::2] for name, value in vars(photos).items() if name != "names"}
+    return replace(photos, **table)
+
+
+def _words_sets(photos: Photos, space: PhraseSpace, weight: float, labelled: Labelled | None) -> dict[str, Judged]:
+    sets = {"words": word_hits(photos, space, weight)}
+    if labelled is not None:
+        sets["labels"] = label_hits(labelled, space, weight)
+    return sets
+
+
+def _loss(curves: Sequence[Scores], sets: Sequence[dict[str, Judged]]) -> float:
+    """Return the mean loss of the curve of either half on the hits of the other."""
+    losses = []
+    for curve, hits in zip(curves, reversed(sets), strict=True):
+        shape = curve.words_knots or curve.words
+        assert shape is not None
+        losses.append(log_loss(together(*hits.values()), shape))
+    return float(np.mean(losses))
+
+
+def _crossed(name: str, curves: Sequence[Scores], sets: Sequence[dict[str, Judged]]) -> Reliability:
+    """Return how reliable the curve of either half is on the hits of the other, all of these together."""
+    hits = [one[name] for one in reversed(sets)]
+    shares = [predicted(own, curve, "words") for own, curve in zip(hits, curves, strict=True)]
+    return reliability(np.concatenate(shares), np.concatenate([own.fits for own in hits]))
+
+
+def measure(
+    photos: Photos, space: PhraseSpace, ranking: Scores, labelled: Labelled | None = None
+) -> ScoresReport:  # fmt: skip
     """Measure what a ranking reaches on these photos; kinds of query without a curve are left out."""
     table = recalls(photos, space, [0.0, 1.0, ranking.caption_weight])
     found: dict[str, Reliability] = {}
-    if ranking.words is not None:
-        found["words"] = reliability(word_hits(photos, space, ranking.caption_weight), ranking, "words")
+    if ranking.is_calibrated("words"):
+        for name, hits in _words_sets(photos, space, ranking.caption_weight, labelled).items():
+            found[name] = reliability(predicted(hits, ranking, "words"), hits.fits)
     if ranking.picture is not None:
-        found["picture"] = reliability(picture_hits(photos), ranking, "picture")
+        hits = picture_hits(photos)
+        found["picture"] = reliability(predicted(hits, ranking, "picture"), hits.fits)
     return ScoresReport(ranking, dict(zip(("picture alone", "caption alone", "mix"), table, strict=True)), found)
 
 
@@ -167,17 +252,53 @@ def queries(texts: list[list[list[str]]]) -> list[tuple[str, ...]]:
 
 
 def word_hits(photos: Photos, space: PhraseSpace, weight: float) -> Judged:
-    """Return the best of each of `queries`; a hit fits if every word of the query stands in one of its captions."""
+    """Judge the best of each of `queries`; a hit is told to fit if each word of the query stands in a caption of it."""
     held = [words_of(group) for group in photos.texts]
     rows = mix(photos.vectors, photos.captions, weight)
-    cosines, fits = [], []
+    cosines, fits, said = [], [], []
     for words in queries(photos.texts):
         if any(word not in space.vectors for word in words):
             continue
+        share = said_share(words, photos.texts)
         scores = rows @ space.query([Term((word,), 1.0) for word in words]).vector  # (I,)
         for photo in np.argsort(-scores, kind="stable")[:WORD_HITS]:
             cosines.append(float(scores[photo]))
             fits.append(set(words) <= held[photo])
+            said.append(share)
+    return Judged(np.array(cosines), np.array(fits, bool), np.array(said))
+
+
+def said_share(words: Sequence[str], texts: list[list[list[str]]]) -> float:
+    """Of the photos that show what a query asks for, estimate the share in whose captions it stands.
+
+    f1 photos have all words of it in one caption only, f2 in two: about f1 (f1 - 1) / (2 (f2 + 1)) more show it, of
+    which nobody said so (Chao 1987, "Estimating the population size for capture-recapture data", a lower bound). 1 if
+    no photo has two captions, at least FEWEST.
+    """
+    if max(map(len, texts), default=0) < 2:
+        return 1.0
+    times = Counter(sum(set(words) <= set(tokens) for tokens in group) for group in texts)
+    seen = sum(count for often, count in times.items() if often)
+    hidden = times[1] * (times[1] - 1) / (2 * (times[2] + 1))
+    return max(FEWEST, seen / (seen + hidden)) if seen else 1.0
+
+
+def label_hits(photos: Labelled, space: PhraseSpace, weight: float) -> Judged:
+    """Judge the best of each class that any photo shows, its name asked for; a hit fits if the photo shows it.
+
+    What covers less than SURE of the photo is not judged.
+    """
+    rows = mix(photos.vectors, photos.captions, weight)
+    cosines, fits = [], []
+    for name, shares in zip(photos.names, photos.shares.T, strict=True):
+        words = [word for word in tokenise(name) if word in space.vectors]
+        if not words or not shares.any():
+            continue
+        scores = rows @ space.query([Term((word,), 1.0) for word in words]).vector  # (I,)
+        for photo in np.argsort(-scores, kind="stable")[:WORD_HITS]:
+            if shares[photo] == 0 or shares[photo] >= SURE:
+                cosines.append(float(scores[photo]))
+                fits.append(bool(shares[photo]))
     return Judged(np.array(cosines), np.array(fits, bool))
 
 
@@ -204,44 +325,3 @@ def picture_hits(photos: Photos) -> Judged:
 def words_of(group: list[list[str]]) -> set[str]:
     """Return all words of a photo's captions."""
     return {word for tokens in group for word in tokens}
-
-
-def fit_curve(hits: Judged) -> Curve:
-    """Fit slope and offset of the logistic curve of highest likelihood, by Newton's method.
-
-    Raises DataError where hits that fit, or that do not, are missing, or cosines do not rise with fitting.
-    """
-    right, wrong = int(hits.fits.sum()), int((~hits.fits).sum())
-    if not right or not wrong:
-        raise DataError(f"{right} hits fit and {wrong} do not: no curve fits those", "prepare more photos")
-    targets = np.where(hits.fits, (right + 1) / (right + 2), 1 / (wrong + 2))  # Platt's: the curve never becomes a step
-    middle, spread = float(hits.cosines.mean()), max(float(hits.cosines.std()), 1e-9)
-    features = np.stack([(hits.cosines - middle) / spread, np.ones(len(targets))], axis=1)  # (H, 2)
-    point = np.array([0.0, np.log(right / wrong)])
-    for _ in range(100):
-        shares = 1 / (1 + np.exp(-np.clip(features @ point, -500, 500)))
-        gradient = features.T @ (targets - shares)
-        curvature = (features * (shares * (1 - shares))[:, None]).T @ features + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        point += step / max(1.0, float(np.abs(step).max()))  # no leap where the curve is flat
-        if np.abs(step).max() < 1e-9:
-            break
-    slope = float(point[0] / spread)
-    if not slope > 0:
-        raise DataError("hits of higher cosine fit no more often: there is nothing to fit", "train the model further")
-    return slope, float(point[1] - slope * middle)
-
-
-def reliability(hits: Judged, ranking: Scores, kind: Kind) -> Reliability:
-    """Return bins that hold a hit, and their error: the mean over hits of |predicted - found|.
-
-    (Guo et al. 2017, "On calibration of modern neural networks", eq. 3.)
-    """
-    shares = np.array([ranking.calibrate(float(cosine), kind) for cosine in hits.cosines])
-    at = np.minimum((shares * BINS).astype(int), BINS - 1)
-    bins = []
-    for number in np.unique(at):
-        inside = at == number
-        bins.append(Bin(int(inside.sum()), float(shares[inside].mean()), float(hits.fits[inside].mean())))
-    error = sum(one.count * abs(one.predicted - one.found) for one in bins) / len(shares)
-    return Reliability(len(shares), error, bins)

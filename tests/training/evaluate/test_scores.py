@@ -12,13 +12,26 @@ from typer.testing import CliRunner
 
 from cli import app
 from tests.support.tiny_model import model_folder
-from tests.support.training_data import flickr8k
+from tests.support.training_data import draw, flickr8k
 from training.data.captions import prepare_captions
+from training.data.scenes import prepare_scenes
 from training.data.sources.captions import read_captions
+from training.data.sources.scenes import Scene
 from training.evaluate import scores as module
+from training.evaluate.calibration import Judged
 from training.evaluate.captions import read_split
-from training.evaluate.scores import Judged, Photos, fit_curve, picture_hits, queries, recalls, reliability, word_hits
-from vsearch.errors import DataError
+from training.evaluate.scores import (
+    FEWEST,
+    Labelled,
+    Photos,
+    choose_scores,
+    label_hits,
+    picture_hits,
+    queries,
+    recalls,
+    said_share,
+    word_hits,
+)
 from vsearch.scores import Scores
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
@@ -88,48 +101,59 @@ def test_recalls_follow_the_weight() -> None:
     assert rows[0]["r1"] == 0 and rows[1]["r1"] == 100  # equal scores count as missed
 
 
-def test_the_fit_finds_the_curve_that_was_drawn_from() -> None:
+def test_how_much_people_say_of_what_they_see() -> None:
+    """Three photos show a dog by one caption, one by two: 3 * 2 / (2 * 2) = 1.5 more show it unsaid: 4 of 5.5."""
+    dog, none = ["a", "dog"], ["snow"]
+    texts = [[dog, none], [dog, none], [none, dog], [dog, dog], [none, none]]
+    assert said_share(["dog"], texts) == pytest.approx(4 / 5.5)
+    assert said_share(["a", "dog"], texts) == pytest.approx(4 / 5.5)
+    assert said_share(["dog", "snow"], texts) == 1  # in no caption both
+    assert said_share(["dog"], [[dog], [none]]) == 1  # one caption each: nobody could have left it out
+    assert said_share(["dog"], [[dog, none]] * 400) == FEWEST
+
+
+def test_what_fits_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORD_HITS", 3)
+    space = PhraseSpace.load(model_folder())
+    dog = space.vector(["dog"])
+    vectors = np.array([dog, -dog, dog, dog])
+    shares = np.array([[1, 0, 0.5], [1, 0, 0], [0.005, 0, 0], [0, 0, 0]], np.float32)
+    hits = label_hits(Labelled(vectors, np.zeros_like(vectors), shares, ["dog", "boat", "..."]), space, 0.0)
+    # the nearest to "dog" are 0, 2 and 3; 2 covers too little to be judged; nothing shows a boat, "..." has no word
+    assert hits.cosines == pytest.approx([1, 1], abs=1e-5) and hits.fits.tolist() == [True, False]
+    assert hits.said.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("steep", "form"), [(False, "logistic"), (True, "rising")])
+def test_the_form_of_the_curve_is_chosen_on_the_other_half(
+    monkeypatch: pytest.MonkeyPatch, steep: bool, form: str
+) -> None:
     rng = np.random.default_rng(0)
-    cosines = rng.uniform(-0.2, 0.8, 40_000)
-    fits = rng.random(40_000) < 1 / (1 + np.exp(-(6 * cosines - 2)))
-    slope, offset = fit_curve(Judged(cosines, fits))
-    assert slope == pytest.approx(6, abs=0.25) and offset == pytest.approx(-2, abs=0.1)
-    ranking = Scores(0.0, (slope, offset))
-    found = reliability(Judged(cosines, fits), ranking, "words")
-    assert found.error < 0.02 and found.hits == 40_000
+    photos = Photos(np.zeros((10, 2), np.float32), np.zeros((10, 2), np.float32), [[["dog"], ["dog"]]] * 10)
+    sizes: list[int] = []
 
+    def drawn(given: Photos, space: object, weight: float) -> Judged:
+        sizes.append(len(given.texts))
+        cosines = rng.uniform(0, 1, 4000)
+        share = np.where(cosines > 0.5, 0.9, 0.1) if steep else 1 / (1 + np.exp(-(4 * cosines - 2)))
+        return Judged(cosines, rng.random(4000) < share)
 
-def test_the_fit_by_hand() -> None:
-    """Two cosines, 0 and 1, with 1 of 4 and 3 of 4 that fit: Platt's targets are 5/6 and 1/6, as 4 fit and 4 do not.
-
-    The means are (5/6 + 3/6) / 4 = 1/3 and 2/3: offset ln(1/2), slope ln 2 - ln(1/2) = 2 ln 2.
-    """
-    cosines = np.repeat([0.0, 1.0], 4)
-    fits = np.array([True, False, False, False, True, True, True, False])
-    slope, offset = fit_curve(Judged(cosines, fits))
-    assert slope == pytest.approx(2 * math.log(2)) and offset == pytest.approx(-math.log(2))
-
-
-def test_what_cannot_be_fitted() -> None:
-    with pytest.raises(DataError, match="0 hits fit"):
-        fit_curve(Judged(np.array([0.1, 0.2]), np.array([False, False])))
-    with pytest.raises(DataError, match="no more often"):
-        fit_curve(Judged(np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, True, False, False])))
-
-
-def test_reliability_by_hand() -> None:
-    ranking = Scores(words=(1.0, 0.0))  # share(0) = 1/2, share(ln 3) = 3/4
-    hits = Judged(np.array([0.0, 0.0, math.log(3), math.log(3)]), np.array([True, True, True, False]))
-    found = reliability(hits, ranking, "words")
-    assert [(one.count, one.found) for one in found.bins] == [(2, 1.0), (2, 0.5)]
-    assert [one.predicted for one in found.bins] == pytest.approx([0.5, 0.75])
-    assert found.error == pytest.approx(0.5 * 0.5 + 0.5 * 0.25)  # half of the hits off by 1/2, half by 1/4
+    monkeypatch.setattr(module, "word_hits", drawn)
+    monkeypatch.setattr(module, "picture_hits", lambda photos: drawn(photos, None, 0.0))
+    monkeypatch.setattr(module, "recalls", lambda photos, space, weights: [{"r1": float(w == 0.2)} for w in weights])
+    choice = choose_scores(photos, PhraseSpace.load(model_folder()))
+    assert sizes == [5, 5, 10, 10]  # both halves, all, and all by pictures
+    assert choice.ranking.caption_weight == 0.2 and min(choice.losses, key=choice.losses.__getitem__) == form
+    assert bool(choice.ranking.words_knots) == steep
+    assert choice.ranking.calibrate(0.9, "words") == pytest.approx(0.9 if steep else 1 / (1 + math.exp(-1.6)), abs=0.03)
+    assert choice.reliabilities["words"].hits == 8000 and choice.reliabilities["words"].error < 0.03
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRID", (0.0, 0.5, 1.0))
     monkeypatch.setattr(module, "SHARES", (0.2, 0.5))
     monkeypatch.setattr(module, "fit_curve", lambda hits: (3.0, 0.5) if len(hits.fits) else None)
+    monkeypatch.setattr(module, "fit_knots", lambda hits: ((-1.0, 0.5), (1.0, 0.5)))
     folder = tmp_path / "model"
     modelfolder.save(
         modelfolder.load(model_folder(), "cpu"),
@@ -150,11 +174,27 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = json.loads(written.output)
     chosen = Scores.load(folder)
     assert chosen.caption_weight in (0.0, 0.5, 1.0) and chosen.words == chosen.picture == (3.0, 0.5)
-    assert table["ranking"] == {"caption_weight": chosen.caption_weight, "words": [3.0, 0.5], "picture": [3.0, 0.5]}
+    assert table["ranking"] == {
+        "caption_weight": chosen.caption_weight, "words": [3.0, 0.5], "picture": [3.0, 0.5],
+        "words_knots": [list(knot) for knot in chosen.words_knots],
+    }  # fmt: skip
+    assert set(table["choice"]["losses"]) == {"logistic", "rising"}
     assert set(table["recalls"]) == {"picture alone", "caption alone", "mix"}
     means = {name: np.mean(list(row.values())) for name, row in table["recalls"].items()}
     assert means["mix"] == max(means.values())
     assert table["reliabilities"]["picture"]["hits"] > 0
+    scenes = tmp_path / "scenes.h5"
+    draw(tmp_path / "dog.jpg", "red")
+    draw(tmp_path / "boat.jpg", "blue")
+    shown = [Scene(tmp_path / "dog.jpg", {"dog": 1.0}), Scene(tmp_path / "boat.jpg", {"boat": 0.2})] * 2
+    prepare_scenes(shown, scenes, PhraseSpace.load(folder), dev=["dog.jpg", "boat.jpg"])
+    both = CliRunner().invoke(app, [*arguments, "--labels", str(scenes), "--write"])
+    assert both.exit_code == 0, both.output
+    assert (
+        "labels: 8 hits" in both.output
+        and "labels: 4 hits" in both.output
+        and "each half's on the other" in both.output
+    )
     measured = CliRunner().invoke(app, [*arguments, "--split", "test"])
     assert "expected calibration error" in measured.output
     assert len(read_split(data, "test").names) == 6
