@@ -36,7 +36,7 @@ _HEADERS = {
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PRIVATE = ("/api", "/thumb", "/photo")
 _OPEN = ("/healthz",)  # needs no key: says nothing
-_HINT = "open the address that `vsearch serve` has printed"
+_HINT = "open the address that the server has printed"
 
 
 def allowed_hosts(port: int, names: Iterable[str] = ()) -> frozenset[str]:

@@ -80,7 +80,7 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = "is used by another program" if error.errno == 98 else (error.strerror or "cannot be used").lower()
-        raise VsearchError(f"port {port} {reason}", "name another one, as in --port 8770; 0 takes any") from None
+        raise VsearchError(f"port {port} {reason}", "name another one, as in `port=8770`; 0 takes any") from None
     return listener
 
 

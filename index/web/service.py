@@ -76,7 +76,7 @@ class Service:
     def writing(self) -> Iterator[Database]:
         """Open the library for writing. Raises Problem 403 if nothing may be written."""
         if self.read_only:
-            raise Problem(403, "this server only reads", "start it without --read-only")
+            raise Problem(403, "this server only reads", "start it without `read_only=True`")
         with Database.open(self.path) as database:
             database.check_identity(self.model.identity)
             database.write.upgrade(self.model.embed_captions)

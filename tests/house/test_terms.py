@@ -15,7 +15,8 @@ from vsearch.commands.terms import CALLS, TERMS
 ROOT = Path(__file__).parents[2]
 SHELL = re.compile(rf"(?<![\w-])--(?:[a-z][a-z-]*|\{{)|\bvsearch (?:{'|'.join(cli.Vsearch.table)})\b")
 NMSLIB = "pip install --no-binary"  # what it prints
-NO_TERMS = {"wnid TAB lemma, lemma", "python -m nltk.downloader wordnet", "child parent"}  # in backticks, and meant so
+# what stands in backticks and is meant so
+NO_TERMS = {"wnid TAB lemma, lemma", "python -m nltk.downloader wordnet", "child parent", "gram"}
 
 
 def packages() -> list[Path]:

@@ -100,7 +100,7 @@ def read_captions(file: h5py.File) -> tuple[list[str], NDArray[np.int64]]:
     Raises DataError if the file holds none.
     """
     if "texts" not in file:
-        raise DataError(f"{file.filename} holds no captions without photos", "prepare it with --texts")
+        raise DataError(f"{file.filename} holds no captions without photos", "prepare it with `texts`")
     return [str(text) for text in file["texts/text"].asstr()[:]], file["texts/photo"][:].astype(np.int64)
 
 

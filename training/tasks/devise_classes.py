@@ -109,7 +109,7 @@ class ClassesTask(DeviseTask):
                 if not self.known.broader.any():
                     raise ConfigError(
                         f"task.broader_weight needs broader terms, {self.inputs.classifier} has none",
-                        "prepare it with --broader, or set it to 0",
+                        "prepare it with `broader`, or set it to 0",
                     )
                 self.broader = TunedClasses(file, table, "broader")
                 self.covered = torch.from_numpy(self.known.broader.astype(np.float32)).to(self.device)  # (K, G)

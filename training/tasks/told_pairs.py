@@ -34,7 +34,7 @@ class CaptionPairs:
         several = count > 1
         self.first, self.count = first[several], count[several]
         if not len(self.count):
-            raise DataError(f"no photo of {file.filename} has two captions that stand without it", "give other --texts")
+            raise DataError(f"no photo of {file.filename} has two captions that stand without it", "give other `texts`")
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Draw `count` photos, and two different captions of each: rows of words, (P, L) and (P, L)."""

@@ -12,13 +12,15 @@ import shlex
 from collections.abc import Callable
 
 OPTIONS = (
-    "classifier", "data", "dev", "device", "features", "label_features", "labels", "model", "pretrained",
+    "broader", "classifier", "data", "dev", "device", "features", "label_features", "labels", "model", "pretrained",
     "scene_features", "scenes", "source_words", "start", "target_words", "teacher", "test", "texts",
 )  # fmt: skip
 TERMS = {
     **{name: f"--{name.replace('_', '-')}" for name in OPTIONS},
     "lemmas=file": "--lemmas FILE",
     "force=True": "--force",
+    "port=8770": "--port 8770",
+    "read_only=True": "--read-only",
     "Library.open(path)": "--library",
     "Translator.load": "--translator",
     "library.build([folder])": "vsearch build-index FOLDER",

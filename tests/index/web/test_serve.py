@@ -79,7 +79,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(VsearchError, match=f"port {port} is used by another program") as caught:
             Server(make_service(tmp_path), port)
-    assert "--port" in caught.value.hint
+    assert "`port=8770`" in caught.value.hint
 
 
 def test_it_listens_on_this_machine_only(tmp_path: Path) -> None:
