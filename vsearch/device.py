@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes.util
+import platform
+import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsearch.errors import VsearchError
@@ -34,6 +38,45 @@ def resolve(name: str = "auto") -> torch.device:
     if not there.get(device.type, False):
         raise VsearchError(f"device {name!r} is not on this machine", "use `device` auto or `device` cpu")
     return device
+
+
+def is_cpu(name: str = "auto") -> bool:
+    """Return whether the device called `name`, as `resolve` takes it, is the processor; imports torch only if in doubt.
+
+    Raises VsearchError where there is no such device.
+    """
+    if name == "cpu" or (name == "auto" and not _accelerator_driver()):
+        return True
+    return resolve(name).type == "cpu"
+
+
+def _accelerator_driver() -> bool:
+    """Return whether there is a driver of something that torch may take for `auto`."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if sys.platform == "win32":
+        return ctypes.util.find_library("nvcuda") is not None
+    return any(Path(name).exists() for name in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))  # NVIDIA, WSL, AMD
+
+
+def fast_int8() -> bool:
+    """Return whether the processor sums products of bytes in one step (VNNI, on ARM the dot product).
+
+    Where it does not, sums of two such products are cut off at 16 bits, and results are wrong now and then. False, too,
+    where this cannot be found out.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return bool({"avx512_vnni", "avx_vnni", "asimddp"} & _processor_flags())
+
+
+def _processor_flags() -> set[str]:
+    """Return what Linux says that the processor can do; nothing where there is no Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return set()
+    return set(next((line.split() for line in lines if line.startswith(("flags", "Features"))), []))
 
 
 def fast_bf16(device: torch.device) -> bool:

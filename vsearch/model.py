@@ -7,6 +7,7 @@ own height and width.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vsearch.captions import beam as search
+    from vsearch.networks.fast.int8 import Int8Model
     from vsearch.networks.fast.model import Description, FastModel
     from vsearch.text.nouns import EmbeddedNouns
 
 Floats: TypeAlias = NDArray[np.float32]
 Photo: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"  # a path, a picture, or pixels (H, W, 3)
 BATCH = 32  # pictures that `embed_images` gives to the network at once
+NO_VNNI = "the processor has no exact sums of bytes (VNNI)"
 _NO_HEAD = "this model places no pictures among words", "use one with a DeViSE head"
 
 
@@ -121,6 +124,40 @@ class Model:
     def network(self) -> FastModel:
         """The network itself, in evaluation mode; imports torch. Raises ModelError if its weights are damaged."""
         return modelfolder.load_fast(self.folder, self._device)
+
+    @functools.cached_property
+    def int8(self) -> Int8Model | None:
+        """What embeds photos in eight bits, without torch; None where that is for `network`, see `torch_because`.
+
+        Raises ModelError if the files of `vsearch.storage.int8` in the folder are damaged, VsearchError if there is no
+        such device.
+        """
+        from vsearch.storage import int8
+
+        if not self.torch_because:
+            return int8.load(self.folder, self.config)
+        if self.torch_because is NO_VNNI:
+            _say_once(f"torch runs the model, more slowly: {NO_VNNI}")
+        return None
+
+    @functools.cached_property
+    def torch_because(self) -> str:
+        """Why torch embeds photos; empty where ONNX Runtime does, in eight bits (captions are torch's in any case).
+
+        Raises VsearchError if there is no such device.
+        """
+        from vsearch.device import fast_int8, is_cpu
+        from vsearch.storage import int8
+
+        if self.config.devise is None:
+            return "the model places no photos among words"
+        if not int8.exported(self.folder):
+            return "the model's encoder is not exported to ONNX"
+        if not int8.runnable():
+            return "onnxruntime is not installed"
+        if not is_cpu(self._device):
+            return "the device is not the processor"
+        return "" if fast_int8() else NO_VNNI
 
     @functools.cached_property
     def space(self) -> PhraseSpace:
@@ -272,6 +309,8 @@ class Model:
         """
         if self.config.devise is None:
             raise ModelError(*_NO_HEAD)
+        if not (captions and self.captions) and self.int8 is not None:
+            return self.int8.embed(pixels), None
         found = self._describe(pixels, captions, beam)
         texts = None if found.captions is None else [self._caption(best[0]).text for best in found.captions]
         return found.vectors, texts
@@ -311,6 +350,11 @@ def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> M
     (200,)
     """
     return Model(modelfolder.bundled() if model is None else model, device)
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    logging.getLogger("vsearch").warning(text)
 
 
 def _batches(pixels: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:

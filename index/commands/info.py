@@ -29,6 +29,7 @@ def info(place: Place) -> None:
         *library_facts(place),
         *model_facts(model_folder(place.model)),
         *device_facts(place.device),
+        ("engine", engine(place)),
         *version_facts(),
     ]:
         out(f"{name:<12} {value}")
@@ -78,6 +79,18 @@ def device_facts(name: str) -> Iterator[tuple[str, str]]:
     device = resolve(name)
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     yield "device", f"{device}, {kind}, {'bfloat16' if fast_bf16(device) else 'float32'}"
+
+
+def engine(place: Place) -> str:
+    """Return what runs the model on photos, and if that is torch, why."""
+    from importlib.metadata import version
+
+    from vsearch.model import load
+
+    model = load(place.model, place.device)
+    if model.torch_because:
+        return f"torch ({model.torch_because})"
+    return f"ONNX Runtime {version('onnxruntime')}, 8 bits{'; torch for captions' if model.captions else ''}"
 
 
 def version_facts() -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
     "line, completed",
     [
         ("vsearch dup", {"duplicates"}),
-        ("vsearch e", {"export", "evaluate"}),
+        ("vsearch e", {"export", "export-onnx", "evaluate"}),
         ("vsearch prepare ca", {"captions"}),
         ("vsearch search --cap", {"--caption-weight"}),
     ],

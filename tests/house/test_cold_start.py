@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.filled import draw, fill
+from tests.support.pictures import draw_folder
+from tests.support.tiny_model import int8_folder
+from vsearch.device import fast_int8
 from vsearch.storage.modelfolder import bundled, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,3 +67,40 @@ def test_help_imports_nothing_slow(command: str) -> None:
 def test_the_scanner_sees_an_import(tmp_path: Path) -> None:
     modules, _ = imported("info", "--library", tmp_path / "none")
     assert "torch" in tops(modules)
+
+
+@pytest.mark.skipif(not fast_int8(), reason="this processor embeds photos by torch")
+def test_photos_are_embedded_without_torch_once_exported(tmp_path: Path) -> None:
+    place: tuple[str | os.PathLike[str], ...] = (
+        "--model",
+        int8_folder(),
+        "--library",
+        tmp_path / "library",
+        "--device",
+        "cpu",
+    )
+    draw_folder(tmp_path / "photos", 3)
+    draw_folder(tmp_path / "others", 1, first=9)
+    commands: list[tuple[str | os.PathLike[str], ...]] = [
+        ("build-index", tmp_path / "photos", "--no-captions"),
+        ("search", "--image", tmp_path / "others" / "009.png"),
+        ("search", "dog", "--image", tmp_path / "others" / "009.png"),
+        ("similar", tmp_path / "photos" / "000.png"),
+    ]
+    runs = [imported(*command, *place) for command in commands]
+    for modules, _ in runs:
+        assert not tops(modules) & {"torch", "torchvision", "h5py", "nltk", "onnx"}
+    assert "3 added" in runs[0][1] and runs[1][1].count("\n") == 3
+    assert "onnxruntime" in tops(runs[0][0]) and "onnxruntime" in tops(runs[1][0])
+    assert "ONNX Runtime" in imported("info", *place)[1]
+
+
+@pytest.mark.skipif(not fast_int8(), reason="this processor embeds photos by torch")
+def test_a_model_in_python_embeds_without_torch() -> None:
+    code = (
+        "import sys, numpy, vsearch; model = vsearch.load(sys.argv[1], 'cpu');"
+        "vectors = model.embed_images([numpy.zeros((9, 9, 3), numpy.uint8)] * 2);"
+        "print(vectors.shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, int8_folder()], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2, 12) False\n"

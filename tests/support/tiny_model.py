@@ -94,3 +94,16 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
     """`python cli.py ...` in a process of its own; stdout and stderr as bytes."""
     command = [sys.executable, str(ROOT / "cli.py"), *(os.fspath(a) for a in arguments)]
     return subprocess.run(command, capture_output=True, check=False, timeout=120)
+
+
+@functools.cache
+def int8_folder() -> Path:
+    """A copy of `model_folder()` with its encoder in eight bits, too."""
+    from tests.support.pictures import draw_folder
+    from training.assemble.onnx import export_onnx
+
+    folder = scratch() / "model-int8"
+    shutil.copytree(model_folder(), folder)
+    draw_folder(scratch() / "export", 40)
+    export_onnx(folder, scratch() / "export")
+    return folder

@@ -10,7 +10,7 @@ and gives them only where every value comes back to the bit (-0 as 0); `decoded`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,18 +85,41 @@ def decoded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     import torch
 
-    whole = {name: tensor for name, tensor in state.items() if not _is_part(name, state)}
-    for part in (name for name in state if name.endswith(CODES)):
-        name = part.removesuffix(CODES)
-        codes, scale, zero = state[part], state.get(name + SCALE), state.get(name + ZERO)
-        if scale is None or zero is None or codes.dtype != torch.uint8 or scale.numel() != 1 or zero.numel() != 1:
-            raise ModelError(f"the 8-bit codes of {name} are damaged", "copy or download the model again")
-        values = _values(codes.cpu().numpy().astype(np.float64), int(zero), float(scale))
-        whole[name] = torch.from_numpy(values)
-    return whole
+    return {
+        name: torch.from_numpy(array_of(name, {part: t.cpu().numpy() for part, t in _parts(name, state).items()}))
+        if name + CODES in state
+        else state[name]
+        for name in whole_names(state)
+    }
 
 
-def _is_part(name: str, state: Mapping[str, Tensor]) -> bool:
+def whole_names(state: Mapping[str, Any]) -> list[str]:
+    """Return the names of the weights in a state dict, whether they are stored as codes or as they are."""
+    plain = [name for name in state if not _is_part(name, state)]
+    return plain + [name.removesuffix(CODES) for name in state if name.endswith(CODES)]
+
+
+def array_of(name: str, state: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Return the weight `name` of a state dict of arrays, whether it is stored as codes or as it is.
+
+    Raises ModelError naming it if it is missing, or if its three parts are not all there and of their types.
+    """
+    if name in state:
+        return np.asarray(state[name], np.float32)
+    parts = _parts(name, state)
+    if name + CODES not in parts:
+        raise ModelError(f"the weights lack {name}", "copy or download the model again")
+    codes, scale, zero = (parts.get(name + end) for end in (CODES, SCALE, ZERO))
+    if codes is None or scale is None or zero is None or codes.dtype != np.uint8 or scale.size != 1 or zero.size != 1:
+        raise ModelError(f"the 8-bit codes of {name} are damaged", "copy or download the model again")
+    return _values(codes.astype(np.float64), int(zero.item()), float(scale.item()))
+
+
+def _parts(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name + end: state[name + end] for end in (CODES, SCALE, ZERO) if name + end in state}
+
+
+def _is_part(name: str, state: Mapping[str, Any]) -> bool:
     stem = next((name.removesuffix(end) for end in (CODES, SCALE, ZERO) if name.endswith(end)), None)
     return stem is not None and stem + CODES in state
 

@@ -13,7 +13,10 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vsearch.captions.rerank import lazy_caption_embedder
 from vsearch.config import ModelConfig, WordsConfig, from_dict, to_dict
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from vsearch.text.phrase import PhraseSpace
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.json"
+GRAPH, STEPS = "encoder.onnx", "encoder.steps.safetensors"  # see `vsearch.storage.int8`
 PLAIN, CODED = 1, 2  # formats: without and with weights as 8-bit codes
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 
@@ -69,7 +73,7 @@ def save(
 ) -> ModelConfig:
     """Write `model` into `folder`, with a copy of the word vectors and the phrase space where given.
 
-    A ranking that is there already is of another model, and is removed.
+    A ranking and an encoder in eight bits that are there already are of another model, and are removed.
 
     Every file takes its name only when complete, config.json last. Returns the config with its identity.
     """
@@ -85,7 +89,8 @@ def save(
         phrase.save(folder)
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
-    (folder / RANKING).unlink(missing_ok=True)
+    for name in (RANKING, GRAPH, STEPS):
+        (folder / name).unlink(missing_ok=True)
     write_bytes(folder / WEIGHTS, to_bytes(state))
     write_json(folder / CONFIG, to_dict(config))
     return config
@@ -129,8 +134,22 @@ def load_fast(folder: Path, device: str = "auto") -> FastModel:
 def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:
     """Return the sha256 over weights as stored, preprocessing and words: vectors of different identity are never
     compared."""
+    return digest(state, _settings(config))
+
+
+def array_identity(arrays: Mapping[str, NDArray[Any]], config: ModelConfig) -> str:
+    """Return what `identity` does, of weights that numpy holds, without torch."""
+    found = hashlib.sha256(_settings(config).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} torch.{array.dtype.name} {list(arrays[name].shape)}".encode())
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _settings(config: ModelConfig) -> str:
     words = config.words.sha256 if config.words is not None else ""
-    return digest(state, json.dumps([to_dict(config.preprocess), config.encoder.name, words]))
+    return json.dumps([to_dict(config.preprocess), config.encoder.name, words])
 
 
 def digest(state: Mapping[str, Tensor], settings: str) -> str:

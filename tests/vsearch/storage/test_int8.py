@@ -1,0 +1,228 @@
+"""An encoder in eight bits: the vectors of torch without torch, and one clear line where its files are not in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+import vsearch.device
+from tests.support.pictures import draw
+from tests.support.tiny_model import int8_folder, model_folder
+from vsearch.errors import ModelError, VsearchError
+from vsearch.model import NO_VNNI, Model, _say_once
+from vsearch.networks.fast import int8 as fast
+from vsearch.storage import int8, modelfolder
+from vsearch.storage.modelfolder import GRAPH, STEPS, WEIGHTS
+
+needs_vnni = pytest.mark.skipif(not vsearch.device.fast_int8(), reason="this processor runs it by torch")
+
+
+def pixels(count: int, side: int = 64) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.stack([np.asarray(draw(200 + n, (side, side))) for n in range(count)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the tiny model in eight bits, to be damaged."""
+    return Path(shutil.copytree(int8_folder(), tmp_path / "model"))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        int8.load(folder, modelfolder.read_config(folder))
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 500
+    assert caught.value.hint
+    return text
+
+
+@needs_vnni
+def test_vectors_are_those_of_torch_but_for_rounding() -> None:
+    model, reference = Model(int8_folder(), "cpu"), modelfolder.load(model_folder(), "cpu")
+    photos = pixels(12)
+    with torch.inference_mode():
+        grid, vectors = (part.numpy() for part in reference(torch.from_numpy(photos)))
+    own, captions = model.describe(photos, captions=False)
+    assert captions is None and own.dtype == np.float32 and "network" not in vars(model)
+    assert (own * vectors).sum(1).min() > 0.98
+    assert model.int8 is not None
+    cells = model.int8.encode(photos)[0]
+    assert cells.shape == grid.shape
+    assert np.corrcoef(cells.ravel(), grid.ravel())[0, 1] > 0.99
+    assert model.int8.embed(photos[:0]).shape == (0, model.dim)
+    np.testing.assert_allclose(model.int8.embed(photos[3:4]), own[3:4], atol=1e-5)  # whatever else is in the batch
+
+
+def test_the_files_hold_no_weights_twice() -> None:
+    small = sum((int8_folder() / name).stat().st_size for name in (GRAPH, STEPS))
+    assert small < 0.01 * (int8_folder() / WEIGHTS).stat().st_size
+    graph = onnx.load(int8_folder() / GRAPH, load_external_data=False)
+    outside = {c.name for c in graph.graph.initializer if c.data_location == onnx.TensorProto.EXTERNAL}
+    assert outside == set(load_file(int8_folder() / STEPS)) and len(outside) == 20  # all convolutions of a ResNet-18
+
+
+def test_captions_are_left_to_torch() -> None:
+    photos = pixels(2)
+    vectors, captions = Model(int8_folder(), "cpu").describe(photos)
+    expected, sentences = Model(model_folder(), "cpu").describe(photos)
+    assert captions == sentences
+    np.testing.assert_array_equal(vectors, expected)
+
+
+def test_the_head_equals_that_of_torch() -> None:
+    from vsearch.config import DeviseConfig
+    from vsearch.networks.devise import DeviseHead
+
+    torch.manual_seed(0)
+    pool = torch.rand(5, 24) * 3
+    for classes in (0, 7):
+        head = DeviseHead(DeviseConfig(hidden=16, dim=6, classes=classes), 24).eval()
+        if head.branch is not None:
+            torch.nn.init.normal_(head.branch.shift)
+            torch.nn.init.normal_(head.branch.map)
+            torch.nn.init.constant_(head.branch.log_temperature, -1.5)
+        own = fast.NumpyHead({name: t.numpy() for name, t in head.state_dict().items()})(pool.numpy())
+        np.testing.assert_allclose(own, head(pool).detach().numpy(), atol=1e-6)
+
+
+def test_codes() -> None:
+    """0.5 is 127 steps of 0.5 / 127; a channel may be turned round, or be all zeros; what is too long is cut."""
+    weight = np.array([[0.5, -0.25, 0.001], [0.5, -0.25, 0.0], [0, 0, 0], [1.0, -1.0, 0.5]], np.float32)
+    step = np.array([0.5 / 127, -0.5 / 127, np.inf, 0.5 / 127], np.float32)
+    expected = [[127, -64, 0], [-127, 64, 0], [0, 0, 0], [127, -127, 127]]  # -63.5 is rounded to the even number
+    assert fast.codes_of(weight, step).tolist() == expected
+
+
+def test_the_identity_needs_no_torch() -> None:
+    config = modelfolder.read_config(model_folder())
+    arrays = load_file(model_folder() / WEIGHTS)
+    assert modelfolder.array_identity(arrays, config) == config.identity
+    arrays["devise.layers.3.bias"] = arrays["devise.layers.3.bias"] + 1
+    assert modelfolder.array_identity(arrays, config) != config.identity
+
+
+# ---- which engine runs
+
+
+def test_another_device_or_no_onnx_runtime_means_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Model(model_folder(), "cpu").torch_because == "the model's encoder is not exported to ONNX"
+    with pytest.raises(VsearchError, match="unknown device"):
+        _ = Model(int8_folder(), "toaster").torch_because
+    monkeypatch.setattr(vsearch.device, "is_cpu", lambda name: name == "cpu")
+    assert Model(int8_folder(), "cuda").torch_because == "the device is not the processor"
+    monkeypatch.setattr(int8, "runnable", lambda: False)
+    model = Model(int8_folder(), "cpu")
+    assert model.torch_because == "onnxruntime is not installed"
+    assert model.embed_image(draw(1)).shape == (model.dim,) and "network" in vars(model)
+
+
+def test_a_processor_without_vnni_falls_back_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(vsearch.device, "_processor_flags", lambda: {"avx2", "avx512f"})
+    monkeypatch.setattr("sys.platform", "linux")
+    _say_once.cache_clear()
+    photos = pixels(2)
+    expected = Model(model_folder(), "cpu").describe(photos, captions=False)[0]
+    for _ in range(2):
+        model = Model(int8_folder(), "cpu")
+        np.testing.assert_array_equal(model.describe(photos, captions=False)[0], expected)
+        assert model.torch_because == NO_VNNI
+    assert [record.message for record in caplog.records] == [f"torch runs the model, more slowly: {NO_VNNI}"]
+
+
+# ---- files that are not in order
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("damage", [cut, change])
+def test_a_damaged_graph(folder: Path, damage: Callable[[Path], None]) -> None:
+    damage(folder / GRAPH)
+    assert "encoder.onnx is damaged" in refused(folder)
+
+
+def test_damaged_steps(folder: Path) -> None:
+    cut(folder / STEPS)
+    assert "encoder.steps.safetensors is damaged" in refused(folder)
+    save_file({}, folder / STEPS)
+    assert "encoder.onnx is damaged, or not the one" in refused(folder)
+
+
+@pytest.mark.parametrize("name", [GRAPH, STEPS])
+def test_a_file_is_missing(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    assert f"no {name} in" in refused(folder)
+
+
+def test_weights_and_graph_of_different_models(folder: Path) -> None:
+    shutil.copyfile(model_folder(1) / WEIGHTS, folder / WEIGHTS)
+    assert "not those its config.json was written with" in refused(folder)
+    shutil.copyfile(model_folder(1) / "config.json", folder / "config.json")
+    assert "of another model" in refused(folder)
+    cut(folder / WEIGHTS)
+    shutil.copyfile(int8_folder() / "config.json", folder / "config.json")
+    assert "model.safetensors is damaged" in refused(folder)
+
+
+def rewrite(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Write another graph, with the checksums that fit it."""
+    graph = onnx.load(folder / GRAPH, load_external_data=False)
+    change(graph)
+    identity = modelfolder.read_config(folder).identity
+    int8.save(folder, graph.SerializeToString(), load_file(folder / STEPS), identity)
+
+
+def test_another_opset(folder: Path) -> None:
+    def later(graph: onnx.ModelProto) -> None:
+        graph.opset_import[0].version = 99
+
+    rewrite(folder, later)
+    assert "ONNX Runtime cannot run" in refused(folder) and "opset" in refused(folder).lower()
+
+
+def test_a_graph_of_something_else(folder: Path) -> None:
+    def renamed(graph: onnx.ModelProto) -> None:
+        graph.graph.output[0].name = "nothing"
+
+    rewrite(folder, renamed)
+    assert "ONNX Runtime cannot run" in refused(folder)
+
+
+def test_a_graph_larger_than_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terabyte of nothing is refused by its size, unread; what does not fit when it is started, in one line."""
+    whole = (folder / GRAPH).read_bytes()
+    os.truncate(folder / GRAPH, 1 << 40)
+    assert "encoder.onnx is damaged" in refused(folder)
+    (folder / GRAPH).write_bytes(whole)
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(fast, "Int8Model", full)
+    assert "needs more memory than there is" in refused(folder)
+
+
+def test_a_model_that_is_saved_again_loses_the_files(folder: Path) -> None:
+    model = modelfolder.load(folder, "cpu")
+    model.config = dataclasses.replace(model.config, words=None)
+    modelfolder.save(model, folder)
+    assert not (folder / GRAPH).exists() and not (folder / STEPS).exists()
+    assert Model(folder, "cpu").torch_because == "the model's encoder is not exported to ONNX"
