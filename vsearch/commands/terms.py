@@ -35,6 +35,7 @@ TERMS = {
     "training.run.train('translate')": "`vsearch train translate`",
     "training.data.pairs, training.run.train, training.assemble.translator":
         "vsearch prepare pairs, train translate, assemble-translator",
+    "training.assemble.onnx.export_onnx": "`vsearch export-onnx`",
     "training.assemble.translator": "`vsearch assemble-translator`",
     "training.evaluate.scores": "`vsearch evaluate ranking --write`",
 }  # fmt: skip

@@ -25,7 +25,8 @@ from vsearch.storage.modelfolder import GRAPH, STEPS, WEIGHTS, array_identity
 if TYPE_CHECKING:
     from vsearch.networks.fast.int8 import Int8Model
 
-_REMEDY = f"export it again, or delete {GRAPH} and {STEPS}: torch then runs the model"
+LARGEST = 1 << 31  # bytes: no file of ONNX can be larger
+_REMEDY = f"use `training.assemble.onnx.export_onnx` again, or delete {GRAPH} and {STEPS}: torch then runs the model"
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -78,6 +79,8 @@ def _read_steps(folder: Path, config: ModelConfig) -> dict[str, NDArray[np.float
     for file in (path, graph):
         if not file.is_file():
             raise ModelError(f"no {file.name} in {folder}, which has the other half of it", _REMEDY)
+    if graph.stat().st_size > LARGEST:
+        raise ModelError(f"{graph} has {graph.stat().st_size / 1e9:.0f} GB, which no file of ONNX can have", _REMEDY)
     try:
         with safe_open(path, "numpy") as opened:
             noted = opened.metadata() or {}

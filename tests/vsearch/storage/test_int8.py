@@ -210,6 +210,8 @@ def test_a_graph_larger_than_memory(folder: Path, monkeypatch: pytest.MonkeyPatc
     """A terabyte of nothing is refused by its size, unread; what does not fit when it is started, in one line."""
     whole = (folder / GRAPH).read_bytes()
     os.truncate(folder / GRAPH, 1 << 40)
+    assert "encoder.onnx has 1100 GB" in refused(folder)
+    os.truncate(folder / GRAPH, 1 << 31)
     assert "encoder.onnx is damaged" in refused(folder)
     (folder / GRAPH).write_bytes(whole)
 
