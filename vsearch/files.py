@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +13,42 @@ from typing import Any
 
 from vsearch.errors import VsearchError
 
+PRIVATE = 0o600  # the mode of a file that only its owner may read and write
 MODEL_JSON = 64 << 20  # bytes: the most that a JSON file of a model folder may have; ours have 1 MB
 
 
+def mode_of(path: Path) -> int:
+    """Return who may read and write a file, as for `os.open`; only its owner where there is none."""
+    try:
+        return path.stat().st_mode & 0o666
+    except OSError:
+        return PRIVATE
+
+
+def make_empty(path: Path, mode: int = PRIVATE) -> None:
+    """Make an empty file that no one else may read, not for a moment; one that is there is not even opened."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner only."""
+    for one in (*reversed(folder.parents), folder):
+        if not one.is_dir():
+            one.mkdir(0o700, exist_ok=True)
+
+
 @contextlib.contextmanager
-def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, unique: bool = False, mode: int | None = None) -> Iterator[Path]:
     """Yield a path next to `path`; what is written there takes its place in one step, or is removed on an error.
 
     It is called NAME.partial or, for files that several processes may write at once, by a `unique` NAME.<random>.tmp.
+    With a `mode` it is there from the beginning, empty, and may be read and written by whom that says.
     """
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}.tmp" if unique else f"{path.name}.partial")
     try:
+        if mode is not None:
+            make_empty(fresh, mode)
         yield fresh
         fresh.replace(path)
     finally:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.caches.sealed_file import CacheError, checksum, footer, prove, seal
-from vsearch.files import replacing
+from vsearch.files import PRIVATE, replacing
 
 SPACE = "cosinesimil"  # ranks as angulardist does, 1.5 times as fast
 LINKS = 16  # neighbours of a point per layer (M)
@@ -98,11 +98,14 @@ class Graph:
         graph._fresh = True
         return graph
 
-    def save(self, path: Path) -> None:
-        """Write the graph under this name, whole or not at all; only a graph that was just built can be saved."""
+    def save(self, path: Path, mode: int = PRIVATE) -> None:
+        """Write the graph under this name, whole or not at all; only a graph that was just built can be saved.
+
+        `mode` says who may read and write the file, as for `os.open`.
+        """
         if not self._fresh:
             raise ValueError("a graph that was loaded cannot be saved again")
-        with replacing(path, unique=True) as fresh_path:
+        with replacing(path, unique=True, mode=mode) as fresh_path:
             with _quiet():
                 self._index.saveIndex(os.fsencode(fresh_path), save_data=False)
             with fresh_path.open("r+b") as file:

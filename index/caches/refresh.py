@@ -18,6 +18,7 @@ from index.caches.sealed_file import CacheError, discard, may_replace
 from index.caches.vectors import arrays_path, load_arrays, make_arrays, positions
 from index.database.database import Database
 from index.paths import beside
+from vsearch.files import mode_of
 
 # Exact search over 100,000 rows of 200 numbers takes 24 ms and is always right; the graph of as many takes a minute
 # of computing to build, and a new process 0.15 s to load. It pays for many queries by one process, or for many rows.
@@ -76,7 +77,7 @@ def _refresh(database: Database, weight: float, graph_from: int) -> None:
     elif not whole and may_replace(graph_path(database, weight)):
         facts = {"token": arrays.token, "last_id": arrays.last_id, "weight": weight}
         with contextlib.suppress(OSError, RuntimeError):
-            Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(database, weight))
+            Graph.build(arrays.vectors, arrays.ids, facts).save(graph_path(database, weight), mode_of(database.path))
 
 
 def _graph_serves(database: Database, weight: float) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from index.paths import CACHES, PROOF
-from vsearch.files import replacing
+from vsearch.files import mode_of, replacing
 
 MAGIC = b"vsearch1"  # the last bytes of every cache
 HEAD = b"vsearch vectors\n" + bytes(48)  # the first bytes of an array; numbers begin at a multiple of 64
@@ -122,7 +122,7 @@ def prove(path: Path, file: BinaryIO, table: Mapping[str, Any], *, again: bool =
     if checksum(file, size) != table.get("crc"):
         raise CacheError("damaged")
     if settled and size >= PROOF_FROM and _mark(file, table) == mark and _is_proof(note):
-        with contextlib.suppress(OSError), replacing(note, unique=True) as fresh:
+        with contextlib.suppress(OSError), replacing(note, unique=True, mode=mode_of(path)) as fresh:
             fresh.write_text(json.dumps(mark), "utf-8")
 
 

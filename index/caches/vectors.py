@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from index.caches.sealed_file import HEAD, CacheError, footer, may_replace, prove, seal
 from index.database.database import Database
 from index.paths import beside
-from vsearch.files import replacing
+from vsearch.files import mode_of, replacing
 
 _ROWS = 20_000  # read from the library at a time
 
@@ -75,7 +75,8 @@ def make_arrays(database: Database, weight: float = 0.0) -> Arrays:
         try:
             if not may_replace(arrays_path(database, weight)):
                 raise CacheError("another program's file")
-            with replacing(arrays_path(database, weight), unique=True) as fresh, fresh.open("xb") as file:
+            mode = mode_of(database.path)
+            with replacing(arrays_path(database, weight), unique=True, mode=mode) as fresh, fresh.open("wb") as file:
                 _write(database, file, weight)
             return load_arrays(database, weight)
         except (OSError, CacheError):

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from index.paths import LOCK, beside
 from index.remedies import remove_all
 from vsearch.errors import LibraryError
+from vsearch.files import make_empty, mode_of
 
 BUSY_SECONDS = 10.0  # how long to wait for the few milliseconds of another process's transaction
 _DAMAGE = ("malformed", "not a database", "corrupt", "decode", "no such column", "unsupported file format")
@@ -70,6 +71,8 @@ class Connection:
         lock = beside(self.path, LOCK)
         with translated(self.path):
             taken = lock.exists() and (not lock.is_file() or lock.stat().st_size)
+            if not taken:
+                make_empty(lock, mode_of(self.path))
         if taken:
             raise LibraryError(f"{lock} is another program's file", "move it aside, or name another library")
 

@@ -17,6 +17,7 @@ from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
 from index.database.write import Writing
 from vsearch.errors import LibraryError
+from vsearch.files import make_empty, make_private_folder
 
 
 class NoLibraryError(LibraryError):
@@ -54,7 +55,8 @@ class Database:
         with translated(path):
             there = look(path)
             if not there and create and not read_only:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(path.parent)
+                make_empty(path)  # SQLite gives its logs the mode of the file
             elif not there:
                 raise NoLibraryError(path)
         database = cls(Connection(path, read_only=read_only))

@@ -12,8 +12,6 @@ from index.database.schema import APPLICATION
 from index.paths import SQLITE, beside
 from vsearch.errors import LibraryError
 
-_MAGIC = b"SQLite format 3\0"
-_HEADER = 100  # bytes
 _TABLES = {"meta", "pictures"}  # what every library has had from the beginning
 
 
@@ -46,29 +44,28 @@ def _check_logs(path: Path) -> None:
 
 
 def _check_program(path: Path) -> None:
-    with path.open("rb") as file:
-        header = file.read(_HEADER)
-    if header[: len(_MAGIC)] != _MAGIC:
+    try:
+        application, names = _peek(path, "mode=ro&immutable=1")  # leaves no trace, and does not see the log
+        if application == 0 and not names and beside(path, "-wal").exists():
+            application, names = _peek(path, "mode=ro")
+    except sqlite3.DatabaseError as error:
+        if "not a database" not in str(error):
+            raise
         remedy = "name another file; if this was a library, restore it from a copy"
-        raise LibraryError(f"{path} is not a library of vsearch", remedy)
-    application = int.from_bytes(header[68:72], "big")
-    if application == APPLICATION:
-        return
-    if application or not _has_tables(path):
+        raise LibraryError(f"{path} is not a library of vsearch", remedy) from None
+    if application != APPLICATION and (application or not names >= _TABLES):
         raise LibraryError(f"{path} is not a library of vsearch, but another program's database", "name another file")
 
 
-def _has_tables(path: Path) -> bool:
-    """Tell whether a database without a mark has a library's tables: those of before had no mark."""
-    names = _tables(path, "mode=ro&immutable=1")  # leaves no trace, and does not see the log
-    if not names and beside(path, "-wal").exists():
-        names = _tables(path, "mode=ro")
-    return names >= _TABLES
+def _peek(path: Path, how: str) -> tuple[int, set[str]]:
+    """Return the application id and the names of the tables; libraries of before have no id.
 
-
-def _tables(path: Path, how: str) -> set[str]:
+    Only by SQLite: a file that a process opens itself loses, when it is closed, all locks that the process has on it.
+    """
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{how}", uri=True)
     try:
-        return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return int(application), {str(name) for (name,) in rows}
     finally:
         connection.close()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from index.database.read import Picture
 from vsearch.errors import PictureError
-from vsearch.files import replacing
+from vsearch.files import PRIVATE, make_private_folder, replacing
 from vsearch.image.decode import decode
 
 SIZES = (240, 480, 960, 1920)  # pixels on the longer side
@@ -73,8 +73,8 @@ class Thumbnails:
     def _keep(self, path: Path, data: bytes) -> None:
         """Write a thumbnail; where nothing can be written, do without."""
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, unique=True) as fresh:
+            make_private_folder(path.parent)
+            with replacing(path, unique=True, mode=PRIVATE) as fresh:
                 fresh.write_bytes(data)
             with self._lock:
                 total = self._counted() if self._total is None else self._total + len(data)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +181,68 @@ def test_a_library_of_before_the_mark_gets_it(tmp_path: Path, photos: Path, desc
         build_index(library, [photos], describer)
         assert library.connection.value("PRAGMA application_id") == 0x76737263
         assert library.read.count() == 5
+
+
+# ---- who may read
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    old = os.umask(0o022)
+    yield
+    os.umask(old)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_only_the_owner_reads_a_library_and_what_is_next_to_it(
+    tmp_path: Path, photos: Path, describer: FakeDescriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.caches.sealed_file.PROOF_FROM", 1)
+    describer.scores = type(describer.scores)(caption_weight=0.3)
+    data = tmp_path / "home" / "share"
+    with Database.open(data / "vsearch" / "pics", create=True) as library:
+        build_index(library, [photos], describer, graph_from=1)
+        seen = modes(tmp_path / "home")
+    assert {"share/vsearch/pics-wal", "share/vsearch/pics-shm", "share/vsearch/pics.lock"} <= seen.keys()
+    assert {f"share/vsearch/pics{name}" for name in CACHE_NAMES} <= seen.keys()
+    assert any(name.endswith(".proof") for name in seen)
+    assert {name: mode for name, mode in seen.items() if mode & 0o077} == {}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_library_that_its_owner_shares_stays_shared(tmp_path: Path, photos: Path, describer: FakeDescriber) -> None:
+    """Caches and lock follow the mode of the library."""
+    Database.open(tmp_path / "home" / "pics", create=True).close()
+    (tmp_path / "home" / "pics").chmod(0o640)
+    with Database.open(tmp_path / "home" / "pics") as library:
+        build_index(library, [photos], describer, graph_from=1)
+        assert set(modes(tmp_path / "home").values()) == {0o640}
+
+
+def test_looking_at_a_library_takes_no_lock_of_the_process_away(
+    tmp_path: Path, photos: Path, describer: FakeDescriber
+) -> None:
+    """POSIX: a process that closes a file loses all its locks on it. Another process must find ours still there."""
+    place = tmp_path / "pics"
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None);"
+        "c.execute('PRAGMA locking_mode = EXCLUSIVE'); c.execute(sys.argv[2])"
+    )
+
+    def locked(file: Path, statement: str) -> bool:
+        done = subprocess.run([sys.executable, "-c", script, file, statement], capture_output=True, check=False)
+        return b"locked" in done.stderr
+
+    with Database.open(place, create=True) as library:
+        build_index(library, [photos], describer)
+        with library.building():
+            with Database.open(place, read_only=True):
+                pass
+            with pytest.raises(LibraryError), Database.open(place) as other, other.building():
+                pass
+            assert locked(named(place, ".lock"), "BEGIN EXCLUSIVE")
+            assert locked(place, "PRAGMA journal_mode = DELETE")
