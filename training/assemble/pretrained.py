@@ -14,14 +14,17 @@ from typing import Any
 
 from torch import Tensor
 
+from training.assemble.guesses import guess_captions
 from training.assemble.plan import Planned, pictures_per_second
-from training.assemble.stages import Bundle, Stages
+from training.assemble.stages import Bundle, Stages, epochs_done
 from training.assemble.translator import assemble_translator
 from training.data import pairs
+from training.data.captions import prepare_captions
 from training.data.classifier import prepare_classifier
 from training.data.labels import read_tiny_imagenet
 from training.data.scenes import prepare_scenes
 from training.data.sources.broader import IMAGENET, read_broader, read_classes
+from training.data.sources.guessed import read_guessed
 from training.data.sources.jsonl import read_jsonl, read_texts
 from training.data.sources.scenes import class_names, read_scenes
 from training.data.texts import Told, apart
@@ -33,7 +36,7 @@ from vsearch.errors import ConfigError, DataError
 from vsearch.image.pixels import NORMALISATIONS
 from vsearch.networks.encoder import Encoder
 from vsearch.scores import FILE as RANKING
-from vsearch.storage import pretrained
+from vsearch.storage import modelfolder, pretrained
 from vsearch.translation.sentence import check_language
 
 TORCHVISION = "torchvision:"  # before the name of a network whose weights torchvision publishes
@@ -70,8 +73,8 @@ class Pretrained(Stages):
     """From raw data and the weights of a pretrained network."""
 
     stages = (
-        "words", "captions", "labels", "scenes", "classifier", "features", "devise", "decoder", "reward", "join",
-        "ranking", "translators",
+        "words", "captions", "labels", "scenes", "classifier", "features", "devise", "draft", "guesses", "decoder",
+        "reward", "join", "ranking", "translators",
     )  # fmt: skip
     parts = ("devise", "decoder", "reward", "translator")
     bundle: PretrainedBundle
@@ -89,6 +92,10 @@ class Pretrained(Stages):
                 return self.path(f"{stage}.h5").is_file()
             case "features":
                 return all(self.path(name).is_file() for name in FEATURES.values())
+            case "draft":
+                return epochs_done(self.path("draft")) >= self.recipes["decoder"].loop.epochs
+            case "guesses":
+                return self.path(GUESSED).is_file() and self.path(GUESSED_FEATURES).is_file()
             case "ranking":
                 return (self.folders.output / RANKING).is_file()
             case "translators":
@@ -148,13 +155,45 @@ class Pretrained(Stages):
             given |= {"scenes": self.path("scenes.h5"), "scene_features": self.path(FEATURES["scenes"])}
         return Inputs(self.path("captions.h5"), self.path(FEATURES["captions"]), **given)
 
-    def decoder(self) -> None:
+    def draft(self) -> None:
+        """Train a decoder that captions photos which have no captions: those of the next stage."""
         inputs = Inputs(self.path("captions.h5"), self.path(FEATURES["captions"]))
-        self.train("decoder", inputs, devise=str(self.path("devise")))
+        self.train("decoder", inputs, into="draft", devise=str(self.path("devise")))
+
+    def guesses(self) -> None:
+        """Caption the photos with many labels, but for those held out, and prepare them next to Flickr8k's."""
+        if self.ready("guesses"):
+            return
+        file, model = self.path("guessed.json"), self.path("draft-model")
+        if not file.is_file():
+            self.join_into(model, self._draft_weights)
+            guess_captions(modelfolder.load_fast(model, self.device), self._unlabelled(), file, self.telling.progress)
+        if not self.path(GUESSED).is_file():
+            photos = [*self.photos(), *read_guessed(file)]
+            prepare_captions(
+                photos, self.path(GUESSED), self.space(), self.bundle.min_word_freq, self.bundle.max_len,
+                progress=self.telling.progress, texts=self.texts(),
+            )  # fmt: skip
+        self.cache(self.network(), GUESSED, GUESSED_FEATURES, views=self.bundle.views)
+
+    def _draft_weights(self, part: str) -> dict[str, Tensor]:
+        return below(best_weights(self.path("draft" if part == "decoder" else part)), f"{part}.")
+
+    def _unlabelled(self) -> list[Path]:
+        """Return the photos of `SCENES` that are not held out."""
+        scenes = [scene for name in SCENES for scene in read_scenes(self.folders.source / name, unlabelled=True)]
+        held_out = set(self._held_out())
+        return [scene.path for scene in scenes if scene.path.name not in held_out]
+
+    def decoder(self) -> None:
+        self.train("decoder", self._decoder_inputs(), devise=str(self.path("devise")))
+
+    def _decoder_inputs(self) -> Inputs:
+        return Inputs(self.path(GUESSED), self.path(GUESSED_FEATURES))
 
     def reward(self) -> None:
         """Go on from the decoder, whose settings hold, with what its own captions are worth."""
-        inputs = Inputs(self.path("captions.h5"), self.path(FEATURES["captions"]))
+        inputs = self._decoder_inputs()
         recipe: Any = self.recipes["reward"]
         self.recipes = {**self.recipes, "reward": replace(recipe, decoder=self.settings("decoder"))}
         self.train("reward", inputs, devise=str(self.path("devise")), start=str(self.path("decoder")))
@@ -234,4 +273,5 @@ class Pretrained(Stages):
         }
 
 
+GUESSED, GUESSED_FEATURES = "guessed.h5", "guessed-features.h5"
 FEATURES = {"captions": "features.h5", "labels": "label-features.h5", "scenes": "scene-features.h5"}

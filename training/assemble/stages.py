@@ -166,6 +166,10 @@ class Stages(ABC):
             )  # fmt: skip
 
     def join(self) -> None:
+        self.join_into(self.folders.output, self.weights)
+
+    def join_into(self, output: Path, weights: Callable[[str], dict[str, torch.Tensor]]) -> None:
+        """Write the model of the encoder, and of head and decoder with the `weights` by the name of the part."""
         with open_prepared(self.path("captions.h5"), "captions") as file:
             vocabulary = Vocabulary(json.loads(file.attrs["vocabulary"]))
         encoder = self.make_encoder()
@@ -175,13 +179,13 @@ class Stages(ABC):
         for part in heads:
             module = getattr(model, part)
             assert isinstance(module, torch.nn.Module)
-            module.load_state_dict(self.weights(part))
+            module.load_state_dict(weights(part))
         words, space = self.path("words"), self.space()
         phrases = below(load_file(self.path("devise") / "best.safetensors"), "phrases.")
         if phrases:
             words = self.path("words-tuned")
             space = tuned_space(self.path("words"), self.path("captions.h5"), phrases, words)
-        modelfolder.save(model, self.folders.output, words / "words.bin", space)
+        modelfolder.save(model, output, words / "words.bin", space)
 
     def ranking(self) -> None:
         if (self.folders.output / RANKING).is_file():
@@ -234,10 +238,10 @@ class Stages(ABC):
 
     def trained(self, *parts: str) -> bool:
         """Return whether each of these trainings is finished."""
-        return all(_epochs(self.path(part)) >= self.recipes[part].loop.epochs for part in parts)
+        return all(epochs_done(self.path(part)) >= self.recipes[part].loop.epochs for part in parts)
 
 
-def _epochs(run: Path) -> int:
+def epochs_done(run: Path) -> int:
     """Count the epochs that the training in a folder has behind it."""
     log = run / "log.jsonl"
     return len(log.read_text().splitlines()) if log.is_file() else 0

@@ -17,11 +17,14 @@ from tests.support.training_data import COLOURS, THINGS, draw, flickr8k, tiny_im
 from tests.support.translator_data import SOURCE, TARGET
 from training import recipe as recipes
 from training.assemble.bundle import make, prepare
+from training.assemble.guesses import guess_captions
 from training.assemble.plan import BATCH, Planned, pictures_per_second, told
 from training.assemble.pretrained import Pretrained
 from training.assemble.stages import Folders, Telling
+from training.data.caption_set import read_caption_set
 from training.data.features import Network
 from training.data.prepared import open_prepared
+from training.data.sources.guessed import read_guessed
 from vsearch.errors import ConfigError, DataError
 from vsearch.image.pixels import NORMALISATIONS
 from vsearch.storage import modelfolder, pretrained
@@ -130,7 +133,7 @@ def test_a_bundle_is_made_and_resumed(places: Folders) -> None:
     said.clear()
     make(recipe(places.work.parent), places, "cpu", telling=Telling(said.append))
     ready = [line.split()[0] for line in said[1 : len(Pretrained.stages) + 1] if line.endswith("ready")]
-    assert ready == [*Pretrained.stages[:9], "translators"]
+    assert ready == [*Pretrained.stages[:11], "translators"]
     assert {path: path.stat().st_mtime_ns for path in places.work.glob("*.h5")} == stamps
     assert modelfolder.read_config(places.output).identity == config.identity
 
@@ -146,6 +149,31 @@ def test_photos_with_captions_are_held_out_of_all_that_is_trained(places: Folder
     assert len(split) == 12 and split[HELD_OUT] == 1
     assert [name for name, value in split.items() if value] == [HELD_OUT, "ADE_1.jpg"]  # the tenth
     assert PhraseSpace.load(made.path("words")).vectors.dim == 10
+
+
+def test_a_draft_captions_the_photos_that_have_no_captions(places: Folders) -> None:
+    """All photos with many labels but the one held out; then both decoders learn from them, and are judged without."""
+    rows = json.loads((places.work / "guessed.json").read_text())
+    named = {Path(row["path"]).name for row in rows}
+    assert len(rows) == 11 and HELD_OUT not in named and "ADE_1.jpg" in named
+    assert all(row["caption"] and len(row["runner_ups"]) <= 2 for row in rows)
+    found = read_caption_set(places.work / "guessed.h5")
+    assert found.vocabulary.words == read_caption_set(places.work / "captions.h5").vocabulary.words
+    assert found.guessed.sum() == 11 and not found.guessed[:18].any()
+    assert {name.decode() for name in found.names[found.guessed]} == named
+    for run in ("decoder", "reward"):
+        noted = json.loads((places.work / run / "recipe.json").read_text())
+        assert noted["decoder"]["centroids"] == 2
+
+
+def test_a_photo_that_cannot_be_read_gets_no_guess(places: Folders, tmp_path: Path) -> None:
+    draw(tmp_path / "a.jpg", "red")
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    told: list[tuple[int, int]] = []
+    model = modelfolder.load_fast(places.work / "draft-model", "cpu")
+    photos = [tmp_path / "b.jpg", tmp_path / "a.jpg"]
+    guess_captions(model, photos, tmp_path / "g.json", lambda done, of: told.append((done, of)))
+    assert [photo.path for photo in read_guessed(tmp_path / "g.json")] == [tmp_path / "a.jpg"] and told == [(2, 2)]
 
 
 def test_what_is_missing_is_named(places: Folders, tmp_path: Path) -> None:
