@@ -149,7 +149,7 @@ def _tried(database: Database, path: Path, look: Callable[[Database, Path], None
 
 
 def _array(database: Database, path: Path) -> None:
-    """Raise CacheError where the array is damaged, or rows of it are not what the library has."""
+    """Raise CacheError if the array is damaged, or rows of it are not what the library has."""
     weight = _weight(path)
     arrays = load_arrays(database, weight, again=True)
     alive, mine = database.read.vectors(_sample(arrays.ids), weight)
@@ -158,7 +158,7 @@ def _array(database: Database, path: Path) -> None:
 
 
 def _whole_graph(database: Database, path: Path) -> None:
-    """Raise CacheError where the graph is damaged, or not of this library."""
+    """Raise CacheError if the graph is damaged, or not of this library."""
     inspect(path, again=True)
     load_graph(database, _weight(path))
 

@@ -37,7 +37,7 @@ PANEL = (4.0, 2.9)  # inches
 
 
 def read_log(run: Path) -> list[Record]:
-    """Read the epochs of the run folder `run`, in order. Raises DataError where it has no readable log."""
+    """Read the epochs of the run folder `run`, in order. Raises DataError if it has no readable log."""
     log = run / "log.jsonl"
     if not log.is_file():
         raise DataError(f"{run} has no log.jsonl", "name the output folder of a training that has done an epoch")

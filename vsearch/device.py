@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def resolve(name: str = "auto") -> torch.device:
     """Return the device called auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
 
-    Raises VsearchError where it is not there.
+    Raises VsearchError if it is not there.
     """
     import torch
 

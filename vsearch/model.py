@@ -229,7 +229,7 @@ class Model:
         True
         """
         if self.config.decoder is None:
-            raise ModelError("this model describes nothing", "use a model with a caption decoder")
+            raise ModelError("this model writes no captions", "use a model with a caption decoder")
         width = self.config.decoder.beam if beam is None else beam
         found = self._describe(self.pixels(photo)[None], True, width, n_best=width, block_repeats=block_repeats)
         assert found.captions is not None

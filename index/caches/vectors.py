@@ -100,7 +100,7 @@ def _write(database: Database, file: BinaryIO, weight: float) -> None:
 
 
 def _check(database: Database, table: Mapping[str, Any], weight: float) -> None:
-    """Raise CacheError where a footer is not that of an array of this library with this weight."""
+    """Raise CacheError if a footer is not that of an array of this library with this weight."""
     match table:
         case {"kind": "vectors", "count": int(n), "dim": int(dim), "last_id": int(last_id), "token": str(token)}:
             pass

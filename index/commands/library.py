@@ -23,7 +23,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def duplicates(
     threshold: Annotated[
-        float | None, typer.Option(min=-1, metavar="X", help="Cosine from which on pictures are one; 2: equal files.")
+        float | None, typer.Option(min=-1, metavar="X", help="From this cosine on pictures are one; 2: equal files.")
     ] = None,
     within: WithinOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object per group.")] = False,
@@ -31,7 +31,7 @@ def duplicates(
 ) -> None:
     """List groups of near-identical pictures: copies, and those resized, compressed again or slightly cropped.
 
-    The largest file of a group stands first; above each group, the bytes of the others. Nothing is deleted.
+    The largest file of a group comes first; above each group, the bytes of the others. Nothing is deleted.
 
     \b
     Example:

@@ -135,7 +135,7 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
     check_printing(printing, wanted.min_score)
     check_wanted(wanted)
     if why and (printing.paths or printing.nul):
-        raise typer.BadParameter("--why has no place among bare paths")
+        raise typer.BadParameter("--why does not go with --paths or -0")
     if language.source is not None and not wanted.words:
         raise typer.BadParameter("--from translates words, and there are none")
     if language.translator is not None and language.source is None:
@@ -150,7 +150,7 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Raise BadParameter or VsearchError where nothing is looked for."""
+    """Raise BadParameter or VsearchError if nothing is looked for."""
     if not wanted.words and wanted.image is None:
         raise typer.BadParameter("give words, --image PHOTO, or both")
     if wanted.caption_weight is not None and not wanted.words:
@@ -198,7 +198,7 @@ def similar(
 ) -> None:
     """Find other pictures like a photo.
 
-    The network is not asked about a photo that the library has as it is. --html replaces an earlier page of vsearch,
+    If the photo is already in the library, its stored vector is used. --html replaces an earlier page of vsearch,
     but no other file unless --force.
 
     \b
@@ -217,7 +217,7 @@ def similar(
 
 
 def check_printing(printing: Printing, min_score: float | None) -> None:
-    """Raise BadParameter where hits are asked for in two forms, or above no number."""
+    """Raise BadParameter if hits are asked for in two forms, or above no number."""
     if printing.as_json and (printing.paths or printing.nul):
         raise typer.BadParameter("--json and --paths exclude each other")
     if min_score is not None and not math.isfinite(min_score):

@@ -67,7 +67,7 @@ class Connection:
             lock.close()
 
     def _check_lock(self) -> None:
-        """Raise LibraryError where the lock's name is taken: what vsearch locks stays empty."""
+        """Raise LibraryError if the lock's name is taken: what vsearch locks stays empty."""
         lock = beside(self.path, LOCK)
         with translated(self.path):
             taken = lock.exists() and (not lock.is_file() or lock.stat().st_size)

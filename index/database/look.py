@@ -37,7 +37,7 @@ def look(path: Path) -> bool:
 
 
 def _check_logs(path: Path) -> None:
-    """Raise LibraryError where SQLite would take another database's logs for those of a new library."""
+    """Raise LibraryError if SQLite would take another database's logs for those of a new library."""
     for log in (beside(path, ending) for ending in SQLITE):
         if log.exists() and (not log.is_file() or log.stat().st_size):
             raise LibraryError(f"{log} belongs to a database that is gone", "move it aside, or name another library")

@@ -64,7 +64,7 @@ def pack(vector: NDArray[np.float32]) -> bytes:
 def unpack(blobs: Sequence[bytes], dim: int) -> NDArray[np.float32]:
     """Unpack vectors -> float32 (n, D), unit length: every path of search sees exactly these values.
 
-    Raises ValueError where a blob is not of `dim` finite numbers.
+    Raises ValueError if a blob is not of `dim` finite numbers.
     """
     if any(len(blob) != 2 * dim for blob in blobs):
         raise ValueError(f"a vector is not of {dim} numbers")

@@ -153,7 +153,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _write_pipe(target: Path, text: str) -> None:
-    """Write into a pipe or a device. Raises OSError where nobody begins to read from the pipe within some seconds."""
+    """Write into a pipe or a device. Raises OSError if nobody begins to read from the pipe within some seconds."""
     end = time.monotonic() + _READER_SECONDS
     while True:
         try:

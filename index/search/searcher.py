@@ -109,7 +109,7 @@ class Searcher:
             raise QueryError(f"the library holds vectors of {dim} numbers, the query has {vector.shape}")
         norm = float(np.linalg.norm(vector))
         if not np.isfinite(norm) or norm == 0:
-            raise QueryError("the query has no direction", "take away terms that cancel each other")
+            raise QueryError("the query has no direction", "remove terms that cancel each other out")
         return (vector / norm).astype(np.float32)
 
     def _nearest(

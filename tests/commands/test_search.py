@@ -324,7 +324,7 @@ def test_a_reader_that_leaves_early_makes_no_noise(library: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["  "], 1, "the query is empty; give words"),
-        (["dog", "--why", "--paths"], 2, "--why has no place"),
+        (["dog", "--why", "--paths"], 2, "--why does not go"),
         (["dog", "--min-score", "nan"], 2, "takes a number"),
         (["dog", "--image", "nope.jpg"], 1, "nope.jpg: no such file; name a picture"),
     ],

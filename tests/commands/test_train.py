@@ -133,4 +133,4 @@ def test_a_learning_rate_is_looked_for_in_one_process(monkeypatch: pytest.Monkey
     call = ["find-lr", "devise-tuned", "--data", str(tmp_path / "c.h5"), "--output", str(tmp_path / "lr.png")]
     result = CliRunner().invoke(cli.app, call)
     assert result.exit_code == 1
-    assert "in one process; leave out torchrun" in result.stderr
+    assert "in a single process; leave out torchrun" in result.stderr

@@ -31,7 +31,7 @@ def make(
     """Run the stages of a bundle's recipe in order, none named: all; first the plan is told.
 
     Overrides such as "decoder.loop.epochs" reach into a stage. Raises ConfigError for an unknown stage or setting,
-    DataError where the data are not there.
+    DataError if the data are not there.
     """
     telling = telling or Telling()
     stages_made = prepare(source, folders, device, overrides, telling)

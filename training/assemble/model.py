@@ -40,7 +40,7 @@ def assemble(
     data: the prepared file they were trained on, for the vocabulary of a decoder and the words of tuned phrases;
     words: the folder of the words it was made with, the model's own by default; encoder: one in place of the model's,
     whose head and decoder are then left out.
-    Raises ConfigError where a run made nothing a model has, or `data` is needed and not given; DataError where a run
+    Raises ConfigError if a run made nothing a model has, or `data` is needed and not given; DataError if a run
     was trained on features of another encoder than the model's.
     """
     parts = _Parts.of(_base(base, encoder))
@@ -110,7 +110,7 @@ class _Parts:
         self.phrases = below(made, "phrases.") or self.phrases
 
     def build(self) -> JointModel:
-        """Build the whole. Raises DataError where a part does not fit, or was trained with another encoder."""
+        """Build the whole. Raises DataError if a part does not fit, or was trained with another encoder."""
         whole = build_model(dataclasses.replace(self.config, words=None), self.vocabulary)
         for name, state in self.states.items():
             part = getattr(whole, name)

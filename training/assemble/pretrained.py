@@ -103,7 +103,7 @@ class Pretrained(Stages):
         return stage in self.parts and self.trained(stage)
 
     def plan(self, stages: tuple[str, ...]) -> list[Planned]:
-        """As of all bundles, but the time of the encoder's passes is reckoned from one batch, timed here."""
+        """Return the plan as of all bundles; the time of the encoder's passes is reckoned from one batch, timed now."""
         return [self._timed(one) if one.stage == "features" and not one.ready else one for one in super().plan(stages)]
 
     def _timed(self, planned: Planned) -> Planned:

@@ -18,7 +18,7 @@ from vsearch.translation.translator import Translator
 def load_translator(run: Path, data: Path) -> Translator:
     """Load the translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
 
-    Raises DataError where the folder holds none, ConfigError where it trained something else.
+    Raises DataError if the folder holds none, ConfigError where it trained something else.
     """
     if not (run / RECIPE).is_file():
         raise DataError(f"no recipe.json in {run}", "name the output folder of `training.run.train('translate')`")

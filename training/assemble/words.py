@@ -33,7 +33,7 @@ def tuned_space(
 
     source: the folder of words that the prepared file `data` was made with; weights: the state of a `PhraseEncoder`.
     quantise: a byte a value, see `training.data.words.trim`.
-    Raises DataError where `data` was made with other words, or the source is no fastText .bin.
+    Raises DataError if `data` was made with other words, or the source is no fastText .bin.
     """
     space = PhraseSpace.load(source)
     binary = source / "words.bin"

@@ -43,10 +43,10 @@ class CaptionTrainings:
     ] = None
     features: Annotated[Path | None, typer.Option(metavar="FILE", help="The features that the trainings read.")] = None
     head: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that has a say in captions.")
+        Path | None, typer.Option(metavar="FOLDER", help="With --run: a DeViSE training that ranks captions again.")
     ] = None
     agreement: Annotated[
-        float | None, typer.Option(metavar="X", min=0.0, help="How much the head's say counts; default: as trained.")
+        float | None, typer.Option(metavar="X", min=0.0, help="How much the head counts in that; default: as trained.")
     ] = None
 
 
@@ -171,7 +171,8 @@ def evaluate_devise(
     """Measure how a model names pictures and finds them by a word, also of classes it was not trained on.
 
     Flat hit@k, hierarchical precision@k, 1 - cos, and the precision of the ten pictures nearest to a class's word, on
-    the dev pictures of labelled data. With --run, several trainings stand side by side; the model then gives the words.
+    the dev pictures of labelled data. With --run, several trainings are compared side by side; the model then gives
+    the words.
 
     \b
     Example:
@@ -212,8 +213,8 @@ def evaluate_ranking(
     """Measure how a model's hits are ranked and scored: captions mixed in, and scores that are probabilities.
 
     Recall of human captions by the pictures alone, by the generated captions alone and by the mix; and, for queries by
-    words, by labels and by pictures, how many hits fit and how many were said to. It measures ranking.json of the
-    model; with --write it first makes that again, and prints how right curves fitted on half of the photos are on the
+    words, by labels and by pictures, how many hits fit and how many were predicted to. It measures ranking.json of the
+    model; with --write it writes that file first, and prints how right curves fitted on half of the photos are on the
     other half. Captions omit much of what can be seen, labels do not: give both.
 
     \b

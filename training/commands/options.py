@@ -46,7 +46,7 @@ class Encoder:
 
 
 def check_encoder(given: Encoder) -> None:
-    """Raise BadParameter where there are weights and no network, and for unknown pixels."""
+    """Raise BadParameter if there are weights and no network, and for unknown pixels."""
     from vsearch.image.pixels import NORMALISATIONS
 
     if given.weights is not None and given.encoder is None:

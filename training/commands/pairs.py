@@ -24,7 +24,7 @@ TextsArgument = Annotated[
 class Parts:
     """Which pairs there are, and which of them train."""
 
-    swap: Annotated[bool, typer.Option("--swap", help="In the one file with tabs the target stands first.")] = False
+    swap: Annotated[bool, typer.Option("--swap", help="In the one file with tabs the target comes first.")] = False
     dev_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source sentences of the dev split.")] = None
     dev_target: Annotated[Path | None, typer.Option(metavar="FILE", help="Their translations.")] = None
     test_source: Annotated[Path | None, typer.Option(metavar="FILE", help="Source of the test split.")] = None
@@ -49,7 +49,7 @@ class Vocabularies:
     max_percentile: Annotated[
         float, typer.Option(metavar="P", help="Leave out pairs longer than this percentile of lengths.")
     ] = 100.0
-    bpe: Annotated[int, typer.Option(min=0, metavar="N", help="Part words into N pieces; 0: whole words.")] = 0
+    bpe: Annotated[int, typer.Option(min=0, metavar="N", help="Split words into N pieces; 0: whole words.")] = 0
     source_words: Annotated[
         Path | None, typer.Option(metavar="FILE", help="fastText vectors to start from, .bin or .vec.")
     ] = None

@@ -48,7 +48,8 @@ def prepare_words(
     corpus: Annotated[Path, typer.Argument(metavar="TEXT", help="A paragraph a line, .txt or .txt.xz.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder to write.")],
     captions: Annotated[
-        Path, typer.Option(metavar="SOURCE", help="Captions, as `prepare captions` takes them; the training ones join.")
+        Path,
+        typer.Option(metavar="SOURCE", help="As `prepare captions` takes it; the train split is learned from, too."),
     ],
     texts: TextsOption = None,
     names: Annotated[
@@ -57,7 +58,7 @@ def prepare_words(
             metavar="NAME", help="Nouns that get vectors, like all of the captions, however rare: imagenet, or a file."
         ),
     ] = None,
-    dim: Annotated[int, typer.Option(min=2, metavar="D", help="Numbers of a vector.")] = 200,
+    dim: Annotated[int, typer.Option(min=2, metavar="D", help="Size of a vector.")] = 200,
     min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
     bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,
     epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the text.")] = 5,

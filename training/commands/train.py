@@ -79,7 +79,7 @@ def train(
 ) -> None:
     """Train what a recipe says: a part of a model, or (a bundle) a whole model from the raw data.
 
-    A training that was stopped continues where it was. torchrun --nproc-per-node N -m cli train ... trains on N GPUs;
+    A training that was stopped continues from there. torchrun --nproc-per-node N -m cli train ... trains on N GPUs;
     task.batch is then that of all of them together.
 
     \b
@@ -172,7 +172,7 @@ def find_lr(
     from vsearch.drawing import figure
 
     if distributed.started():
-        raise VsearchError("a learning rate is looked for in one process", "leave out torchrun")
+        raise VsearchError("find-lr runs in a single process", "leave out torchrun")
 
     check_drawing(output, force=force)
     figure.require()

@@ -102,7 +102,7 @@ def prepare_captions(
     Photos whose captions a model guessed are marked as such; their words do not count for the vocabulary.
     A picture that cannot be read is left out with its captions, and a caption without any vector; both are named in the
     result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
-    Raises DataError where a photo stands twice, or no training caption with a readable picture is left.
+    Raises DataError if a photo stands twice, or no training caption with a readable picture is left.
     """
     names = _names(photos)
     spool = Spool(output.with_name(output.name + ".pictures.partial"), _fingerprint(photos, side, raw))
@@ -135,7 +135,7 @@ def _names(photos: list[Photo]) -> list[str]:
     names = [p.path.name if count[p.path.name] == 1 else f"{p.path.parent.name}/{p.path.name}" for p in photos]
     doubled = [name for name, n in Counter(names).items() if n > 1]
     if doubled:
-        raise DataError(f"{doubled[0]} stands twice among the photos", "name every photo once")
+        raise DataError(f"{doubled[0]} is twice among the photos", "name every photo once")
     return names
 
 
@@ -232,7 +232,7 @@ class _Captions:
         self.writer.append("captions/vector", np.asarray([vector for _, vector in captions], np.float16))
 
     def finish(self, texts: Sequence[str] = ()) -> None:
-        """Write the last rows, and the words of all captions and of `texts`. Raises DataError where there is no
+        """Write the last rows, and the words of all captions and of `texts`. Raises DataError if there is no
         caption."""
         if not self.ids:
             raise DataError("not one caption with a readable picture", "check the data set's folder")

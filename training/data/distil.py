@@ -81,7 +81,7 @@ def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
 def cut_views(path: Path, crops: int, side: int, seed: int) -> list[View]:
     """Return the whole picture and `crops` random crops of it, each squashed to side x side and encoded as JPEG.
 
-    Raises PictureError where the file is no picture.
+    Raises PictureError if the file is no picture.
     """
     rng = np.random.default_rng([seed, *path.name.encode()])
     picture = decode_file(path)
@@ -114,7 +114,7 @@ def shard_views(shards: list[Path]) -> Iterator[View]:
 
 
 def read_shard(shard: Path, *names: str) -> list[NDArray[Any]]:
-    """Read the arrays of a shard by their names. Raises DataError where the file is damaged or lacks one."""
+    """Read the arrays of a shard by their names. Raises DataError if the file is damaged or lacks one."""
     try:
         with np.load(shard, allow_pickle=False) as arrays:
             return [arrays[name] for name in names]
@@ -144,7 +144,7 @@ def prepare_distil(
 ) -> None:  # fmt: skip
     """Write the distillation file: views of `photos` and the pictures of `shards`, each with the teacher's answer.
 
-    A photo that cannot be read is left out. Raises DataError where no picture is given or can be read.
+    A photo that cannot be read is left out. Raises DataError if no picture is given or can be read.
     """
     if not photos and not shards:
         raise DataError("neither a photo nor a labelled picture to distil on")

@@ -97,7 +97,7 @@ def write_features(
     """Compute the features of all pictures in `prepared`. View 0 is the picture, view 1 its mirror image, further ones
     are crops of seven eighths of both sides at a corner, mirrored at every other view.
 
-    Raises DataError where `prepared` is no prepared file."""
+    Raises DataError if `prepared` is no prepared file."""
     output.parent.mkdir(parents=True, exist_ok=True)
     if device.type == "cpu":
         keep_memory()
@@ -162,7 +162,7 @@ def cut(stored: Stored, side: int, views: int) -> NDArray[np.uint8]:
 def read_features(path: Path, names: NDArray[Any], key: str | None = None, grid: bool = True) -> Features:
     """Read the features of the pictures `names`, in that order.
 
-    Raises DataError where a name is missing, or the features are another encoder's than `key` says.
+    Raises DataError if a name is missing, or the features are another encoder's than `key` says.
     """
     if not path.is_file():
         raise DataError(f"features not found: {path}", "make them with `training.data.features.write_features`")
@@ -195,7 +195,7 @@ def read_grid(features: Path, names: NDArray[Any]) -> NDArray[np.float16]:
 def key_in(path: Path) -> str:
     """Read the key of the network and preprocessing that made the features in a file; "" where it does not say.
 
-    Raises DataError where there is no such file.
+    Raises DataError if there is no such file.
     """
     if not path.is_file():
         raise DataError(f"features not found: {path}", "make them with `training.data.features.write_features`")
@@ -204,7 +204,7 @@ def key_in(path: Path) -> str:
 
 
 def _opened(path: Path, held: tuple[str, ...]) -> h5py.File:
-    """Open an HDF5 file that holds the data sets `held`; DataError where it is none."""
+    """Open an HDF5 file that holds the data sets `held`; DataError if it is none."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -82,7 +82,7 @@ class Shards:
 def read_labelled_pictures(folder: Path, lemmas: Path | None = None) -> LabelledPictures:
     """Read labelled pictures of either kind: shards with a `classes.json`, or `train/` with a folder for each class.
 
-    `lemmas`: a file of `wnid TAB lemma, lemma` lines that names the classes. Raises DataError where it is neither.
+    `lemmas`: a file of `wnid TAB lemma, lemma` lines that names the classes. Raises DataError if it is neither.
     """
     from training.data.sources.imagefolder import read_image_folder
 
@@ -153,7 +153,7 @@ def prepare_labels(
     Small pictures are stored as they are, others as JPEG of side x side (`pictures.encode_picture`), one after the
     other, so that memory does not grow with their number. A picture that cannot be read is left out, and so is a class
     without a picture to train on, with its other pictures: both stand in the report, and nothing shifts.
-    Raises DataError where a class has no word that has a vector, or no picture is left.
+    Raises DataError if a class has no word that has a vector, or no picture is left.
     """
     if len(source.classes) > MOST:
         raise DataError(f"{len(source.classes)} classes are too many", f"{MOST} are the most")

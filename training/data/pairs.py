@@ -65,7 +65,7 @@ class Parallel:
     vectors: dict[str, NDArray[np.float32]]  # of "source", "target", where there are any
 
     def rows(self, name: str) -> NDArray[np.int64]:
-        """Return the pairs of the split `name`. Raises DataError where it has none."""
+        """Return the pairs of the split `name`. Raises DataError if it has none."""
         rows = np.flatnonzero(self.split == SPLITS.index(name))
         if not len(rows):
             raise DataError(f"there is no pair in the split {name!r}", "prepare the pairs again, with such a file")
@@ -92,13 +92,15 @@ def read_pairs(files: Sequence[Path], swap: bool = False) -> list[Pair]:
     for number, line in enumerate(read_lines(files[0]), 1):
         parts = line.split("\t")
         if len(parts) < 2:
-            raise DataError(f"{files[0]}, line {number}: no tab", "part the two sentences by a tab, or name two files")
+            raise DataError(
+                f"{files[0]}, line {number}: no tab", "put a tab between the two sentences, or name two files"
+            )
         pairs.append((parts[1], parts[0]) if swap else (parts[0], parts[1]))
     return [(a.strip(), b.strip()) for a, b in pairs]
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file, .gz or plain, UTF-8. Raises DataError where it cannot be read."""
+    """Read the lines of a text file, .gz or plain, UTF-8. Raises DataError if it cannot be read."""
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
@@ -120,7 +122,7 @@ def without(pairs: list[Pair], names: Path, exclude: Path) -> list[Pair]:
 
 
 def only(pairs: list[Pair], pattern: str) -> list[Pair]:
-    """Return the pairs whose target begins like the regular expression. Raises ConfigError where it is none."""
+    """Return the pairs whose target begins like the regular expression. Raises ConfigError if it is none."""
     try:
         wanted = re.compile(pattern)
     except re.error as error:
@@ -144,7 +146,7 @@ def prepare_pairs(
     """Write the file `output` from the pairs of "train", "dev" and perhaps "test"; the vocabularies count only train.
 
     `words`: word vectors, by side ("source", "target"), from which embeddings may start. Returns the pairs of each
-    split and the words of each side. Raises DataError where no training or dev pair is left.
+    split and the words of each side. Raises DataError if no training or dev pair is left.
     """
     kept = {name: [p for p in pairs if all(p)] for name, pairs in splits.items()}
     tokens = [

@@ -23,7 +23,7 @@ def encode_picture(source: Path | bytes, side: int) -> bytes:
     """Encode the picture as JPEG bytes, squashed to side x side; a JPEG, PNG or WebP of at most KEEP_BELOW pixels as it
     is.
 
-    Raises PictureError where the file, or its content, is no picture.
+    Raises PictureError if the file, or its content, is no picture.
     """
     file = source if isinstance(source, Path) else io.BytesIO(source)
     picture = decode(file, at_least=max(side, KEEP_BELOW + 1))  # not so small that a large one would pass for small

@@ -121,7 +121,7 @@ class PreparedWriter:
 def open_prepared(path: Path, kind: str) -> h5py.File:
     """Open a prepared file for reading and check what it is.
 
-    Raises DataError where the file is missing, is not HDF5, or is of another kind or version.
+    Raises DataError if the file is missing, is not HDF5, or is of another kind or version.
     """
     import h5py
 

@@ -37,7 +37,7 @@ class WordTable:
     mean: NDArray[np.float32]
 
     def joined(self, other: WordTable) -> WordTable:
-        """Return these words, then those of `other` that are not among them. Raises DataError where a word of both, or
+        """Return these words, then those of `other` that are not among them. Raises DataError if a word of both, or
         the mean, is not the same."""
         index = {word: i for i, word in enumerate(self.words)}
         both = [(index[word], i) for i, word in enumerate(other.words) if word in index]

@@ -68,7 +68,7 @@ def evaluate_model(
     """Measure the model in `folder` on the dev pictures of the labelled set `data`.
 
     features: cached ones of its own encoder; None: it sees the pictures. unseen, hierarchy: see `read_unseen` and
-    `dev_pictures`. Raises DataError where these do not go together.
+    `dev_pictures`. Raises DataError if these do not go together.
     """
     labelled, space = read_labelled_set(data), PhraseSpace.load(folder)
     pictures = dev_pictures(labelled, space, () if unseen is None else read_unseen(unseen), hierarchy)
@@ -82,7 +82,7 @@ def evaluate_runs(
     """Measure trainings of kind "devise-labels" on the dev pictures of the labelled set `data`.
 
     features: those they were trained on; words: a folder with the words that the labels were prepared with.
-    Raises DataError where these do not go together, ConfigError where the trainings left out different classes.
+    Raises DataError if these do not go together, ConfigError if the trainings left out different classes.
     """
     labelled, space, runs = read_labelled_set(data), PhraseSpace.load(words), read_runs(folders)
     pictures = dev_pictures(labelled, space, runs[0].task.unseen, hierarchy)
@@ -106,7 +106,7 @@ def dev_pictures(
     it.
 
     hierarchy: "wordnet" (NLTK's corpus), the name of a shipped tree ("tiny-imagenet"), or a file.
-    Raises DataError where `space` is not that of the prepared file, or the hierarchy lacks a class.
+    Raises DataError if `space` is not that of the prepared file, or the hierarchy lacks a class.
     """
     own = class_vectors(labelled.classes, space)
     if own.shape != labelled.vectors.shape or not np.allclose(own, labelled.vectors, atol=1e-3):
@@ -203,7 +203,7 @@ class Run:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Read the trainings in `folders`, each by its folder's name, or by the whole path where two have the same.
 
-    Raises DataError where a folder is of no such training, ConfigError where they left out different classes.
+    Raises DataError if a folder is of no such training, ConfigError if they left out different classes.
     """
     runs = [_read_run(folder) for folder in folders]
     if len({frozenset(run.task.unseen) for run in runs}) > 1:

@@ -42,7 +42,7 @@ def load(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Restore what `save` wrote; returns the weight average and the state.
 
-    Raises DataError where the file is damaged or of another network.
+    Raises DataError if the file is damaged or of another network.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -71,7 +71,7 @@ def load(
 def load_best(run: Path, module: nn.Module) -> None:
     """Give `module` the best weights of the finished training in the folder `run`.
 
-    Raises DataError where there are none, or they are of another network.
+    Raises DataError if there are none, or they are of another network.
     """
     try:
         module.load_state_dict(best_weights(run))
@@ -80,7 +80,7 @@ def load_best(run: Path, module: nn.Module) -> None:
 
 
 def best_weights(run: Path) -> dict[str, Tensor]:
-    """Load the best weights of the finished training in the folder `run`. Raises DataError where there are none."""
+    """Load the best weights of the finished training in the folder `run`. Raises DataError if there are none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -99,7 +99,7 @@ def shard(batch: T) -> T:
     """Return this process's slice of a batch: of a tensor, or of every tensor of a dataclass, rows rank, rank + world,
     ...
 
-    Raises ConfigError where the rows do not divide evenly.
+    Raises ConfigError if the rows do not divide evenly.
     """
     if world() == 1:
         return batch
@@ -175,7 +175,7 @@ def broadcast(value: float, device: torch.device) -> float:
 
 
 def assert_equal(value: float, device: torch.device, what: str) -> None:
-    """Raise DataError, on every process, where they do not all have the same `value` of `what`."""
+    """Raise DataError, on every process, if they do not all have the same `value` of `what`."""
     if world() == 1:
         return
     ends = torch.tensor([value, -value], dtype=torch.float64, device=device)

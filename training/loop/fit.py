@@ -32,14 +32,14 @@ def fit(task: Task, config: LoopConfig, output: Path, device: torch.device, repo
     `task.monitor`, averaged ones where the recipe averages) and a line more in `log.jsonl`. On several processes only
     the first one writes and reports.
 
-    Raises Stopped where the loss, a gradient or a weight is no finite number, ConfigError for a recipe that does not
+    Raises Stopped if the loss, a gradient or a weight is no finite number, ConfigError for a recipe that does not
     fit, DataError for a checkpoint that cannot be used.
     """
     _Fit(task, config, output, device, report).run()
 
 
 def check_checkpoint(output: Path, task: Task) -> None:
-    """Raise DataError where `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
+    """Raise DataError if `output` holds a checkpoint that `task` cannot go on from; nothing is written."""
     last = output / "checkpoint.safetensors"
     if last.is_file():
         own = {name: value.clone() for name, value in task.module.state_dict().items()}

@@ -54,7 +54,7 @@ def find_lr(
 
     It ends early once the loss has diverged. Weights, buffers and random state are put back afterwards.
 
-    Raises ConfigError for a range or a number of steps that gives no curve, VsearchError where the loss diverges before
+    Raises ConfigError for a range or a number of steps that gives no curve, VsearchError if the loss diverges before
     there is one.
     """
     if not 0 < low < high or steps < 10:

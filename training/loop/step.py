@@ -71,7 +71,7 @@ class Stepper:
     def step(self, batch: Any, lr: float, momentum: float, watch: Watch, number: int) -> tuple[Tensor, Loss]:
         """Descend; returns the loss over all processes, without gradient, and the task's own words.
 
-        Raises Stopped where `watch` does; the weights are then as before.
+        Raises Stopped if `watch` does; the weights are then as before.
         """
         for group, scale in zip(self.optimizer.param_groups, self.scales, strict=True):
             group["lr"], group["betas"] = lr * scale, (momentum, self.config.beta2)
@@ -87,13 +87,13 @@ class Stepper:
         return value, loss
 
     def check_weights(self, epoch: int) -> None:
-        """Raise Stopped where a weight is no finite number: the last step of an epoch can leave it so."""
+        """Raise Stopped if a weight is no finite number: the last step of an epoch can leave it so."""
         if not all_finite(self.parameters):
             raise Stopped(f"the weights are not finite after epoch {epoch + 1}; what was kept is untouched", HINT)
 
 
 def steps_of(task: Task, epochs: int) -> list[int]:
-    """Return the steps of each epoch. Raises ConfigError where one has none."""
+    """Return the steps of each epoch. Raises ConfigError if one has none."""
     steps = [task.steps(epoch) for epoch in range(epochs)]
     if 0 in steps:
         raise ConfigError("there are fewer items than one batch holds", "make task.batch smaller")

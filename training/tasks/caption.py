@@ -225,7 +225,7 @@ def caption_loss(
 def set_word_vectors(decoder: Decoder, data: Path, frozen: bool) -> None:
     """Start the embedding from the word vectors in the prepared file; words without one keep their random start.
 
-    Raises DataError where the file has none, ConfigError where they have another size than decoder.embed.
+    Raises DataError if the file has none, ConfigError if they have another size than decoder.embed.
     """
     with open_prepared(data, "captions") as file:
         table, vocabulary = read_words(file), Vocabulary(json.loads(file.attrs["vocabulary"]))

@@ -86,7 +86,7 @@ class LabelledSet:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def seen(self, unseen: Sequence[str]) -> NDArray[np.bool_]:
-        """Return flags (K,) of the classes that are not in `unseen`; ConfigError where those are not among the
+        """Return flags (K,) of the classes that are not in `unseen`; ConfigError if those are not among the
         classes."""
         wnids = [wnid for wnid, _ in self.classes]
         strange = sorted(set(unseen) - set(wnids))

@@ -122,7 +122,7 @@ class CriticalTextsTask(TextsTask):
         return prefetch(make())
 
     def _taught(self, epoch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-        """Rows of captions (B, K) for the cross-entropy, for ever."""
+        """Yield rows of captions (B, K) for the cross-entropy, for ever."""
         photos = self.config.batch // self.config.captions_per_photo
         while True:
             rows = np.stack(list(self._draw(rng)))
@@ -165,7 +165,7 @@ class CriticalTextsTask(TextsTask):
 
 
 def _once(count: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """All of `count` rows in random order, `size` at a time; some again where there are fewer than `size`."""
+    """Yield all of `count` rows in random order, `size` at a time; some again where there are fewer than `size`."""
     order = np.resize(rng.permutation(count), max(count, size))
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

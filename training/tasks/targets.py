@@ -41,7 +41,7 @@ class LossWeights(Protocol):
 
 
 def train_and_dev(split: NDArray[np.uint8], file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of either split, of all rows' `split` (I,). Raises DataError where one has no picture."""
+    """Return the rows of either split, of all rows' `split` (I,). Raises DataError if one has no picture."""
     found = {name: np.flatnonzero(split == SPLITS.index(name)) for name in ("train", "dev")}
     for name, rows in found.items():
         if not len(rows):
@@ -158,7 +158,7 @@ def caption_losses(
 
 
 def weighted(weights: LossWeights, parts: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum of `caption_losses`, each times its weight. Raises ConfigError where all weights are 0."""
+    """Return the sum of `caption_losses`, each times its weight. Raises ConfigError if all weights are 0."""
     if not parts:
         raise ConfigError("this recipe has no loss", "set task.cosine, task.hinge or task.contrastive")
     return torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()

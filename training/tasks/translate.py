@@ -174,7 +174,7 @@ class TranslateTask:
 
 
 def set_embedding(embedding: nn.Embedding, vectors: Tensor, side: str, frozen: bool) -> None:
-    """Put the vectors (V, D) that are not zero into the embedding. Raises ConfigError where it has another size."""
+    """Put the vectors (V, D) that are not zero into the embedding. Raises ConfigError if it has another size."""
     if vectors.shape != embedding.weight.shape:
         name = "source.embed" if side == "source" else "decoder.embed"
         raise ConfigError(

@@ -37,7 +37,7 @@ def constrained_beam_search(
     """Find the `n_best` captions of each picture of `memory` (B, N, C), first those that meet most of its `required`.
 
     Among captions that meet equally many constraints the best score comes first. All else is as in `beam_search`,
-    which this is where no picture has a constraint. Raises ValueError where one has more than MOST, or a constraint
+    which this is where no picture has a constraint. Raises ValueError if one has more than MOST, or a constraint
     without words, and for sizes below 1.
     """
     if len(required) != len(memory):

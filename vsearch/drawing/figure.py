@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def require() -> None:
-    """Raise VsearchError where there is nothing to draw with."""
+    """Raise VsearchError if there is nothing to draw with."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

@@ -22,7 +22,7 @@ ORDERS = (1, 2, 3, 4)
 def bleu(references: References, hypotheses: Sequence[Tokens]) -> dict[str, float]:
     """Compute corpus BLEU-1 to 4 (Papineni et al. 2002) over all references, unsmoothed: keys bleu1 to bleu4, 0 to 100.
 
-    Raises ValueError where the two differ in length or are empty.
+    Raises ValueError if the two differ in length or are empty.
     """
     from nltk.translate.bleu_score import corpus_bleu
 

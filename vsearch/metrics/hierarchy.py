@@ -23,7 +23,7 @@ Flags = NDArray[np.bool_]
 def read_hierarchy(path: Path) -> dict[str, list[str]]:
     """Read the parents of each node, from a file with `child parent` a line, as ImageNet's wordnet.is_a.txt has it.
 
-    Empty lines and those that start with # are passed over. DataError where the file is missing or of another form.
+    Empty lines and those that start with # are passed over. DataError if the file is missing or of another form.
     """
     try:
         lines = path.read_text("utf-8").splitlines()

@@ -85,7 +85,7 @@ class Decoder(nn.Module):
         """Return the state before the first word, one row for each picture of `memory` (B, N, C).
 
         `mask` (B, N), where the decoder takes one, is False in the cells that are padding; `vector` (B, D) is the
-        picture's place among words as `project` gives it, where the decoder takes one. Raises ValueError where not.
+        picture's place among words as `project` gives it, where the decoder takes one. Raises ValueError if not.
         """
         raise NotImplementedError
 

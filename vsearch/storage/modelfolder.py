@@ -47,7 +47,7 @@ def bundled() -> Path:
 def read_config(folder: Path) -> ModelConfig:
     """Read the config.json of a model folder, without torch.
 
-    Raises ModelError where it is missing, unreadable or of a newer format, ConfigError where a setting is unknown.
+    Raises ModelError if it is missing, unreadable or of a newer format, ConfigError if a setting is unknown.
     """
     check_folder(folder)
     path = folder / CONFIG
@@ -192,7 +192,7 @@ def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelError where there is no such folder."""
+    """Raise ModelError if there is no such folder."""
     if folder.is_file():
         if folder.suffix.lower() in PICKLES:
             raise ModelError(f"{folder} is a pickle file, which can run any code when opened", _HINT)
@@ -202,14 +202,14 @@ def check_folder(folder: Path) -> None:
             f"the bundled model is missing: {folder}", "the checkout or installation is incomplete: redo it"
         )
     if not folder.is_dir():
-        raise ModelError(f"no model folder at {folder}", "check the path, or leave it away for the bundled model")
+        raise ModelError(f"no model folder at {folder}", "check the path, or leave it out for the bundled model")
 
 
 _HINT = f"vsearch opens {WEIGHTS} only: convert the weights with safetensors.torch.save_file"
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights of a model folder. Raises ModelError where they are missing, damaged, or a pickle."""
+    """Read the weights of a model folder. Raises ModelError if they are missing, damaged, or a pickle."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -48,7 +48,7 @@ def encoder(name: str, weights: Path | None = None) -> Encoder:
     """Load the torchvision network `name` as an encoder, with torchvision's ImageNet weights or those of a file.
 
     `weights` is a state dict of the whole network, .safetensors or torch's own. Raises ConfigError for an unknown name,
-    ModelError where the weights are of another network or cannot be read, VsearchError where they are not to be had.
+    ModelError if the weights are of another network or cannot be read, VsearchError if they are not to be had.
     """
     from vsearch.config import EncoderConfig
     from vsearch.networks.encoder import Encoder
@@ -130,7 +130,7 @@ def _told(error: Exception, url: str, target: Path) -> VsearchError:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the state dict in a file, .safetensors (8-bit codes too, `vsearch.storage.codes`) or torch's own.
 
-    Raises ModelError where the file holds none.
+    Raises ModelError if the file holds none.
     torchvision publishes weights as pickles: they are opened by torch's restricted reader, which runs no code.
     """
     import torch

@@ -48,7 +48,7 @@ class EmbeddedNouns:
 def noun_vectors(space: PhraseSpace, nouns: Sequence[Sequence[str]]) -> Floats:
     """Return the unit vector (K, D) of each noun, given by its lemmas: the mean of their phrase vectors, at length 1.
 
-    A lemma without any letter or digit is passed over. QueryError where a noun, or a lemma of it, has no vector.
+    A lemma without any letter or digit is passed over. QueryError if a noun, or a lemma of it, has no vector.
     """
     phrases = [[tokens for tokens in map(tokenise, lemmas) if tokens] or [[]] for lemmas in nouns]
     if not phrases:

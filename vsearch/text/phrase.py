@@ -198,7 +198,7 @@ class PhraseSpace:
     def _finish(self, total: Floats, what: str) -> Floats:
         length = float(np.linalg.norm(total))
         if not length > 1e-6:
-            raise QueryError(f"nothing is left to look for in {what!r}", "add a word, or take one less away")
+            raise QueryError(f"nothing is left to look for in {what!r}", "add a word, or subtract one less")
         return (total / np.float32(length)).astype(np.float32)
 
 

@@ -24,7 +24,7 @@ class Vocabulary:
         self._ids = {word: i for i, word in enumerate((*SPECIALS, *self.words))}
         if len(self._ids) != len(SPECIALS) + len(self.words):
             doubled = [word for word, n in Counter((*SPECIALS, *self.words)).items() if n > 1]
-            raise ConfigError(f"words stand twice in the vocabulary: {', '.join(doubled[:5])}")
+            raise ConfigError(f"words are twice in the vocabulary: {', '.join(doubled[:5])}")
 
     @classmethod
     def count(cls, captions: Iterable[Sequence[str]], min_freq: int) -> Vocabulary:

@@ -42,7 +42,7 @@ def find(wnid: str) -> Synset | None:
     """Read one synset by its number: a letter of PARTS and its line's place in the file; None where there is no such
     one.
 
-    Raises LookupError where the corpus is not installed, DataError for a damaged one.
+    Raises LookupError if the corpus is not installed, DataError for a damaged one.
     """
     with _open(PARTS[wnid[0]]) as file:
         file.seek(int(wnid[1:]))
@@ -64,7 +64,7 @@ def _read() -> str:
 
 
 def _open(part: str) -> BinaryIO:
-    """Open the file of a part of speech. Raises LookupError where the corpus is not installed."""
+    """Open the file of a part of speech. Raises LookupError if the corpus is not installed."""
     import nltk
 
     return cast(BinaryIO, nltk.data.find(f"corpora/wordnet/data.{part}").open())

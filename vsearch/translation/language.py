@@ -52,14 +52,14 @@ class Language:
         return [token for token, own in parts.items() if not own or any(unit not in self.vocabulary for unit in own)]
 
     def check(self, text: str, longest: int) -> None:
-        """Raise QueryError where there is no (known) word, a foreign letter, or more than `longest` units."""
+        """Raise QueryError if there is no (known) word, a foreign letter, or more than `longest` units."""
         units = self.units(text)
         words = [token for token in sentence.split(text, self.code) if any(map(str.isalnum, token))]
         if not words:
             raise QueryError("there is no word to translate", f"write a sentence in {self.name}")
         if len(units) > longest:
             raise QueryError(
-                f"a sentence of {len(units)} words and signs is too long: at most {longest}", "part it into sentences"
+                f"a sentence of {len(units)} words and signs is too long: at most {longest}", "split it into sentences"
             )
         if foreign := foreign_letters(text, self.vocabulary.words):
             raise QueryError(f"{foreign[0]!r} is no letter of {self.name}", f"write all words in {self.name}")
@@ -75,7 +75,7 @@ class Language:
 
     @classmethod
     def load(cls, folder: Path, side: str, code: str) -> Language:
-        """Load what `save` wrote. Raises ModelError where it is missing or damaged, ConfigError for an unknown
+        """Load what `save` wrote. Raises ModelError if it is missing or damaged, ConfigError for an unknown
         language."""
         vocabulary = Vocabulary.load(folder / f"{side}.json")
         return cls(sentence.check_language(code), vocabulary, load_pieces(folder / f"{side}.bpe.json"))

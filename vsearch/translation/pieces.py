@@ -16,7 +16,7 @@ class Pieces:
     """Merges learnt from a text; as JSON they are a file of the library `tokenizers`, no pickle."""
 
     def __init__(self, text: str) -> None:
-        """Read `text`, which `to_json` gave. Raises ModelError where it is damaged, VsearchError without the
+        """Read `text`, which `to_json` gave. Raises ModelError if it is damaged, VsearchError without the
         library."""
         library = _library()
         try:
@@ -61,5 +61,5 @@ def _library() -> Any:
         import tokenizers.pre_tokenizers
         import tokenizers.trainers
     except ImportError:
-        raise VsearchError("parting words into pieces needs tokenizers", install_hint("bpe")) from None
+        raise VsearchError("splitting words into pieces needs tokenizers", install_hint("bpe")) from None
     return tokenizers

@@ -24,7 +24,7 @@ _BEFORE, _AFTER = {".", ",", ";", ":", "!", "?", ")", "]", "%", "'"}, {"(", "["}
 
 
 def check_language(code: str) -> str:
-    """Return `code`. Raises ConfigError where its sentences cannot be told apart into words here."""
+    """Return `code`. Raises ConfigError if its sentences cannot be told apart into words here."""
     if code not in LANGUAGES:
         known = ", ".join(f"{c} ({name})" for c, name in LANGUAGES.items())
         raise ConfigError(f"unknown language {code!r}", f"known: {known}")

@@ -147,7 +147,7 @@ def quick_model(model: TranslationModel) -> QuickTranslation:
 def read_config(folder: Path) -> TranslatorConfig:
     """Read the config.json of a translator's folder.
 
-    Raises ModelError where it is missing, unreadable, of a newer format or of another kind of model, ConfigError where
+    Raises ModelError if it is missing, unreadable, of a newer format or of another kind of model, ConfigError where
     a setting is unknown.
     """
     modelfolder.check_folder(folder)
@@ -167,7 +167,7 @@ def read_config(folder: Path) -> TranslatorConfig:
 def find(source: str, target: str, folder: Path | None = None) -> Path:
     """Find the folder of a translator from language `source` to `target`: `folder` where given, else a bundled one.
 
-    Raises ConfigError for an unknown language, ModelError where there is none or `folder` is of other languages.
+    Raises ConfigError for an unknown language, ModelError if there is none or `folder` is of other languages.
     """
     from vsearch.translation.sentence import check_language
 

@@ -142,7 +142,7 @@ def test_karpathy_without_raw_takes_the_tokens(tmp_path: Path) -> None:
     [
         (lambda t: t["annotations"][1].pop("caption"), r"captions_val.json, annotations\[1\]: 'caption' is missing"),
         (lambda t: t["annotations"][0].update(image_id=5), r"annotations\[0\]: there is no image 5"),
-        (lambda t: t["images"][1].update(id=100), r"images\[1\] \(000107.jpg\): the id 100 stands twice"),
+        (lambda t: t["images"][1].update(id=100), r"images\[1\] \(000107.jpg\): the id 100 is there twice"),
         (lambda t: t["images"][1].update(id="107"), r"images\[1\]: 'id' is no int"),
         (lambda t: t.pop("annotations"), "captions_val.json: 'annotations' is missing"),
     ],
@@ -176,7 +176,7 @@ def test_a_photo_that_stands_twice_is_named_and_equal_file_names_are_told_apart(
     one, two = (Photo(tmp_path / folder / "x.jpg", "train", ["a red dog"]) for folder in "ab")
     prepare_captions([one, two], tmp_path / "c.h5", space, 1)
     assert read(tmp_path / "c.h5")["names"] == ["a/x.jpg", "b/x.jpg"]
-    with pytest.raises(DataError, match=r"a/x.jpg stands twice"):
+    with pytest.raises(DataError, match=r"a/x.jpg is twice"):
         prepare_captions([one, two, one], tmp_path / "c.h5", space, 1)
 
 

@@ -59,7 +59,7 @@ def test_a_line_that_does_not_fit_is_named(tmp_path: Path, table: object, messag
 
 def test_a_photo_stands_once(tmp_path: Path) -> None:
     write(tmp_path / "labels.jsonl", *[{"image": "a.jpg", "labels": []}] * 2)
-    with pytest.raises(DataError, match=r"line 2: a\.jpg stands twice"):
+    with pytest.raises(DataError, match=r"line 2: a\.jpg is there twice"):
         read_scenes(tmp_path)
 
 

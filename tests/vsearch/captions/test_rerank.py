@@ -81,7 +81,7 @@ def test_a_model_lets_its_head_have_a_say() -> None:
 def test_a_model_without_words_cannot_agree() -> None:
     model = modelfolder.load_fast(model_folder(), "cpu")
     model.embed_captions = None
-    with pytest.raises(ModelError, match="not both heads and words"):
+    with pytest.raises(ModelError, match="lacks a head or words"):
         model.set_rerank_weight(1.0)
 
 

@@ -20,7 +20,7 @@ def read_captions(
     """Read the photos of a folder of Flickr8k, a Karpathy JSON, COCO's annotations, or JSON lines (.jsonl).
 
     A COCO file, or one of JSON lines, is the training split; `dev` and `test` are those of the others. `images` is the
-    folder of the photos, where it is not the usual one. Raises DataError where the content is neither.
+    folder of the photos, where it is not the usual one. Raises DataError if the content is neither.
     """
     others = {split: path for split, path in (("dev", dev), ("test", test)) if path is not None}
     if is_jsonl(source):

@@ -43,7 +43,7 @@ def _read(path: Path) -> dict[str, list[str]]:
 def from_wordnet(wnid: str) -> list[str]:
     """Return the lemmas of a synset of WordNet 3.0, from the corpus of NLTK, which is not downloaded here.
 
-    Raises DataError where the corpus is not installed, or has no such synset.
+    Raises DataError if the corpus is not installed, or has no such synset.
     """
     try:
         synset = wordnet.find(wnid)

@@ -34,7 +34,7 @@ def _read(source: Path, split: str, folder: Path, table: Any) -> list[Photo]:
         at = f"{source}, images[{i}]"
         number, name = field(entry, "id", int, at), field(entry, "file_name", str, at)
         if number in captions:
-            raise DataError(f"{at} ({name}): the id {number} stands twice", "check the data set's file")
+            raise DataError(f"{at} ({name}): the id {number} is there twice", "check the data set's file")
         captions[number] = []
         photos.append(Photo(folder / name, split, captions[number]))
     for i, entry in enumerate(field(table, "annotations", list, str(source))):

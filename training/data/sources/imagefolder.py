@@ -50,7 +50,7 @@ def read_image_folder(root: Path, lemmas: Path | None = None) -> ImageFolder:
     `val/images/` with `val/val_annotations.txt`, as in the archive of Tiny-ImageNet, does as well. Only the classes of
     `wnids.txt` are taken where there is one. A class's lemmas come from the file `lemmas`, the folder's `words.txt` or
     NLTK's WordNet, by its WordNet number, or are the words of its name. Classes without a picture are kept out.
-    Raises DataError where there is no class, all are empty, or nothing knows the lemmas of one.
+    Raises DataError if there is no class, all are empty, or nothing knows the lemmas of one.
     """
     listed = root / "wnids.txt"
     names = list(dict.fromkeys(_text(listed).split())) if listed.is_file() else folders_in(root / "train")

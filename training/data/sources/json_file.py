@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises DataError where it is missing or no JSON."""
+    """Read a JSON file. Raises DataError if it is missing or no JSON."""
     try:
         return load_json(path)
     except OSError as error:

@@ -15,7 +15,7 @@ from vsearch.errors import DataError
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the tables of a .jsonl or .jsonl.gz, each with its place as errors name it ("x.jsonl, line 3").
 
-    Blank lines hold none. Raises DataError where the file cannot be read, or a line is not JSON.
+    Blank lines hold none. Raises DataError if the file cannot be read, or a line is not JSON.
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:

@@ -41,7 +41,7 @@ def read_scenes(folder: Path, *, unlabelled: bool = False) -> list[Scene]:
     for place, entry in read_lines(folder / FILE):
         name = field(entry, "image", str, place)
         if name in seen:
-            raise DataError(f"{place}: {name} stands twice", "check the data set's file")
+            raise DataError(f"{place}: {name} is there twice", "check the data set's file")
         seen.add(name)
         found.append((folder / name, dict(_label(x, place) for x in field(entry, "labels", list, place))))
     asked = frozenset(name for _, labels in found for name in labels)

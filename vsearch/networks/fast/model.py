@@ -54,7 +54,7 @@ class FastModel:
     """
 
     def __init__(self, joint: JointModel, embed_captions: EmbedCaptions | None = None) -> None:
-        """`embed_captions` gives captions their phrase vectors, for `vsearch.captions.rerank`; None: no ranking."""
+        """Take `embed_captions` to rank captions again, see `vsearch.captions.rerank`; None: they stay as found."""
         self.joint, self.embed_captions = joint, embed_captions
         self.rerank_weight = 0.0 if joint.decoder is None else joint.decoder.config.agreement
         self._copies: tuple[object, EncodePixels, QuickDecoder | None] | None = None
@@ -112,16 +112,16 @@ class FastModel:
             )  # fmt: skip
 
     def text(self, caption: Hypothesis) -> str:
-        """Return the caption as a line of words. Raises ValueError where the model has no vocabulary."""
+        """Return the caption as a line of words. Raises ValueError if the model has no vocabulary."""
         return self.joint.text(caption)
 
     def set_rerank_weight(self, weight: float) -> None:
         """Let the DeViSE head have a say in captions with this weight, see `vsearch.captions.rerank`; 0: none.
 
-        Raises ModelError where the model has no decoder, head or words.
+        Raises ModelError if the model has no decoder, head or words.
         """
         if self.joint.decoder is None or self.joint.devise is None or self.embed_captions is None:
-            raise ModelError("this model has not both heads and words", "use one that describes and places pictures")
+            raise ModelError("this model lacks a head or words", "use one that describes and places pictures")
         self.rerank_weight = weight
 
     @contextmanager

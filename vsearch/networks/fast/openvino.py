@@ -49,7 +49,7 @@ def usable(device: torch.device) -> bool:
 def compiled(encoder: Encoder, preprocess: PreprocessConfig, precision: str = "bf16") -> EncodePixels:
     """Compile `encoder` behind the normalisation, in bfloat16 ("f32": float32), on as many threads as torch has now.
 
-    Takes a second or two. Raises ImportError where OpenVINO is not installed.
+    Takes a second or two. Raises ImportError if OpenVINO is not installed.
     """
     ov = openvino()
     side = preprocess.side
@@ -80,7 +80,7 @@ def on_processor(graph: Any, precision: str) -> Any:
 def openvino() -> ModuleType:
     """Return the module openvino, without the package by which it would tell its maker of every import and conversion.
 
-    Raises ImportError where it is not installed.
+    Raises ImportError if it is not installed.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return importlib.import_module("openvino")
