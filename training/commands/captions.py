@@ -13,6 +13,11 @@ from vsearch.commands.group import expanded
 from vsearch.commands.options import load_words
 from vsearch.console import out, print_skipped, progress_bar, remark, shown_path
 
+GuessedOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="More photos to train on, captioned by a model: `vsearch caption --json`."),
+]
+
 
 @dataclass(frozen=True)
 class CaptionParts:
@@ -52,10 +57,7 @@ def prepare_captions(
     parts: CaptionParts,
     stored: CaptionsStored,
     texts: TextsOption = None,
-    guessed: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="More photos to train on, captioned by a model: `vsearch caption --json`."),
-    ] = None,
+    guessed: GuessedOption = None,
 ) -> None:
     """Prepare photos with captions: pictures, token ids, phrase vectors.
 

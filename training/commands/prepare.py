@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
     from training.data.features import Network
 
+NamesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Nouns that get vectors, like all of the captions, however rare: imagenet, or a file."
+    ),
+]
+
 app = typer.Typer(
     name="prepare",
     cls=TyperGroup,
@@ -52,12 +59,7 @@ def prepare_words(
         typer.Option(metavar="SOURCE", help="As `prepare captions` takes it; the train split is learned from, too."),
     ],
     texts: TextsOption = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Nouns that get vectors, like all of the captions, however rare: imagenet, or a file."
-        ),
-    ] = None,
+    names: NamesOption = None,
     dim: Annotated[int, typer.Option(min=2, metavar="D", help="Size of a vector.")] = 200,
     min_count: Annotated[int, typer.Option(min=1, metavar="N", help="Rarer words get no vector of their own.")] = 5,
     bucket: Annotated[int, typer.Option(min=1, metavar="N", help="Rows for parts of words.")] = 45_000,

@@ -102,7 +102,7 @@ def prepare_captions(
     Photos whose captions a model guessed are marked as such; their words do not count for the vocabulary.
     A picture that cannot be read is left out with its captions, and a caption without any vector; both are named in the
     result. A run that was killed continues: what was made ready lies in OUTPUT.pictures.partial.
-    Raises DataError if a photo stands twice, or no training caption with a readable picture is left.
+    Raises DataError if a photo is there twice, or no training caption with a readable picture is left.
     """
     names = _names(photos)
     spool = Spool(output.with_name(output.name + ".pictures.partial"), _fingerprint(photos, side, raw))

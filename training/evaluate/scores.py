@@ -118,7 +118,7 @@ def evaluate_folder(
 
 
 def encode_photos(model: FastModel, space: PhraseSpace, split: Split, progress: Progress | None = None) -> Photos:
-    """Run the photos of a split through encoder and decoder. Raises DataError if the model describes nothing."""
+    """Run the photos of a split through encoder and decoder. Raises DataError if the model writes no captions."""
     return Photos(*_encoded(model, space, split, progress), split.captions)
 
 
@@ -128,7 +128,7 @@ def encode_labelled(
     """Run the photos of a split of a prepared file of scenes through encoder and decoder.
 
     Photos without a label are left out: nobody said what they show. Raises DataError if the file has no other of that
-    split, or the model describes nothing.
+    split, or the model writes no captions.
     """
     if split not in SPLITS:
         raise DataError(f"no split {split!r}", f"splits: {', '.join(SPLITS)}")

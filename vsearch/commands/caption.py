@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from vsearch.model import Caption
     from vsearch.translation.translator import Translator
 
+BlockRepeatsOption = Annotated[
+    bool, typer.Option("--block-repeats", help="No word right after itself, no pair of words twice.")
+]
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -51,15 +55,17 @@ class Language:
     ] = None
     translator: TranslatorOption = None
 
+    def load(self, device: str) -> Translator | None:
+        """Load the translator; None if captions stay English."""
+        return None if self.target is None else load_translator("en", self.target, self.translator, device)
+
 
 @app.command()
 @expanded
 def caption(
     photos: PhotosArgument,
     beam: BeamOption = None,
-    block_repeats: Annotated[
-        bool, typer.Option("--block-repeats", help="No word right after itself, no pair of words twice.")
-    ] = False,
+    block_repeats: BlockRepeatsOption = False,
     as_json: JsonOption = False,
     *,
     drawing: Drawing,
@@ -84,9 +90,7 @@ def caption(
     from vsearch.drawing.heatmap import draw_caption
     from vsearch.model import Model
 
-    translator = (
-        None if language.target is None else load_translator("en", language.target, language.translator, device)
-    )
+    translator = language.load(device)
     loaded = Model(model_folder(model), device)
     _ = loaded.network  # what is wrong with the model is no fault of a photo
 

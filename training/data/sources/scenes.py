@@ -35,7 +35,7 @@ def read_scenes(folder: Path, *, unlabelled: bool = False) -> list[Scene]:
 
     What any of them shows was looked for in all of them. unlabelled: the other photos of the folder follow, by name, in
     which nothing was looked for.
-    Raises DataError naming the line that does not fit, and where a photo stands twice.
+    Raises DataError naming the line that does not fit, and if a photo is there twice.
     """
     found, seen = [], set[str]()
     for place, entry in read_lines(folder / FILE):
