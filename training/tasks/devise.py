@@ -57,7 +57,7 @@ class DeviseTaskConfig:
     margin: float = 0.1
     temperature: float = 0.07
     captions_averaged: int = 1  # targets are the mean of that many of a photo's captions, drawn again each time
-    all_captions: bool = False  # targets are all captions of a photo, which is to find any of them
+    all_captions: bool = False  # targets are all captions of a photo, which is to find each of them
     to_text: float = 0.5  # share of the contrastive loss by which photos find captions, where these are all there
     words: str = "fixed"  # fixed | tuned: whether the word vectors and the weights of words are trained, too
     words_lr: float = 0.3  # their learning rate, as a share of the head's

@@ -194,7 +194,7 @@ class ClassesTask(DeviseTask):
             parts["scenes"] = scene_loss(logits, batch.share.to(self.device), batch.asked.to(self.device))
             total = total + c.scene_weight * parts["scenes"]
         if len(batch.pairs[0]):
-            parts["pairs"] = self.module.contrastive(*map(self.phrases, batch.pairs))
+            parts["pairs"] = self.module.contrastive(*self.phrases(torch.cat(batch.pairs)).chunk(2))
             total = total + c.pair_weight * parts["pairs"]
         return Loss(total, found.items, parts)
 

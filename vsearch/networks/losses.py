@@ -51,16 +51,16 @@ def contrastive_loss(predicted: Tensor, target: Tensor, scale: Tensor | float, g
 def captions_loss(
     predicted: Tensor, target: Tensor, owner: Tensor, scale: Tensor | float, to_text: float = 0.5
 ) -> Tensor:
-    """Cross-entropy over a batch with several captions of each picture: a picture must find one of its own among all
-    captions, whichever (Miech et al. 2020, eq. 1), and each caption its picture.
+    """Cross-entropy over a batch with several captions of each picture: a picture must find its own among all captions,
+    each of them alike (Khosla et al. 2020, eq. 2), and each caption its picture.
 
     `predicted` (B, D) and `target` (M, D) unit; `owner` (M,) row of each caption's picture; `to_text`: the share of the
     first of the two.
     """
     logits = predicted.float() @ target.float().T * scale  # (B, M)
     own = owner[None, :] == torch.arange(len(logits), device=logits.device)[:, None]
-    found = logits.logsumexp(1) - logits.masked_fill(~own, -torch.inf).logsumexp(1)  # (B,)
-    return to_text * found.mean() + (1 - to_text) * F.cross_entropy(logits.T, owner)
+    found = F.cross_entropy(logits, own / own.sum(1, keepdim=True))
+    return to_text * found + (1 - to_text) * F.cross_entropy(logits.T, owner)
 
 
 class Contrastive(nn.Module):

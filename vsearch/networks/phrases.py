@@ -38,7 +38,7 @@ class PhraseEncoder(nn.Module):
         """
         super().__init__()
         self.register_buffer("vectors", vectors, persistent=False)
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", weights * vectors.any(1), persistent=False)  # a word without a vector: 0
         self.register_buffer("known", known.to(vectors.dtype)[:, None], persistent=False)
         self.register_buffer("partner", torch.arange(len(vectors)) if partner is None else partner, persistent=False)
         self.blended = blend > 0
@@ -63,9 +63,10 @@ class PhraseEncoder(nn.Module):
 
     def forward(self, phrases: Tensor) -> Tensor:
         there = phrases >= 0
-        used, place = torch.unique(phrases.clamp_min(0), return_inverse=True)  # (U,), (B, L)
-        factor = F.pad(self.log_factor, (0, self.shared)).exp()  # (W,)
-        weight = (self.weights * factor * self.vectors.any(1))[phrases.clamp_min(0)] * there  # (B, L)
-        bags = weight.new_zeros(len(phrases), len(used)).scatter_add(1, place, weight)  # (B, U)
-        total = bags @ self.words(used) - weight.sum(1, keepdim=True) * self.mean
+        used, place = torch.unique(phrases[there], return_inverse=True)  # (U,), (T,) of all T words
+        factor = F.pad(self.log_factor, (0, self.shared))[used].exp()  # (U,)
+        weight = (self.weights[used] * factor)[place]  # (T,)
+        count = there.sum(1)
+        centred = self.words(used) - self.mean  # (U, D)
+        total = F.embedding_bag(place, centred, count.cumsum(0) - count, mode="sum", per_sample_weights=weight)
         return F.normalize(total.float(), dim=-1)  # (B, D)

@@ -109,11 +109,12 @@ def test_contrastive_loss_by_hand() -> None:
 
 def test_captions_loss_by_hand() -> None:
     """The first picture (1, 0) has the captions (1, 0) and (0, 1), the second (0, 1) has (0, 1). At scale 2 the cosines
-    are 2 or 0: the first finds one of its own with (e^2 + 1) / (e^2 + 2), the second with e^2 / (2 e^2 + 1); captions
-    find theirs with e^2 / (e^2 + 1), 1 / (e^2 + 1) and e^2 / (e^2 + 1)."""
+    are 2 or 0: the first finds its own with e^2 / (e^2 + 2) and 1 / (e^2 + 2), the second with e^2 / (2 e^2 + 1);
+    captions find theirs with e^2 / (e^2 + 1), 1 / (e^2 + 1) and e^2 / (e^2 + 1)."""
     e2 = math.exp(2)
     pictures, owner = torch.tensor([X, Y]), torch.tensor([0, 0, 1])
-    to_text = -(math.log((e2 + 1) / (e2 + 2)) + math.log(e2 / (2 * e2 + 1))) / 2
+    first = (math.log(e2 / (e2 + 2)) + math.log(1 / (e2 + 2))) / 2
+    to_text = -(first + math.log(e2 / (2 * e2 + 1))) / 2
     to_picture = -(2 * math.log(e2 / (e2 + 1)) + math.log(1 / (e2 + 1))) / 3
     for share in (0.0, 0.65, 1.0):
         loss = captions_loss(pictures, torch.tensor([X, Y, Y]), owner, 2.0, share)
