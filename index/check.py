@@ -252,7 +252,7 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
 
 def _missing(database: Database, findings: list[Finding]) -> list[tuple[str, str]]:
     """Add a finding for each folder from which a build would remove pictures; return places nobody could look at."""
-    walk = scan(database.read.folders(), database.read.mounts())
+    walk = scan(database.read.folders(), database.read.mounts(), follow_links=database.read.follows_links)
     there = {file.path for file in walk}
     for folder in walk.folders:
         paths = (dates.path for dates in database.read.dates_under(folder))

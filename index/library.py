@@ -171,12 +171,14 @@ class Library:
         batch: int = 32,
         beam: int | None = None,
         reindex: bool = False,
+        follow_links: bool | None = None,
         progress: Progress | None = None,
     ) -> Report:
         """Embed and describe every picture below some folders; a second time only what changed.
 
         `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
         the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
+        `follow_links` says whether links to folders are followed; None: as the library's last build was told.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
 
         >>> report = library.build(["photos"])
@@ -188,7 +190,15 @@ class Library:
         model, names = self._required_model, [_expanded(folder) for folder in folders]
         with self._writable(create=bool(names)) as database:
             return build_index(
-                database, names, model, captions=captions, batch=batch, beam=beam, reindex=reindex, progress=progress
+                database,
+                names,
+                model,
+                captions=captions,
+                batch=batch,
+                beam=beam,
+                reindex=reindex,
+                follow_links=follow_links,
+                progress=progress,
             )
 
     def forget(self, folders: Iterable[Place]) -> Forgotten:

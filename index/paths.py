@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -32,6 +33,22 @@ def neighbours(library: Path) -> list[Path]:
 def absolute(path: str | os.PathLike[str]) -> str:
     """Return the path as the library keeps it: absolute, without `..`, links left as they are."""
     return os.path.abspath(path)  # Path.absolute keeps the `..`
+
+
+def names(path: str, folders: Iterable[str]) -> list[str]:
+    """Return the names by which a library of these folders may know a file or folder, the given one first.
+
+    A folder may be known by one name and asked for by another, where a link leads to one of them.
+    """
+    given = absolute(path)
+    found, real = [given], os.path.realpath(given)
+    for folder in folders:
+        top = os.path.realpath(folder)
+        if inside(real, top):
+            found.append(absolute(os.path.join(folder, os.path.relpath(real, top))))
+        elif inside(top, real):
+            found.append(folder)
+    return list(dict.fromkeys(found))
 
 
 def below(folder: str) -> tuple[bytes, bytes]:

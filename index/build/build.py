@@ -41,6 +41,7 @@ def build_index(
     batch: int = 32,
     beam: int | None = None,
     reindex: bool = False,
+    follow_links: bool | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
     graph_from: int = GRAPH_FROM,
@@ -48,7 +49,8 @@ def build_index(
     """Bring the library in step with the folders; `progress(done, total)` counts the files that must be opened.
 
     `beam` is the number of hypotheses kept for a caption, None the model's own. `reindex` forgets every vector and
-    embeds all folders that the library knows, and `folders`, with this model.
+    embeds all folders that the library knows, and `folders`, with this model. `follow_links` says whether links to
+    folders are followed; None, as the library's last build was told, and at first they are not.
     Raises LibraryError if the library is of another model or another build writes to it; VsearchError if no folder can
     be read. A single bad file raises nothing: see `Report.skipped`.
     """
@@ -56,10 +58,10 @@ def build_index(
     settings = Settings(captions and model.captions, max(1, batch), beam)
     with database.building():
         clean(database.path)
-        walk, found = look(database, folders, model, reindex=reindex)
+        walk, found = look(database, folders, model, reindex=reindex, follow_links=follow_links)
         prepare(database, model, reindex=reindex)
         work = make_plan(database, walk, found, captions=settings.captions)
-        report = Report(unreadable=walk.unreadable, unchanged=work.unchanged, skipped=[*work.skipped])
+        report = Report(unreadable=walk.unreadable, links=walk.links, unchanged=work.unchanged, skipped=[*work.skipped])
         writer = Writer(database, model, settings, work, report)
         show = progress or (lambda done, total: None)
         run(database, work, writer, model.side, settings, threads or min(8, os.cpu_count() or 1), show)
@@ -72,14 +74,20 @@ def build_index(
 
 
 def look(
-    database: Database, folders: Iterable[str | os.PathLike[str]], model: Describer, *, reindex: bool
+    database: Database,
+    folders: Iterable[str | os.PathLike[str]],
+    model: Describer,
+    *,
+    reindex: bool,
+    follow_links: bool | None = None,
 ) -> tuple[Scan, list[Found]]:
     """Walk over the folders, once it is sure that the library is this model's or may become so.
 
     Raises LibraryError if it is another's, VsearchError if no folder can be read.
     """
     names = [*folders, *(database.read.folders() if reindex else [])]
-    walk = scan(dict.fromkeys(names), database.read.mounts())
+    follow = database.read.follows_links if follow_links is None else follow_links
+    walk = scan(dict.fromkeys(names), database.read.mounts(), follow_links=follow)
     if not reindex:
         database.adopt(model.identity, model.dim)
     found, reasons = list(walk), dict(walk.unreadable)
@@ -150,5 +158,6 @@ def finish(database: Database, walk: Scan, writer: Writer) -> None:
     writer.remove_vanished()
     unseen = {mount for mount in walk.known_mounts if walk.kept(mount) or not walk.covers(mount)}
     database.write.set_folders(walk.folders, walk.mounts | unseen)
+    database.write.note("follow_links", str(int(walk.follow_links)))
     note_details(database)
     database.write.note("progress", "")

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """What a build did. `skipped` and `unreadable` hold (path, reason); `unchanged` counts touched files, too."""
+    """What a build did. `skipped` and `unreadable` hold (path, reason); `unchanged` counts touched files, too.
+
+    `links` are the links to folders that were not followed.
+    """
 
     added: int = 0
     updated: int = 0
@@ -17,6 +20,7 @@ class Report:
     removed: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
     encoded: int = 0  # pictures that went through the network
     total: int = 0  # pictures in the library now
     seconds: float = 0.0

@@ -28,11 +28,14 @@ class Scan:
 
     `unreadable` holds (path, reason) of folders and files that could not be looked at: what the library knows below
     them must not be taken for deleted. `mounts` holds the folders on another disk than their parent. A folder of
-    `known_mounts` that is empty now is unreadable: its disk is not there.
+    `known_mounts` that is empty now is unreadable: its disk is not there. A link to a folder may lead anywhere, to the
+    folder above too: unless `follow_links` it is not followed, but noted in `links`. One of `folders` may be a link.
     """
 
     folders: list[str]
     known_mounts: frozenset[str] = frozenset()
+    follow_links: bool = False
+    links: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     mounts: set[str] = field(default_factory=set)
     _seen: set[tuple[int, int]] = field(default_factory=set)
@@ -90,15 +93,25 @@ class Scan:
             if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
-            return entry.path if entry.is_dir() else None
+            if not entry.is_dir():
+                return None
+            if self.follow_links or not entry.is_symlink():
+                return entry.path
+            self.links.append(entry.path)
+            return None
         except OSError as error:
             self.unreadable.append((entry.path, _reason(error)))
             return None
 
 
-def scan(folders: Iterable[str | os.PathLike[str]], known_mounts: Iterable[str] = ()) -> Scan:
-    """Return a walk over these folders, made absolute; hidden files and folders are left out, links are followed."""
-    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts))
+def scan(
+    folders: Iterable[str | os.PathLike[str]], known_mounts: Iterable[str] = (), *, follow_links: bool = False
+) -> Scan:
+    """Return a walk over these folders, made absolute; hidden files and folders are left out.
+
+    Links to files are followed, those to folders only with `follow_links`.
+    """
+    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links)
 
 
 def _reason(error: OSError) -> str:

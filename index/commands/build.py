@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 CaptionsOption = Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures the network sees at once.")]
 
+LinksOption = Annotated[
+    bool | None, typer.Option("--follow-links/--no-follow-links", help="Look into folders that links lead to.")
+]
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -40,20 +44,23 @@ def build_index(
     library: LibraryOption = None,
     captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
+    follow_links: LinksOption = None,
     *,
     work: Work,
 ) -> None:
     """Embed and describe every picture below some folders, and keep them in the library.
 
     Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
-    are skipped and listed on stderr. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
+    are skipped and listed on stderr. Links to files are followed; what a link to a folder leads to is left out, and
+    stderr says so, unless --follow-links, which later builds of the library remember. The exit code is 0, 1 if nothing
+    could be done, 3 if a folder could not be read.
 
     \b
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
     """
-    run_build(library, folders, work, captions=captions, reindex=reindex)
+    run_build(library, folders, work, captions=captions, reindex=reindex, follow_links=follow_links)
 
 
 @app.command()
@@ -95,12 +102,26 @@ def forget(
         remark(f"{folder} lies below {above}: the next build of that brings it back")
 
 
-def run_build(path: Path | None, folders: Sequence[Path], work: Work, *, captions: bool, reindex: bool) -> None:
+def run_build(
+    path: Path | None,
+    folders: Sequence[Path],
+    work: Work,
+    *,
+    captions: bool,
+    reindex: bool,
+    follow_links: bool | None = None,
+) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
     place = Place(path, work.model, work.device)
     with opened_with_model(place, reindex=reindex) as (library, _), progress_bar("pictures") as progress:
         report = library.build(
-            folders, captions=captions, batch=work.batch, beam=work.beam, reindex=reindex, progress=progress
+            folders,
+            captions=captions,
+            batch=work.batch,
+            beam=work.beam,
+            reindex=reindex,
+            follow_links=follow_links,
+            progress=progress,
         )
     print_report(report, shown_library(library, path))
     if report.unreadable:
@@ -114,6 +135,9 @@ def print_report(report: Report, library: str) -> None:
         remark("no file there ends like a picture" if not report.skipped else "no file there is a readable picture")
     for path, reason in report.skipped:
         remark(f"skipped {shown_path(path)}: {reason}")
+    if report.links:
+        some = ", ".join(shown_path(path) for path in report.links[:3]) + (", ..." if len(report.links) > 3 else "")
+        remark(f"did not follow {many(len(report.links), 'link')} to folders ({some}); --follow-links does")
     for path, reason in report.unreadable:
         remark(f"could not look into {shown_path(path)}: {reason}")
 

@@ -44,28 +44,32 @@ def _check_logs(path: Path) -> None:
 
 
 def _check_program(path: Path) -> None:
-    try:
-        application, names = _peek(path, "mode=ro&immutable=1")  # leaves no trace, and does not see the log
-        if application == 0 and not names and beside(path, "-wal").exists():
-            application, names = _peek(path, "mode=ro")
-    except sqlite3.DatabaseError as error:
-        if "not a database" not in str(error):
-            raise
-        remedy = "name another file; if this was a library, restore it from a copy"
-        raise LibraryError(f"{path} is not a library of vsearch", remedy) from None
-    if application != APPLICATION and (application or not names >= _TABLES):
-        raise LibraryError(f"{path} is not a library of vsearch, but another program's database", "name another file")
+    for how in ("mode=ro&immutable=1", "mode=ro"):  # the first leaves no trace, but does not see the log
+        try:
+            if _is_library(path, how):
+                return
+        except sqlite3.DatabaseError as error:
+            if "not a database" in str(error):
+                remedy = "name another file; if this was a library, restore it from a copy"
+                raise LibraryError(f"{path} is not a library of vsearch", remedy) from None
+            if how == "mode=ro" or not beside(path, "-wal").exists():
+                raise
+        if not beside(path, "-wal").exists():
+            break
+    raise LibraryError(f"{path} is not a library of vsearch, but another program's database", "name another file")
 
 
-def _peek(path: Path, how: str) -> tuple[int, set[str]]:
-    """Return the application id and the names of the tables; libraries of before have no id.
+def _is_library(path: Path, how: str) -> bool:
+    """Tell whether a database bears our application id; those of before have none, but are known by their tables.
 
     Only by SQLite: a file that a process opens itself loses, when it is closed, all locks that the process has on it.
     """
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{how}", uri=True)
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application:
+            return bool(application == APPLICATION)
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return int(application), {str(name) for (name,) in rows}
+        return {str(name) for (name,) in rows} >= _TABLES
     finally:
         connection.close()

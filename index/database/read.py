@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.database.connection import Connection, as_library_error
 from index.database.schema import unpack
-from index.paths import below
+from index.paths import below, names
 from vsearch.scores import mix
 
 
@@ -72,6 +72,11 @@ class Reading:
     def caption_weight(self) -> float:
         """How much captions count in searches by words, as the last build had it: 0 to 1."""
         return float(self.noted("caption_weight") or 0.0)
+
+    @property
+    def follows_links(self) -> bool:
+        """Whether the last build followed links to folders."""
+        return self.noted("follow_links") == "1"
 
     def noted(self, key: str) -> str | None:
         """Return a fact kept by `Writing.note`, None if it was never noted."""
@@ -141,12 +146,16 @@ class Reading:
     def ids_where(
         self, folder: str | None = None, since: int | None = None, until: int | None = None
     ) -> NDArray[np.int64]:
-        """Return the ids of pictures below a folder and changed in [since, until) (ns): int64 (n,), ascending."""
+        """Return the ids of pictures below a folder and changed in [since, until) (ns): int64 (n,), ascending.
+
+        The folder may have any name that leads to it, see `index.paths.names`.
+        """
         wanted: list[str] = []
         values: list[bytes | int] = []
         if folder is not None:
-            wanted.append("path >= ? AND path < ?")
-            values += below(folder)
+            places = [below(one) for one in names(folder, self.folders())]
+            wanted.append(f"({' OR '.join(['path >= ? AND path < ?'] * len(places))})")
+            values += [bound for place in places for bound in place]
         for bound, condition in ((since, "mtime_ns >= ?"), (until, "mtime_ns < ?")):
             if bound is not None:
                 wanted.append(condition)
@@ -164,9 +173,12 @@ class Reading:
         return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self._connection.rows_in(sql, ids)}
 
     def picture(self, path: str) -> Picture | None:
-        """Return the row of the picture at this path, None if it is not in the library."""
-        id_ = self._connection.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(path),))
-        return self.pictures([id_]).get(id_) if id_ is not None else None
+        """Return the row of the picture at this path, by whatever links it leads there; None if there is none."""
+        for name in names(path, self.folders()):
+            id_ = self._connection.value("SELECT id FROM pictures WHERE path = ?", (os.fsencode(name),))
+            if id_ is not None:
+                return self.pictures([id_]).get(id_)
+        return None
 
     def by_hash(self, digest: bytes) -> list[Picture]:
         """Return the pictures with this content, the oldest first."""

@@ -40,7 +40,7 @@ def test_hidden_is_left_out(tmp_path: Path) -> None:
 
 
 def test_links(tmp_path: Path) -> None:
-    """Links to files and folders are followed; loops end; a folder reached twice is walked once."""
+    """Links to files are followed, those to folders if asked for; then loops end, and a folder is walked once."""
     make(tmp_path / "top", "a.jpg", "sub/b.jpg")
     make(tmp_path / "elsewhere", "c.jpg")
     (tmp_path / "top/loop").symlink_to(tmp_path / "top")
@@ -49,9 +49,14 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "top/again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "top/link.jpg").symlink_to(tmp_path / "elsewhere/c.jpg")
     (tmp_path / "top/dead.jpg").symlink_to("nowhere")
-    walk = scan([tmp_path / "top"])
+    walk = scan([tmp_path / "top"], follow_links=True)
     assert names(walk, tmp_path / "top") == ["a.jpg", "link.jpg", "again/c.jpg", "sub/b.jpg"]
-    assert walk.unreadable == []
+    assert (walk.unreadable, walk.links) == ([], [])
+    walk = scan([tmp_path / "top"])
+    assert names(walk, tmp_path / "top") == ["a.jpg", "link.jpg", "sub/b.jpg"]
+    assert sorted(walk.links) == [str(tmp_path / "top" / name) for name in ("again", "loop", "other", "sub/up")]
+    (tmp_path / "alias").symlink_to(tmp_path / "top")  # a folder that is named may be a link itself
+    assert names(scan([tmp_path / "alias"]), tmp_path / "alias") == ["a.jpg", "link.jpg", "sub/b.jpg"]
 
 
 def test_things_that_are_no_files(tmp_path: Path) -> None:
