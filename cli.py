@@ -5,11 +5,20 @@ A module is imported when one of its commands is called; a test compares the lin
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from typing import ClassVar
+
+with contextlib.suppress(ValueError):  # raised outside the main thread
+    _interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported just ends the process
 
 import typer
 
 from vsearch.commands.group import Commands
+
+with contextlib.suppress(ValueError):
+    signal.signal(signal.SIGINT, _interrupt)
 
 
 class Vsearch(Commands):
@@ -69,6 +78,11 @@ def vsearch() -> None:
 
 def main() -> None:
     """Run the command that the process was called with."""
+    for number in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # takes the number that was closed, so that no file of ours does
     app(prog_name="vsearch")
 
 

@@ -113,7 +113,7 @@ def _vectors(database: Database) -> list[Finding]:
 
 def _wrong(blobs: list[bytes], dim: int) -> int:
     """Count the packed vectors that are not of `dim` finite numbers and unit length."""
-    fitting = [blob for blob in blobs if len(blob) == 2 * dim]
+    fitting = [blob for blob in blobs if isinstance(blob, bytes) and len(blob) == 2 * dim]
     rows = np.frombuffer(b"".join(fitting), "<f2").astype(np.float32).reshape(len(fitting), dim)  # (n, D)
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     return len(blobs) - int((np.abs(lengths - 1) <= UNIT).sum())  # NaN is not below it

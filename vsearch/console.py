@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 
+from vsearch.errors import VsearchError
+
 PATIENCE = 2.0  # seconds before a progress bar appears
 UNREADABLE = 3  # exit code of a build that could not look into some folder
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell gives it
@@ -37,9 +39,18 @@ def out_json(value: Any) -> None:
 
 
 def _write(text: str) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
+    if sys.stdout is None:
+        raise VsearchError("there is no stdout to print to", "send it to a file, or to /dev/null")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever read it has had enough
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more as it ends
+        reason = (error.strerror or "error").lower()
+        raise VsearchError(f"cannot print to stdout: {reason}", "send it where there is space") from None
 
 
 def remark(text: str) -> None:

@@ -149,6 +149,11 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
     run_search(text, wanted, printing, place, why=why)
 
 
+def day_after(day: datetime) -> datetime:
+    """Return the day after, or the last there is."""
+    return day if day.date() == datetime.max.date() else day + timedelta(days=1)
+
+
 def check_wanted(wanted: Wanted) -> None:
     """Raise BadParameter or VsearchError if nothing is looked for."""
     if not wanted.words and wanted.image is None:
@@ -172,7 +177,7 @@ def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, w
             k=wanted.count,
             within=wanted.within,
             since=wanted.since,
-            until=None if wanted.until is None else wanted.until + timedelta(days=1),
+            until=None if wanted.until is None else day_after(wanted.until),
             min_score=wanted.min_score,
             caption_weight=wanted.caption_weight,
             exact=wanted.exact or None,

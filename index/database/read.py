@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from index.database.connection import Connection, as_library_error
 from index.database.schema import unpack
 from index.paths import below, names
+from vsearch.errors import LibraryError
 from vsearch.scores import mix
+
+_LONGEST = 65_536  # numbers of a vector
 
 
 class Picture(NamedTuple):
@@ -66,12 +69,21 @@ class Reading:
     def dim(self) -> int | None:
         """D, the length of a vector; None before the first build."""
         value = self.noted("dim")
-        return int(value) if value is not None else None
+        if value is not None and (not value.isdecimal() or not 1 <= int(value) <= _LONGEST):
+            raise self._damage(f"the length of a vector is {value!r}")
+        return None if value is None else int(value)
 
     @property
     def caption_weight(self) -> float:
         """How much captions count in searches by words, as the last build had it: 0 to 1."""
-        return float(self.noted("caption_weight") or 0.0)
+        value = self.noted("caption_weight") or "0.0"
+        try:
+            weight = float(value)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight <= 1:
+            raise self._damage(f"the weight of captions is {value!r}")
+        return weight
 
     @property
     def follows_links(self) -> bool:
@@ -108,17 +120,18 @@ class Reading:
     def skipped(self) -> list[tuple[str, str]]:
         """Return (path, reason) of the files that are no readable pictures, by path."""
         rows = self._connection.rows("SELECT path, reason FROM skipped ORDER BY path")
-        return [(self._name(path), reason) for path, reason in rows]
+        return [(self._name(path), reason) for path, reason in self._typed(rows, bytes, str)]
 
     def skipped_under(self, folder: str) -> list[Skipped]:
         """Return the skipped files below a folder."""
         sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        return [Skipped(self._name(row[0]), *row[1:]) for row in self._connection.rows(sql, below(folder))]
+        rows = self._typed(self._connection.rows(sql, below(folder)), bytes, int, int, str)
+        return [Skipped(self._name(row[0]), *row[1:]) for row in rows]
 
     def dates_under(self, folder: str) -> list[Dates]:
         """Return the dates of the pictures below a folder, by path."""
         sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
-        rows = self._connection.rows(f"{sql} ORDER BY path", below(folder))
+        rows = self._typed(self._connection.rows(f"{sql} ORDER BY path", below(folder)), bytes, int, int, int, int)
         return [Dates(self._name(row[0]), *row[1:]) for row in rows]
 
     # ---- pictures
@@ -137,7 +150,10 @@ class Reading:
 
     def last_id(self) -> int:
         """Return the highest id ever given, 0 if there is none."""
-        return int(self._connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'") or 0)
+        value = self._connection.value("SELECT seq FROM sqlite_sequence WHERE name = 'pictures'")
+        if not isinstance(value, int | None):
+            raise self._damage("the highest id is no number")
+        return value or 0
 
     def removed(self, up_to: int) -> NDArray[np.int64]:
         """Return the ids up to `up_to` whose pictures are gone: int64 (n,), ascending."""
@@ -170,7 +186,8 @@ class Reading:
     def pictures(self, ids: Iterable[int]) -> dict[int, Picture]:
         """Return the rows of these ids, by id; ids that are gone are left out."""
         sql = "SELECT id, path, size, mtime_ns, hash, caption FROM pictures WHERE id IN ({})"
-        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in self._connection.rows_in(sql, ids)}
+        rows = self._typed(self._connection.rows_in(sql, ids), int, bytes, int, int, bytes, str | None)
+        return {row[0]: Picture(row[0], self._name(row[1]), *row[2:]) for row in rows}
 
     def picture(self, path: str) -> Picture | None:
         """Return the row of the picture at this path, by whatever links it leads there; None if there is none."""
@@ -190,7 +207,7 @@ class Reading:
         """Return (hash, id) of all pictures whose content another one has, too, in that order."""
         several = "SELECT hash FROM pictures GROUP BY hash HAVING count(*) > 1"
         sql = f"SELECT hash, id FROM pictures WHERE hash IN ({several}) ORDER BY hash, id"
-        return [(digest, id_) for digest, id_ in self._connection.rows(sql)]
+        return [(digest, id_) for digest, id_ in self._typed(self._connection.rows(sql), bytes, int)]
 
     # ---- vectors
 
@@ -258,6 +275,17 @@ class Reading:
 
     # ---- rows as values
 
+    def _damage(self, what: str) -> LibraryError:
+        """Return the error for what SQLite itself does not find wrong: a value of another type, or out of range."""
+        return as_library_error(self._connection.path, ValueError(f"malformed: {what}"))
+
+    def _typed(self, rows: list[Any], *kinds: Any) -> list[Any]:
+        """Return the rows, once it is sure that each column holds only values of its kind; SQLite takes any in any."""
+        for column, kind in enumerate(kinds):
+            if not all(issubclass(found, kind) for found in {type(row[column]) for row in rows}):
+                raise self._damage("a value is of the wrong type")
+        return rows
+
     def _source(self, weight: float) -> tuple[str, float]:
         if not (weight := self.mixed(weight)):
             return "SELECT v.id, v.vector FROM vectors v", 0.0
@@ -267,7 +295,7 @@ class Reading:
     def _name(self, blob: object) -> str:
         """Decode a path; one that is not even bytes is damage that SQLite does not see."""
         if not isinstance(blob, bytes):
-            raise as_library_error(self._connection.path, ValueError("malformed: a path is no bytes"))
+            raise self._damage("a path is no bytes")
         return os.fsdecode(blob)
 
     def _unpacked(self, rows: list[Any], weight: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -279,7 +307,7 @@ class Reading:
                 vectors = mix(vectors, captions, weight)
             return _ids(rows), vectors
         except (TypeError, ValueError) as error:  # TypeError: a vector is no bytes
-            raise as_library_error(self._connection.path, ValueError(f"malformed: {error}")) from None
+            raise self._damage(str(error)) from None
 
 
 def _ids(rows: list[Any]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,13 +55,21 @@ class Filter:
 
 
 ANY = Filter()
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INT64 = 2**63 - 1
 
 
 def nanoseconds(moment: datetime | int | None) -> int | None:
-    """Return a date as file systems note it: nanoseconds since 1970. A date without a time zone is local time."""
+    """Return a date as file systems note it: nanoseconds since 1970. A date without a time zone is local time.
+
+    What lies outside the years that 64 bits hold, 1677 to 2262, becomes the nearest that they do.
+    """
     if isinstance(moment, datetime):
-        return math.floor(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
-    return moment
+        if not 1700 <= moment.year <= 2250:  # some platforms know no local time there
+            moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+        seconds = (moment - EPOCH) // timedelta(seconds=1) if moment.tzinfo else math.floor(moment.timestamp())
+        moment = seconds * 1_000_000_000 + moment.microsecond * 1_000
+    return moment if moment is None else max(-_INT64, min(_INT64, moment))
 
 
 def make_query(model: Model, words: str | Query | None, image: Photo | None) -> Query:

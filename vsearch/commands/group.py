@@ -39,7 +39,8 @@ class Commands(TyperGroup):
         """Run the command that was called; print an expected error instead of raising it."""
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return result
         except VsearchError as error:
             from vsearch.commands.terms import typed
@@ -58,7 +59,18 @@ class Commands(TyperGroup):
 def load(module: str, name: str) -> Any:
     """Return a command by name from the `app` of `module`; the whole group if it has no command of that name."""
     group = typer.main.get_group(importlib.import_module(module).app)
+    _leave_files_alone(group)
     return group.commands.get(name, group)
+
+
+def _leave_files_alone(group: Any) -> None:
+    """Let no path be looked at before a command does: one that cannot be read is no wrong usage."""
+    for command in group.commands.values():
+        for parameter in command.params:
+            if hasattr(parameter.type, "readable"):
+                parameter.type.readable = False
+        if hasattr(command, "commands"):
+            _leave_files_alone(command)
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
