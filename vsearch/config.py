@@ -3,125 +3,124 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import reprlib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 from vsearch.errors import ConfigError
 
 T = TypeVar("T")
-Limits = Mapping[str, tuple[float, float]]  # the least and the greatest value of a number that comes from a file
 WIDEST_BEAM = 100  # hypotheses kept for a caption: memory grows with it
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a number of a setting lies, or each of several: from `least` to `most`, above `above`, below `below`.
+
+    For `Annotated[int, Range(1, 1000)]`. `message` and `hint` say what is wrong with a value outside; NaN always is.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    message: str = "must lie between {least:g} and {most:g}, not {value:g}"
+    hint: str = ""
+    above: float = -math.inf
+    below: float = math.inf
+
+    def check(self, value: float, where: str) -> None:
+        """Raise ConfigError, about the setting `where`, for a value that lies outside."""
+        if not (self.least <= value <= self.most and self.above < value < self.below):
+            told = self.message.format(least=self.least, most=self.most, value=value)
+            raise ConfigError(f"{where} {told}", self.hint)
+
+
+CANNOT_BE = "cannot be {value}"
+IS = "is {value}"
+Share = Annotated[float, Range(0, 1)]
+Size = Annotated[int, Range(1, 65_536)]
+SizeOrNone = Annotated[int, Range(0, 65_536)]
+Count = Annotated[int, Range(0, 1_000_000)]
+Dim = Annotated[int, Range(1, 8192)]
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
     """Pictures are squashed to `side` x `side` pixels, then normalised per channel (range 0 to 1)."""
 
-    LIMITS: ClassVar[Limits] = {"side": (8, 2048), "mean": (-10, 10), "std": (1e-3, 1e3)}
-
-    side: int = 160
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    side: Annotated[int, Range(8, 2048)] = 160
+    mean: Annotated[tuple[float, float, float], Range(-10, 10)] = (0.485, 0.456, 0.406)
+    std: Annotated[tuple[float, float, float], Range(1e-3, 1e3)] = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """A torchvision backbone by name."""
 
-    LIMITS: ClassVar[Limits] = {"width": (1, 1024)}
-
     name: str = "resnet18"
-    width: int = 64  # channels of the first stage; other than 64 only for resnet18 and resnet34, which grow with it
+    width: Annotated[int, Range(1, 1024)] = 64  # channels of the first stage; another only for resnet18 and resnet34
 
 
 @dataclass(frozen=True)
 class DeviseConfig:
     """The head from pooled features to a unit vector of `dim` in word-vector space."""
 
-    LIMITS: ClassVar[Limits] = {
-        "hidden": (1, 65_536),
-        "dropout": (0, 1),
-        "dim": (1, 8192),
-        "classes": (0, 1_000_000),
-    }
-
-    hidden: int = 1024
-    dropout: float = 0.2
-    dim: int = 200
-    classes: int = 0  # of the pretrained classifier whose probabilities are a second branch; 0: the paper's head
+    hidden: Size = 1024
+    dropout: Share = 0.2
+    dim: Dim = 200
+    classes: Count = 0  # of the pretrained classifier whose probabilities are a second branch; 0: the paper's head
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """A caption decoder and how it is searched."""
 
-    LIMITS: ClassVar[Limits] = {
-        **dict.fromkeys(("embed", "hidden", "attention"), (1, 65_536)),
-        **dict.fromkeys(("dropout", "memory_dropout"), (0, 1)),
-        **dict.fromkeys(("cells", "vector"), (0, 65_536)),
-        "centroids": (0, 1_000_000),
-        "centroid_temperature": (1e-6, 1e3),
-        "max_len": (1, 1000),
-        "beam": (1, WIDEST_BEAM),
-        "length_power": (-10, 10),
-        "agreement": (-1000, 1000),
-    }
-
     kind: str = "soft"  # soft | adaptive | rnn | lstm | gru
     cell: str = "lstm"  # of kind soft: lstm | gru
-    embed: int = 300
-    hidden: int = 512
-    attention: int = 512
+    embed: Size = 300
+    hidden: Size = 512
+    attention: Size = 512
     scoring: str = "additive"  # additive | tanh | dot
-    dropout: float = 0.5
+    dropout: Share = 0.5
     gate: bool = True
-    memory_dropout: float = 0.0  # share of the memory's channels left out in training
+    memory_dropout: Share = 0.0  # share of the memory's channels left out in training
     tied: bool = False  # the output layer shares the embedding's matrix
-    cells: int = 0  # of kind soft: channels that the memory is mapped to before anything else; 0: it stays as it is
-    vector: int = 0  # of kind soft: size of the picture's vector among words, next to the memory; 0: none
-    centroids: int = 0  # with a vector: of captions, onto which it is projected; 0: it stays as it is
-    centroid_temperature: float = 0.02  # of the projection: the smaller, the fewer centroids count
-    max_len: int = 20
-    beam: int = 5
-    length_power: float = 0.7
+    cells: SizeOrNone = 0  # of kind soft: channels that the memory is mapped to first; 0: it stays as it is
+    vector: SizeOrNone = 0  # of kind soft: size of the picture's vector among words, next to the memory; 0: none
+    centroids: Count = 0  # with a vector: of captions, onto which it is projected; 0: it stays as it is
+    centroid_temperature: Annotated[float, Range(1e-6, 1e3)] = 0.02  # the smaller, the fewer centroids count
+    max_len: Annotated[int, Range(1, 1000)] = 20
+    beam: Annotated[int, Range(1, WIDEST_BEAM)] = 5
+    length_power: Annotated[float, Range(-10, 10)] = 0.7
     block_repeats: bool = False  # no word right after itself, no pair of words twice
-    agreement: float = 0.0  # what it counts that a caption lies near its picture among words: see captions.rerank
+    agreement: Annotated[float, Range(-1000, 1000)] = 0.0  # weight of the place among words: see captions.rerank
 
 
 @dataclass(frozen=True)
 class SourceConfig:
     """The encoder of a translator's source sentences; `hidden` is of each direction."""
 
-    LIMITS: ClassVar[Limits] = {
-        **dict.fromkeys(("embed", "hidden"), (1, 65_536)),
-        "layers": (1, 64),
-        "dropout": (0, 1),
-    }
-
     cell: str = "gru"  # gru | lstm
-    embed: int = 300
-    hidden: int = 512
-    layers: int = 1
+    embed: Size = 300
+    hidden: Size = 512
+    layers: Annotated[int, Range(1, 64)] = 1
     bidirectional: bool = True
-    dropout: float = 0.3
+    dropout: Share = 0.3
 
 
 @dataclass(frozen=True)
 class TranslatorConfig:
     """A translator. Its decoder attends to the source's states (kind soft), or starts from the last one (lstm, gru)."""
 
-    LIMITS: ClassVar[Limits] = {"longest": (1, 10_000)}
-
     kind: str = "translator"
     source_language: str = "fr"
     target_language: str = "en"
     source: SourceConfig = field(default_factory=SourceConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    longest: int = 100  # pieces of a source sentence; longer ones are refused
+    longest: Annotated[int, Range(1, 10_000)] = 100  # pieces of a source sentence; longer ones are refused
     identity: str = ""
     format: int = 1
 
@@ -130,11 +129,9 @@ class TranslatorConfig:
 class WordsConfig:
     """The word vectors of the model: file name, its sha256, dimensions."""
 
-    LIMITS: ClassVar[Limits] = {"dim": (1, 8192)}
-
     file: str = "words.bin"
     sha256: str = ""
-    dim: int = 200
+    dim: Dim = 200
 
 
 @dataclass(frozen=True)
@@ -153,18 +150,17 @@ class ModelConfig:
 def from_dict(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
     """Build the dataclass `cls` from a mapping, nested dataclasses included.
 
-    Raises ConfigError naming the key that is unknown, missing or of the wrong type.
+    Raises ConfigError naming the key that is unknown, missing or of the wrong type, and a value that is none of the
+    words of a `Literal` or outside the `Range` of an `Annotated`.
     """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{where or cls.__name__} must be a table of settings, not {reprlib.repr(mapping)}")
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in mapping:
         if key not in known:
             raise ConfigError(f"unknown setting {_join(where, key)!r}", f"known here: {', '.join(known)}")
     values = {key: _convert(hints[key], value, _join(where, key)) for key, value in mapping.items()}
-    for key, (low, high) in getattr(cls, "LIMITS", {}).items():
-        _check_range(values.get(key), low, high, _join(where, key))
     try:
         return cls(**values)
     except TypeError as error:
@@ -186,16 +182,13 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _check_range(value: Any, low: float, high: float, where: str) -> None:
-    """Raise ConfigError for a number, or one of several, that does not lie from `low` to `high`; NaN never does."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if one is not None and not low <= one <= high:
-            raise ConfigError(f"{where} must lie between {low:g} and {high:g}, not {one:g}")
-
-
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Convert `value` to the type `hint`, without guessing: only int to float and list to tuple are converted."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _ranged(_convert(args[0], value, where), args[1], where)
+    if origin is Literal:
+        return _one_of(args, _convert(type(args[0]), value, where), where)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
@@ -220,4 +213,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, not {reprlib.repr(value)}")
+    return value
+
+
+def _ranged(value: Any, within: Range, where: str) -> Any:
+    """Return a number, several of them, or None. Raises ConfigError if one of them lies outside the range."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None:
+            within.check(one, where)
+    return value
+
+
+def _one_of(words: tuple[str, ...], value: str, where: str) -> str:
+    """Return a word of a vocabulary. Raises ConfigError for another one."""
+    if value not in words:
+        raise ConfigError(f"{where} is {value!r}", f"known: {', '.join(words)}")
     return value

@@ -138,7 +138,7 @@ def encode_labelled(
         names, shares = file["pictures/name"].asstr()[:][rows].tolist(), shares[rows]
         classes = [str(name) for name, _ in json.loads(file.attrs["classes"])]
     if not len(rows):
-        raise DataError(f"{path} has no labelled photo in the split {split!r}", "prepare it with --dev-every")
+        raise DataError(f"{path} has no labelled photo in the split {split!r}", "prepare it with `dev_every`")
     photos = Split(names, path, rows.tolist(), [], "scenes")
     return Labelled(*_encoded(model, space, photos, progress), shares, classes)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-SCHEDULES = ("one_cycle", "plateau", "constant")
+Schedules = Literal["one_cycle", "plateau", "constant"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Steady:
 def schedule(
     name: str, peak: float, total: int, warmup: float, warmup_steps: int
 ) -> Callable[[int], tuple[float, float]]:
-    """Return the schedule of `SCHEDULES` over `total` steps: step -> (learning rate, momentum).
+    """Return the schedule of `Schedules` over `total` steps: step -> (learning rate, momentum).
 
     "plateau" is steady here: what it takes off follows from the epochs' metrics, see `Standing`.
     """

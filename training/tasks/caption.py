@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -29,15 +30,15 @@ from training.recipe import Inputs, Recipe
 from training.tasks.decoding import generate
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
 from vsearch.ahead import prefetch
-from vsearch.config import DecoderConfig
+from vsearch.config import IS, DecoderConfig, Range
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
 from vsearch.networks.decoder import Decoder, Teacher
 from vsearch.networks.decoders import build_decoder
 from vsearch.text.vocab import Vocabulary
 
-MONITORS = ("cider", "bleu4")
-WORD_VECTORS = ("none", "tuned", "frozen")
+TaskShare = Annotated[float, Range(0, 1, IS, "take a share between 0 and 1")]
+WordVectors = Literal["none", "tuned", "frozen"]  # what an embedding starts from: random numbers, or the file's
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,13 @@ class CaptionTaskConfig:
     sampling_step: float = 0.0  # ... so much each epoch ...
     sampling_ceiling: float = 0.25  # ... up to this
     teachers: tuple[str, ...] = ()  # output folders of trainings on the same files, whose decoders are learned from ...
-    teaching: float = 0.5  # ... with this share of the loss; the captions' own words have the rest
-    word_vectors: str = "none"  # the embedding starts from the prepared file's word vectors: none | tuned | frozen
-    monitor: str = "cider"  # cider | bleu4, free-running on dev: chooses the best epoch
+    teaching: TaskShare = 0.5  # ... with this share of the loss; the captions' own words have the rest
+    word_vectors: WordVectors = "none"  # the embedding starts from those of the prepared file
+    monitor: Literal["cider", "bleu4"] = "cider"  # free-running on dev: chooses the best epoch
     dev_beam: int = 3
     dev_pictures: int = 1_000
 
     def __post_init__(self) -> None:
-        check_choice("task.monitor", self.monitor, MONITORS)
-        check_choice("task.word_vectors", self.word_vectors, WORD_VECTORS)
-        if not 0 <= self.teaching <= 1:
-            raise ConfigError(f"task.teaching is {self.teaching}", "take a share between 0 and 1")
         if self.captions_per_photo < 1 or self.batch % self.captions_per_photo:
             raise ConfigError(
                 f"task.batch is {self.batch}, task.captions_per_photo {self.captions_per_photo}",
@@ -112,7 +109,7 @@ class CaptionTask:
         self, config: CaptionTaskConfig, decoder: DecoderConfig, data: Path, features: Path, device: torch.device
     ) -> None:
         self.config, self.decoder_config, self.device = config, decoder, device
-        self.monitor = config.monitor
+        self.monitor: str = config.monitor
         self.captioned = read_caption_set(data)
         self.vocabulary = self.captioned.vocabulary
         self.grid = read_grid(features, self.captioned.names)  # (I, A, N, C)
@@ -240,8 +237,3 @@ def set_word_vectors(decoder: Decoder, data: Path, frozen: bool) -> None:
         known = vectors.norm(dim=1) > 0
         weight[known] = vectors[known].to(weight.device)
     weight.requires_grad_(not frozen)
-
-
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{name} is {value!r}", f"known: {', '.join(known)}")

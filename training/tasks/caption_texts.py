@@ -29,7 +29,7 @@ from training.data.texts import read_table
 from training.loop.distributed import shard
 from training.loop.task import Loss, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
-from training.tasks.caption import CaptionBatch, CaptionTask, CaptionTaskConfig, caption_loss
+from training.tasks.caption import CaptionBatch, CaptionTask, CaptionTaskConfig, TaskShare, caption_loss
 from training.tasks.decoding import generate
 from training.tasks.trained_head import TrainedHead
 from vsearch.ahead import prefetch
@@ -49,17 +49,14 @@ class TextsTaskConfig(CaptionTaskConfig):
     devise: str = ""  # output folder of a DeViSE training on the same files, which places the photos; needed
     texts: int = 192  # captions without photos in a batch, next to the `batch` captions of photos
     noise: float = 0.7  # length of what is added to the place of a caption without photo, whose own length is 1
-    own: float = 0.3  # how often that place is the caption's own; else that of the photo's other captions
+    own: TaskShare = 0.3  # how often that place is the caption's own; else that of the photo's other captions
     photo_noise: float = (
         0.3  # length of what is added to the place of a photo: heads know their training photos too well
     )
-    blind: float = 0.3  # share of the batches whose photos show no cells either
+    blind: TaskShare = 0.3  # share of the batches whose photos show no cells either
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("own", "blind"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"task.{name} is {getattr(self, name)}", "take a share between 0 and 1")
         if min(self.noise, self.photo_noise) < 0 or self.texts < 1:
             raise ConfigError("task.noise, task.photo_noise or task.texts is too small", "see the recipe caption-texts")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -25,12 +26,12 @@ from training.data.prepared import open_prepared
 from training.loop.distributed import run_sharded
 from training.loop.task import Loss, ParameterGroup
 from training.recipe import Inputs, Recipe
-from training.tasks.caption import CaptionBatch, caption_loss, check_choice
+from training.tasks.caption import CaptionBatch, caption_loss
 from training.tasks.decoding import generate
 from training.tasks.targets import Captions as Phrases
 from training.tasks.targets import caption_losses, recall, weighted
 from vsearch.ahead import prefetch
-from vsearch.config import DecoderConfig, DeviseConfig
+from vsearch.config import IS, DecoderConfig, DeviseConfig, Range
 from vsearch.errors import ConfigError
 from vsearch.metrics.caption import bleu, cider
 from vsearch.networks.decoder import Decoder
@@ -41,15 +42,13 @@ from vsearch.networks.joint import JointModel
 from vsearch.networks.losses import Contrastive
 from vsearch.storage import modelfolder
 
-MONITORS = ("cider", "bleu4", "recall")
-
 
 @dataclass(frozen=True)
 class JointConfig:
     """The `[task]` table. A batch holds `batch` photos with `captions_per_photo` captions each."""
 
     batch: int = 32
-    captions_per_photo: int = 5
+    captions_per_photo: Annotated[int, Range(1, message=IS, hint="take 1 or more")] = 5
     caption: float = 1.0  # weight of the decoder's loss; 0 leaves the decoder out
     devise: float = 1.0  # weight of the head's losses; 0 leaves the head out
     from_block: int = 2  # the first of the encoder's stages that learns ...
@@ -63,16 +62,13 @@ class JointConfig:
     contrastive: float = 1.0
     margin: float = 0.1
     temperature: float = 0.07
-    monitor: str = "cider"  # cider | bleu4 | recall, on dev: chooses the best epoch
+    monitor: Literal["cider", "bleu4", "recall"] = "cider"  # on dev: chooses the best epoch
     dev_beam: int = 3
 
     def __post_init__(self) -> None:
-        check_choice("task.monitor", self.monitor, MONITORS)
         part = "devise" if self.monitor == "recall" else "caption"
         if not getattr(self, part):
             raise ConfigError(f"task.monitor is {self.monitor!r}, task.{part} is 0", "choose another monitor")
-        if self.captions_per_photo < 1:
-            raise ConfigError(f"task.captions_per_photo is {self.captions_per_photo}", "take 1 or more")
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class JointTask:
         data: Path, device: torch.device,
     ) -> None:  # fmt: skip
         self.config, self.device, self.preprocess, self.data = config, device, model.config.preprocess, data
-        self.monitor = config.monitor
+        self.monitor: str = config.monitor
         self.captioned = read_caption_set(data)
         with open_prepared(data, "captions") as file:
             self.phrases = Phrases(file)

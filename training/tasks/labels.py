@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -25,13 +25,13 @@ from training.loop.task import Loss, ParameterGroup, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseModule
 from training.tasks.targets import label_losses, random_views, train_and_dev
-from vsearch.config import DeviseConfig
+from vsearch.config import IS, DeviseConfig, Range
 from vsearch.errors import ConfigError
 from vsearch.metrics.retrieval import hit_at
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.losses import cosine_loss
 
-TARGETS = ("words", "random", "softmax")
+Mixed = Annotated[float, Range(0, 1, IS, "choose a share from 0 to 1")]
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,17 @@ class LabelsTaskConfig:
     """The `[task]` table. The losses are weighed as in the task on captions; "softmax" has only cross-entropy."""
 
     batch: int = 256
-    target: str = "words"  # words | random | softmax
+    target: Literal["words", "random", "softmax"] = "words"
     unseen: tuple[str, ...] = ()  # classes, by their WordNet number, of which no picture is trained on
     cosine: float = 1.0
     hinge: float = 0.0
     contrastive: float = 0.0
     margin: float = 0.1
     temperature: float = 0.07
-    mixed: float = 0.0  # so many mixtures of two pictures for each picture of a batch, see `LabelsBatch`
+    mixed: Mixed = 0.0  # so many mixtures of two pictures for each picture of a batch, see `LabelsBatch`
     random_seed: int = 0  # of the random vectors
 
     def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ConfigError(f"task.target is {self.target!r}", f"known: {', '.join(TARGETS)}")
-        if not 0 <= self.mixed <= 1:
-            raise ConfigError(f"task.mixed is {self.mixed}", "choose a share from 0 to 1")
         if self.target != "softmax" and not (self.cosine or self.hinge or self.contrastive):
             raise ConfigError("this recipe has no loss", "set task.cosine, task.hinge or task.contrastive")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,12 +29,10 @@ from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Loss, in_batches, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.caption import (
-    MONITORS,
     CaptionBatch,
     CaptionTask,
     CaptionTaskConfig,
     caption_loss,
-    check_choice,
     teach,
 )
 from training.tasks.soft_targets import packed_steps
@@ -47,7 +46,6 @@ from vsearch.networks.decoder import Decoder
 from vsearch.networks.fast.decoder import QuickDecoder
 from vsearch.text.vocab import END, PAD, SPECIALS, START, UNK, Vocabulary
 
-BASELINES = ("others", "greedy")
 END_WORD = SPECIALS[END]
 
 
@@ -58,16 +56,14 @@ class SelfCriticalConfig:
     start: str = ""  # a finished caption run, of the same [decoder]; needed
     batch: int = 32
     samples: int = 5
-    baseline: str = "others"  # others | greedy
+    baseline: Literal["others", "greedy"] = "others"
     xe_weight: float = 0.1  # of the cross-entropy; the reward's share is one minus it
     label_smoothing: float = 0.1
-    monitor: str = "cider"
+    monitor: Literal["cider", "bleu4"] = "cider"
     dev_beam: int = 3
     dev_pictures: int = 1_000
 
     def __post_init__(self) -> None:
-        check_choice("task.monitor", self.monitor, MONITORS)
-        check_choice("task.baseline", self.baseline, BASELINES)
         if self.samples < 1 or (self.samples == 1 and self.baseline == "others"):
             raise ConfigError(f"task.samples is {self.samples}", 'take 2 or more, or 1 with task.baseline = "greedy"')
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -23,9 +24,9 @@ from training.data.pairs import read_parallel
 from training.loop.distributed import shard, weighted_mean
 from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
-from training.tasks.caption import WORD_VECTORS, check_choice
+from training.tasks.caption import WordVectors
 from vsearch.ahead import prefetch
-from vsearch.config import DecoderConfig, SourceConfig, TranslatorConfig
+from vsearch.config import CANNOT_BE, DecoderConfig, Range, SourceConfig, TranslatorConfig
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.caption import bleu
 from vsearch.text.vocab import PAD
@@ -43,19 +44,13 @@ class TranslateTaskConfig:
 
     batch: int = 128
     label_smoothing: float = 0.1
-    forcing: float = (
-        1.0  # in the first epoch, the share of input words that are the target's, not the decoder's own ...
-    )
-    forcing_epochs: int = 0  # ... and after so many epochs, falling evenly, none is; 0: the share stays
-    word_vectors: str = "none"  # the embeddings start from the prepared file's vectors: none | tuned | frozen
+    # in the first epoch, the share of input words that are the target's, not the decoder's own ...
+    forcing: Annotated[float, Range(0, 1, CANNOT_BE)] = 1.0
+    # ... and after so many epochs, falling evenly, none is; 0: the share stays
+    forcing_epochs: Annotated[int, Range(0, message=CANNOT_BE)] = 0
+    word_vectors: WordVectors = "none"  # the embeddings start from the prepared file's vectors
     dev_beam: int = 1
     dev_sentences: int = 1_000
-
-    def __post_init__(self) -> None:
-        check_choice("task.word_vectors", self.word_vectors, WORD_VECTORS)
-        for name, fits in (("forcing", 0 <= self.forcing <= 1), ("forcing_epochs", self.forcing_epochs >= 0)):
-            if not fits:
-                raise ConfigError(f"task.{name} cannot be {getattr(self, name)}")
 
     def sampling(self, epoch: int) -> float:
         """Return the probability that an input word is the decoder's own, in `epoch`, counted from 0: 1 -

@@ -12,8 +12,8 @@ import shlex
 from collections.abc import Callable
 
 OPTIONS = (
-    "broader", "classifier", "data", "dev", "device", "features", "label_features", "labels", "model", "pretrained",
-    "scene_features", "scenes", "source_words", "start", "target_words", "teacher", "test", "texts",
+    "broader", "classifier", "data", "dev", "dev_every", "device", "features", "label_features", "labels", "model",
+    "pretrained", "scene_features", "scenes", "source_words", "start", "target_words", "teacher", "test", "texts",
 )  # fmt: skip
 TERMS = {
     **{name: f"--{name.replace('_', '-')}" for name in OPTIONS},

@@ -21,7 +21,7 @@ from training.evaluate.naming import Column, DevPictures, conse, evaluate_column
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.labels import LabelledSet, LabelsTask, LabelsTaskConfig, class_targets, read_labelled_set
-from vsearch.config import DeviseConfig
+from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.hierarchy import distances
 from vsearch.text.phrase import PhraseSpace
@@ -44,7 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 def small(inputs: Inputs, **settings: object) -> LabelsTask:
     assert inputs.features is not None
-    config = LabelsTaskConfig(**{"batch": 8, "unseen": (ENGINE,), **settings})  # type: ignore[arg-type]
+    config = from_dict(LabelsTaskConfig, {"batch": 8, "unseen": (ENGINE,), **settings}, "task")
     return LabelsTask(config, DeviseConfig(hidden=16, dropout=0.0, dim=12), inputs.data, inputs.features, CPU)
 
 
@@ -143,7 +143,7 @@ def test_each_kind_learns_its_training_pictures(inputs: Inputs, tmp_path: Path, 
 
 def test_wrong_settings_are_named(inputs: Inputs) -> None:
     with pytest.raises(ConfigError, match=r"task\.mixed is 2"):
-        LabelsTaskConfig(mixed=2)
+        from_dict(LabelsTaskConfig, {"mixed": 2}, "task")
     with pytest.raises(ConfigError, match="1 unseen classes are not in the data, n9 first"):
         small(inputs, unseen=("n9",))
     with pytest.raises(ConfigError, match=r"task\.target is 'cook'"):

@@ -19,7 +19,7 @@ from training.loop.fit import fit
 from training.loop.schedule import OneCycle, Standing, schedule
 from training.loop.step import Stepper, Watch, compile_module
 from training.loop.task import Loss, ParameterGroup, Status, Stopped
-from vsearch.config import DeviseConfig
+from vsearch.config import DeviseConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.devise import DeviseHead
 from vsearch.networks.fast.dropout import QuickDropout
@@ -203,7 +203,7 @@ def test_steady_schedules_rise_in_a_straight_line() -> None:
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        LoopConfig(**wrong)
+        from_dict(LoopConfig, wrong, "loop")
 
 
 def test_waiting_for_a_metric_needs_one(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from training.recipe import Inputs
 from training.run import train
 from training.tasks.caption import CaptionTask, CaptionTaskConfig
 from training.tasks.self_critical import SelfCriticalConfig, SelfCriticalTask, packed, policy_loss
-from vsearch.config import DecoderConfig
+from vsearch.config import DecoderConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.networks.decoders import AdaptiveDecoder
 from vsearch.text.vectors import WordVectors
@@ -120,7 +120,7 @@ def test_word_vectors_that_do_not_fit_are_named(inputs: Inputs, tmp_path: Path) 
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        CaptionTaskConfig(**settings)  # type: ignore[arg-type]
+        from_dict(CaptionTaskConfig, settings, "task")
 
 
 def test_policy_gradient_by_hand() -> None:

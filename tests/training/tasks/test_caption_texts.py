@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs, space: PhraseS
 
 def task(inputs: Inputs, run: Path, vector: int, centroids: int = 0, **settings: object) -> TextsTask:
     assert inputs.features is not None
-    config = TextsTaskConfig(**{"batch": 4, "texts": 3, "devise": str(run), **settings})  # type: ignore[arg-type]
+    config = from_dict(TextsTaskConfig, {"batch": 4, "texts": 3, "devise": str(run), **settings}, "task")
     projection = {"vector": vector, "centroids": centroids, "centroid_temperature": 0.002}
     decoder = from_dict(DecoderConfig, SMALL | projection)
     return TextsTask(config, decoder, inputs.data, inputs.features, CPU)

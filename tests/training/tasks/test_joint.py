@@ -15,7 +15,7 @@ from training.assemble.model import assemble
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.joint import JointConfig, JointTask
-from vsearch.config import DecoderConfig, DeviseConfig
+from vsearch.config import DecoderConfig, DeviseConfig, from_dict
 from vsearch.errors import ConfigError
 from vsearch.networks.fast.model import FastModel
 from vsearch.storage import modelfolder
@@ -124,6 +124,6 @@ def test_settings_that_do_not_fit_are_named(data: Path) -> None:
     with pytest.raises(ConfigError, match="vocabulary is not that of the data"):
         task_of(data, decoder=None)
     with pytest.raises(ConfigError, match="captions_per_photo is 0"):
-        JointConfig(captions_per_photo=0)
+        from_dict(JointConfig, {"captions_per_photo": 0}, "task")
     with pytest.raises(ConfigError, match="7 values, the targets 12"):
         task_of(data, head=DeviseConfig(16, 0.0, 7))

@@ -18,6 +18,7 @@ from training.run import train
 from training.tasks.caption import CaptionTaskConfig, teach
 from training.tasks.decoding import load_decoder
 from training.tasks.soft_targets import SoftTargets, packed_steps, soft_loss
+from vsearch.config import from_dict
 from vsearch.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -92,6 +93,6 @@ def test_a_decoder_learns_from_teachers_alone(inputs: Inputs, runs: list[Path], 
 
 def test_what_cannot_teach_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.teaching is 2"):
-        CaptionTaskConfig(teaching=2)
+        from_dict(CaptionTaskConfig, {"teaching": 2}, "task")
     with pytest.raises(DataError, match="cannot read the recipe"):
         train("caption-soft", inputs, tmp_path, "cpu", {**SMALL, "task.teachers": json.dumps([str(tmp_path)])})

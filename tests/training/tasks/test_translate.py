@@ -18,7 +18,7 @@ from training.data.pairs import Settings, only, part, prepare_pairs, read_pairs,
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.translate import TranslateTask, TranslateTaskConfig, bucketed
-from vsearch.config import DecoderConfig, SourceConfig
+from vsearch.config import DecoderConfig, SourceConfig, from_dict
 from vsearch.errors import ConfigError, DataError
 from vsearch.metrics.caption import bleu
 from vsearch.text.vocab import END, START
@@ -129,7 +129,7 @@ def test_forcing_falls_from_one_to_none() -> None:
     assert [TranslateTaskConfig(forcing=0.0).sampling(e) for e in (0, 9)] == [1, 1]
     assert [TranslateTaskConfig().sampling(e) for e in (0, 9)] == [0, 0]
     with pytest.raises(ConfigError, match=r"task\.forcing cannot be 2"):
-        TranslateTaskConfig(forcing=2)
+        from_dict(TranslateTaskConfig, {"forcing": 2}, "task")
 
 
 def test_batches_are_of_like_length_and_hold_each_pair_once() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import cli
 from tests.support import tiny_model
-from vsearch.config import WIDEST_BEAM, ModelConfig, TranslatorConfig, from_dict
+from vsearch.config import WIDEST_BEAM, ModelConfig, Range, TranslatorConfig, from_dict
 from vsearch.errors import ConfigError, ModelError, VsearchError
 from vsearch.files import MODEL_JSON
 from vsearch.model import load
@@ -58,11 +58,12 @@ def test_every_number_of_a_model_has_bounds() -> None:
     while todo:
         cls = todo.pop()
         seen.add(cls)
-        for name, hint in typing.get_type_hints(cls).items():
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items():
             kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type)]
             todo += [kind for kind in kinds if dataclasses.is_dataclass(kind) and kind not in seen]
-            if name not in ("format", "LIMITS") and {int, float} & set(kinds):
-                assert name in getattr(cls, "LIMITS", {}), f"{cls.__name__}.{name}"
+            inner = {kind for one in (hint, *typing.get_args(hint)) for kind in (one, *typing.get_args(one))}
+            if name != "format" and {int, float} & inner:
+                assert any(isinstance(one, Range) for one in typing.get_args(hint)), f"{cls.__name__}.{name}"
     assert len(seen) >= 7
 
 
