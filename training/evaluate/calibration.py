@@ -89,10 +89,10 @@ def fit_curve(hits: Judged) -> Curve:
 
 
 def fit_knots(hits: Judged) -> Knots:
-    """At most KNOTS points (cosine, share) of the curve of highest likelihood that only has to rise, from low to high.
+    """Return points (cosine, share), at most KNOTS and two ends, of the likeliest curve that only has to rise.
 
-    Isotonic regression by pooling adjacent violators (Zadrozny & Elkan 2002), its steps joined by straight lines.
-    Raises DataError as `fit_curve`.
+    Isotonic regression by pooling adjacent violators (Zadrozny & Elkan 2002), its steps joined by straight lines, which
+    begin with 0 at -1 and end with 1 at 1. Raises DataError as `fit_curve`.
     """
     _platt(hits)
     order = np.argsort(hits.cosines, kind="stable")
@@ -147,7 +147,8 @@ def _rising(cosines: Floats, chance: Floats, weight: Floats) -> Knots:
         while len(blocks) > 1 and blocks[-2][1] >= blocks[-1][1]:
             (m, a, x), (n, b, y) = blocks[-2:]
             blocks[-2:] = [[m + n, (m * a + n * b) / (m + n), (m * x + n * y) / (m + n)]]
-    return tuple((round(cosine, 6), round(mean, 6)) for _, mean, cosine in blocks)
+    inner = [(round(cosine, 6), round(mean, 6)) for _, mean, cosine in blocks if -1 < cosine < 1]
+    return ((-1.0, 0.0), *inner, (1.0, 1.0))  # so that no two cosines get the same share
 
 
 def log_loss(hits: Judged, curve: Shares) -> float:

@@ -61,9 +61,9 @@ def test_the_fit_by_hand() -> None:
 def test_knots_by_hand() -> None:
     """Blocks of one hit each: 0, 1, 0, 1 with rising cosines; the two in the middle fall, and are pooled to a half."""
     hits = Judged(np.array([0.3, 0.1, 0.2, 0.4]), np.array([False, False, True, True]))
-    assert fit_knots(hits) == ((0.1, 0.0), (0.25, 0.5), (0.4, 1.0))
+    assert fit_knots(hits) == ((-1.0, 0.0), (0.1, 0.0), (0.25, 0.5), (0.4, 1.0), (1.0, 1.0))
     heavy = Judged(hits.cosines, hits.fits, weight=np.array([3.0, 1.0, 1.0, 1.0]))
-    assert fit_knots(heavy) == ((0.1, 0.0), (0.275, 0.25), (0.4, 1.0))
+    assert fit_knots(heavy) == ((-1.0, 0.0), (0.1, 0.0), (0.275, 0.25), (0.4, 1.0), (1.0, 1.0))
 
 
 def test_sets_of_hits_weigh_the_same() -> None:
