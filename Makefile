@@ -37,6 +37,8 @@ $(BIN)/python:
 .venv/.test-installed: pyproject.toml | $(BIN)/python
 	@echo "installing into .venv (the first time takes minutes)" >&2
 	@$(PIP) install --editable '.[test]'
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && timeout 300 apt-get install -y -qq chromium >/dev/null 2>&1; } \
+	|| echo "no chromium: the tests in a browser are skipped; on Debian: apt-get install chromium" >&2
 	@touch $@
 
 docs: .venv/.test-installed

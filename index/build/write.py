@@ -92,6 +92,9 @@ class Writer:
         if captions is not None and len(captions) != len(items):
             raise ValueError(f"the model made {len(captions)} captions of {len(items)} pictures")
         self._report.encoded += len(items)
+        written = self._database.opinions.captions(item.digest for item in items)
+        if captions is not None:  # by hand before by the model
+            captions = [written.get(item.digest, text) for item, text in zip(items, captions, strict=True)]
         if captions is None:
             return [Described(vector) for vector in vectors]
         rows = zip(vectors, captions, self._model.embed_captions(captions), strict=True)

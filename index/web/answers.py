@@ -147,3 +147,45 @@ class ProblemRow(BaseModel):
     status: int
     detail: str
     hint: str
+
+
+class MonthRow(BaseModel):
+    """A month, how many pictures there are, and how many are expected to fit the query; null without a query."""
+
+    month: str
+    expected: float | None
+    total: int
+
+
+class TimeAnswer(BaseModel):
+    """What /api/time gives back."""
+
+    months: list[MonthRow]
+
+
+class VoteRow(BaseModel):
+    """A vote: whether a picture fits a query."""
+
+    id: int = Field(ge=1, le=2**63 - 1)
+    q: str = Field(max_length=1000)
+    good: bool
+
+
+class CaptionRow(BaseModel):
+    """A caption that a person writes."""
+
+    caption: str = Field(max_length=2000)
+
+
+class FindingRow(BaseModel):
+    """One thing that is wrong with the library, and what to do about it."""
+
+    message: str
+    remedy: str
+
+
+class CheckAnswer(BaseModel):
+    """What /api/check gives back."""
+
+    pictures: int
+    findings: list[FindingRow]

@@ -7,16 +7,21 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
+from pydantic import BeforeValidator, Field
 from starlette.responses import FileResponse, Response
 
-from index.web import pictures, search
+from index.web import opinions, pictures, search, status, whole
 from index.web.answers import (
     AttentionAnswer,
+    CaptionRow,
+    CheckAnswer,
     InfoAnswer,
     PictureAnswer,
     ProblemRow,
     SearchAnswer,
     Similar,
+    TimeAnswer,
+    VoteRow,
     WhereAnswer,
     WordsAnswer,
 )
@@ -24,7 +29,6 @@ from index.web.photos import as_jpeg, checked, media_type
 from index.web.problems import Problem
 from index.web.search import PAGE, Wish
 from index.web.service import Service
-from index.web.status import info
 from index.web.thumbnails import rounded
 from vsearch.errors import PictureError
 from vsearch.image.decode import decode_bytes
@@ -43,16 +47,23 @@ def service_of(request: Request) -> Service:
     return found
 
 
+_BLANK = BeforeValidator(lambda value: None if value == "" else value)  # a field of a form that is left empty
 Served = Annotated[Service, Depends(service_of)]
 Id = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="A picture's number in the library.")]
 Words = Annotated[str, Query(max_length=1000, description='Words, as in: boat engine -sail 2*red "hot dog"')]
-Like = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="A picture of the library to look like.")]
-Weight = Annotated[float, Query(ge=-10, le=10, allow_inf_nan=False, description="How much the picture counts.")]
+Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Like = Annotated[Number | None, _BLANK, Query(description="A picture of the library to look like.")]
+Weight = Annotated[
+    float,
+    BeforeValidator(lambda value: 1.0 if value == "" else value),
+    Query(ge=-10, le=10, allow_inf_nan=False, description="How much the picture counts."),
+]
 Within = Annotated[str, Query(alias="in", max_length=5000, description="Only pictures below this folder.")]
-Since = Annotated[date | None, Query(alias="from", description="Only pictures taken from that day on.")]
-Until = Annotated[date | None, Query(alias="to", description="Only pictures taken up to that day.")]
+Since = Annotated[date | None, _BLANK, Query(alias="from", description="Only pictures taken from that day on.")]
+Until = Annotated[date | None, _BLANK, Query(alias="to", description="Only pictures taken up to that day.")]
 Camera = Annotated[str | None, Query(max_length=500, description="Only pictures taken with this camera.")]
-MinScore = Annotated[float | None, Query(ge=-1, le=1, allow_inf_nan=False, description="Only hits with this score.")]
+Bound = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+MinScore = Annotated[Bound | None, _BLANK, Query(description="Only hits with this score.")]
 Text = Annotated[str | None, Query(max_length=500, description="Only pictures whose caption says this.")]
 Sort = Annotated[str, Query(pattern="^(match|newest|oldest)$")]
 Ids = Annotated[str, Query(max_length=200_000, pattern=r"^(\d{1,18}(,\d{1,18})*)?$", description="Only these ids.")]
@@ -95,10 +106,10 @@ def post_search(
     q: Annotated[str, Form(max_length=1000)] = "",
     like_weight: Annotated[float, Form(ge=-10, le=10, allow_inf_nan=False)] = 1.0,
     within: Annotated[str, Form(alias="in", max_length=5000)] = "",
-    since: Annotated[date | None, Form(alias="from")] = None,
-    until: Annotated[date | None, Form(alias="to")] = None,
+    since: Annotated[date | None, _BLANK, Form(alias="from")] = None,
+    until: Annotated[date | None, _BLANK, Form(alias="to")] = None,
     camera: Annotated[str, Form(max_length=500)] = "",
-    min_score: Annotated[float | None, Form(ge=-1, le=1, allow_inf_nan=False)] = None,
+    min_score: Annotated[Bound | None, _BLANK, Form()] = None,
     text: Annotated[str, Form(max_length=500)] = "",
     sort: Annotated[str, Form(pattern="^(match|newest|oldest)$")] = "match",
     k: Annotated[int, Form(ge=1, le=500)] = PAGE,
@@ -155,7 +166,58 @@ def get_words(
 @router.get("/api/info")
 def get_info(service: Served) -> InfoAnswer:
     """Say what `vsearch info` says, and how far a build is."""
-    return info(service)
+    return status.info(service)
+
+
+@router.get("/api/map", response_class=Response)
+def get_map(service: Served, x: Words = "", y: Words = "") -> Response:
+    """Give a place for each picture: n ids as float64, then n pairs of float32, little-endian; axes are words."""
+    return Response(whole.points(service, x, y), media_type="application/octet-stream")
+
+
+@router.get("/api/time")
+def get_time(
+    service: Served,
+    q: Words = "",
+    like: Like = None,
+    like_weight: Weight = 1.0,
+    by: Annotated[str, Query(pattern="^month$")] = "month",
+) -> TimeAnswer:
+    """Say how many pictures of each month are expected to fit a query, and how many there are."""
+    return whole.time_line(service, Wish(q, like, like_weight))
+
+
+@router.post("/api/vote", status_code=204, response_class=Response)
+def post_vote(service: Served, vote: VoteRow) -> Response:
+    """Keep a vote on a picture for the words of a query: searches heed it at once."""
+    opinions.vote(service, vote.id, vote.q, vote.good)
+    return Response(status_code=204)
+
+
+@router.delete("/api/vote", status_code=204, response_class=Response)
+def delete_vote(service: Served, id_: Annotated[int, Query(alias="id", ge=1, le=2**63 - 1)], q: Words) -> Response:
+    """Take a vote back."""
+    opinions.vote(service, id_, q, None)
+    return Response(status_code=204)
+
+
+@router.get("/api/votes", response_class=Response)
+def get_votes(service: Served) -> Response:
+    """Give all votes as JSON lines: query, path, caption, hash and whether it fits."""
+    headers = {"Content-Disposition": 'attachment; filename="votes.jsonl"'}
+    return Response("".join(opinions.exported(service)), media_type="application/jsonl", headers=headers)
+
+
+@router.patch("/api/picture/{id}")
+def patch_picture(service: Served, id_: Id, row: CaptionRow) -> PictureAnswer:
+    """Give a picture a caption by hand, which later builds keep; the picture gets a new id."""
+    return opinions.rewrite(service, id_, row.caption)
+
+
+@router.post("/api/check")
+def post_check(service: Served) -> CheckAnswer:
+    """Verify library, caches and files, as `vsearch check` does; a damaged cache is deleted."""
+    return status.check(service)
 
 
 @router.get("/thumb/{id}", response_class=Response)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path as Folder
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import jinja2
+import numpy as np
 from fastapi import APIRouter, Query
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from index import remedies
 from index.database.database import NoLibraryError, OtherModelError
 from index.paths import readable
-from index.web import pictures, search, static
+from index.web import pictures, search, static, status, whole
 from index.web.answers import HitRow, SearchAnswer
-from index.web.api import After, Id, Served, Wished
+from index.web.api import After, Id, Served, Wished, Words
 from index.web.search import PAGE, Wish
 from index.web.service import Service
 from vsearch.errors import QueryError, VsearchError
 
 router = APIRouter(include_in_schema=False)
 _EMPTY = SearchAnswer(total=0, took_ms=0, unknown=[], terms=[], gram=[], curve=None, hits=[], next=None)
+_MOST_MONTHS = 240  # bars of the chart
 _ROW = 8  # pictures in the row of similar ones
 
 
@@ -90,7 +95,7 @@ def get_picture(
     fragment: Annotated[bool, Query(description="Only the inner part, for the dialog.")] = False,
 ) -> Response:
     """Show one picture: a page of its own, or what the dialog over the grid shows."""
-    found = pictures.picture(service, id_)
+    found = pictures.picture(service, id_, wait=False)
     terms, trouble = [], ""
     try:
         terms = pictures.split(service, id_, wish)
@@ -101,14 +106,75 @@ def get_picture(
     return page(service, name, wish=wish, picture=found, terms=terms, trouble=trouble, near=near)
 
 
+@router.get("/map", response_class=HTMLResponse)
+def get_map(service: Served, left: Words = "", right: Words = "", bottom: Words = "", top: Words = "") -> Response:
+    """Show the map: a dot for each picture, between words."""
+    return page(service, "map", left=left, right=right, bottom=bottom, top=top)
+
+
+@router.get("/time", response_class=HTMLResponse)
+def get_time(service: Served, wish: Wished) -> Response:
+    """Show how many pictures of each month are expected to fit a query."""
+    months, trouble = [], ""
+    try:
+        months = whole.time_line(service, wish).months
+    except VsearchError as error:
+        trouble = readable(service.say(f"{error}; {error.hint}"))
+    most = max((row.total if row.expected is None else row.expected for row in months), default=0) or 1
+    bars = [
+        {
+            "month": row.month,
+            "expected": row.expected,
+            "total": row.total,
+            "height": round(200 * (row.total if row.expected is None else row.expected) / most, 2),
+            "address": address(
+                "/", Wish(wish.q, wish.like, wish.like_weight, since=_first(row.month), until=_last(row.month))
+            ),
+        }
+        for row in months
+    ]
+    return page(service, "time", wish=wish, bars=bars, trouble=trouble)
+
+
+@router.get("/library", response_class=HTMLResponse)
+def get_library(service: Served) -> Response:
+    """Show folders, skipped files, the findings of a check, and how far a build is."""
+    facts, folders, skipped = status.info(service), [], []
+    with suppress(VsearchError), service.apart() as database:
+        folders = status.folders(database)
+        skipped = [(readable(path), reason) for path, reason in database.read.skipped()]
+    return page(service, "library", facts=facts, folders=folders, skipped=skipped)
+
+
+def _first(month: str) -> date:
+    return date(int(month[:4]), int(month[5:]), 1)
+
+
+def _last(month: str) -> date:
+    return (_first(month) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
 def _facts(service: Service) -> dict[str, Any]:
     """Return what the filters offer: folders, cameras and how many pictures there are in each month."""
     with service.reading() as (database, _):
         return {
             "folders": [readable(folder) for folder in database.read.folders()],
             "cameras": database.details.cameras(),
-            "months": [],
+            "months": _months(service.catalogue().when),
         }
+
+
+def _months(when: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Return month, count and height (0 to 40) of a bar for each month of the pictures' dates (n,), the last 240."""
+    number, names = whole.months(when)
+    if not names:
+        return []
+    counts = np.bincount(number, minlength=len(names))[-_MOST_MONTHS:]
+    most = int(counts.max())
+    return [
+        {"month": month, "count": int(count), "height": round(40 * int(count) / most, 2)}
+        for month, count in zip(names[-_MOST_MONTHS:], counts, strict=True)
+    ]
 
 
 def address(path: str, wish: Wish, **changed: Any) -> str:

@@ -20,7 +20,7 @@ from index.web.photos import checked, row
 from index.web.problems import Problem
 from index.web.search import Wish, board_of, local_time
 from index.web.service import Service
-from vsearch.errors import PictureError, VsearchError
+from vsearch.errors import PictureError
 from vsearch.image.header import Header, read_header
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Share(NamedTuple):
     """What a part of a query adds to a picture's cosine."""
 
     word: str
+    weight: float
     kind: str
     share: float
 
@@ -40,9 +41,10 @@ class Share(NamedTuple):
 _COPIES = 20
 
 
-def picture(service: Service, id_: int) -> PictureAnswer:
+def picture(service: Service, id_: int, *, wait: bool = True) -> PictureAnswer:
     """Return what is known of a picture; a file that is gone is no error, `trouble` says so.
 
+    Unless we `wait`, nouns are left out as long as their list is not ready.
     Raises Problem 404 if there is no such picture.
     """
     with service.reading() as (database, searcher):
@@ -74,7 +76,7 @@ def picture(service: Service, id_: int) -> PictureAnswer:
         trouble=trouble or None,
         exif=_exif(head),
         words=[Near(word=word, cosine=round(cosine, 4)) for word, cosine in words],
-        nouns=_nouns(service, vectors[0]),
+        nouns=_nouns(service, vectors[0], wait),
         duplicates=copies,
     )
 
@@ -83,16 +85,10 @@ def _exif(head: Header | None) -> dict[str, str]:
     return {} if head is None else head.facts
 
 
-def _nouns(service: Service, vector: NDArray[np.float32]) -> list[Near]:
-    """Return the nouns of ImageNet nearest to a picture's vector (D,); none if the model has no words or no list."""
-    if service.words is None:
-        return []
-    try:
-        with service.network:  # the list is embedded once
-            nouns = service.model.nouns("imagenet")
-    except VsearchError:
-        return []
-    near = nouns.nearest(vector, _NEAR)
+def _nouns(service: Service, vector: NDArray[np.float32], wait: bool) -> list[Near]:
+    """Return the nouns of ImageNet nearest to a picture's vector (D,); none if there are none, or none yet."""
+    nouns = service.nouns(wait=wait)
+    near = [] if nouns is None else nouns.nearest(vector, _NEAR)
     return [Near(word=noun.lemmas[0], cosine=round(float(cosine), 4)) for noun, cosine in near]
 
 
@@ -164,4 +160,7 @@ def split(service: Service, id_: int, wish: Wish) -> list[Share]:
         total = board.coefficients() @ board.basis().astype(np.float64)
         products = board.coefficients() * (board.basis().astype(np.float64) @ vectors[0].astype(np.float64))
     shares = (products / max(float(np.linalg.norm(total)), 1e-12)).tolist()
-    return [Share(part.word, part.kind, round(share, 4)) for part, share in zip(board.parts, shares, strict=True)]
+    return [
+        Share(part.word, part.weight, part.kind, round(share, 4))
+        for part, share in zip(board.parts, shares, strict=True)
+    ]

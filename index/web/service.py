@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,14 +22,17 @@ from index.search.searcher import Searcher
 from index.web.problems import Problem
 from index.web.thumbnails import Thumbnails
 from index.web.words import Words
+from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
     from vsearch.model import Model
+    from vsearch.text.nouns import EmbeddedNouns
 
 T = TypeVar("T")
 _FRESH = (
     2.0  # seconds for which sizes and dates serve although the library has changed: a build changes it all the time
 )
+_SMALL = 20_000  # pictures of which sizes and dates are read anew at once
 _KEPT = 128  # answers of the network, and rankings
 
 
@@ -52,6 +56,7 @@ class Service:
         self.seen = Recent(_KEPT)  # what the network said of pictures
         self._lock = threading.RLock()
         self._opened: tuple[Database, Searcher, tuple[int, int]] | None = None
+        self._nouns: Future[EmbeddedNouns] | None = None
         self._catalogue: tuple[float, tuple[int, int], Catalogue] | None = None
 
     @contextmanager
@@ -91,14 +96,30 @@ class Service:
             self.rankings.clear()
 
     def catalogue(self) -> Catalogue:
-        """Return size and date of all pictures, at most some seconds old while a build goes on. Within `reading`."""
+        """Return size and date of all pictures; of many, at most some seconds old while a build goes on."""
         with self._lock:
             database, _ = self._current()
             version, now = database.version(), time.monotonic()
             kept = self._catalogue
-            if kept is None or (kept[1] != version and now - kept[0] > _FRESH):
+            small = kept is None or len(kept[2].ids) < _SMALL
+            if kept is None or (kept[1] != version and (small or now - kept[0] > _FRESH)):
                 self._catalogue = kept = (now, version, database.details.catalogue())
             return kept[2]
+
+    def nouns(self, *, wait: bool) -> EmbeddedNouns | None:
+        """Return the nouns of ImageNet with vectors; None if the model has no words, or if it would take a while.
+
+        Placing them takes seconds, once: a thread does it while pages are shown without them.
+        """
+        if self.words is None:
+            return None
+        with self._lock:
+            if self._nouns is None:
+                self._nouns = ThreadPoolExecutor(1, thread_name_prefix="nouns").submit(self.model.nouns, "imagenet")
+        try:
+            return self._nouns.result() if wait or self._nouns.done() else None
+        except VsearchError:
+            return None  # no list, or no word of it is known
 
     def _current(self) -> tuple[Database, Searcher]:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from index.database.database import Database
 from index.paths import readable
-from index.web.answers import InfoAnswer
+from index.web.answers import CheckAnswer, FindingRow, InfoAnswer
+from index.web.problems import Problem
 from index.web.service import Service
 from vsearch import distribution
 from vsearch.errors import VsearchError
@@ -37,6 +38,25 @@ def info(service: Service) -> InfoAnswer:
     except VsearchError as error:
         facts.trouble, facts.hint = readable(service.say(str(error))), readable(service.say(error.hint))
     return facts
+
+
+def check(service: Service) -> CheckAnswer:
+    """Verify the library as `vsearch check` does. Raises Problem 403 if nothing may be written."""
+    from index.check import check as verify
+
+    if service.read_only:
+        raise Problem(403, "this server only reads, and a check deletes damaged caches", "start it without --read-only")
+    with service.apart() as database:
+        found = verify(database)
+    rows = [(readable(service.say(one.message)), readable(service.say(one.remedy))) for one in found.findings]
+    return CheckAnswer(
+        pictures=found.pictures, findings=[FindingRow(message=message, remedy=remedy) for message, remedy in rows]
+    )
+
+
+def folders(database: Database) -> list[tuple[str, int]]:
+    """Return each folder of the library and the number of pictures below it."""
+    return [(readable(folder), len(database.read.ids_under(folder))) for folder in database.read.folders()]
 
 
 def progress(database: Database) -> tuple[int, int]:

@@ -1,0 +1,40 @@
+// The query as a board: the same sums as in board.py, so that hits can be ordered again without the server.
+//
+//   v = unit(unit(unit(sum of w_t p_t) + w_I I) + V),   cosine(x) = sum over parts of c_t (x . p_t)
+//
+// `gram` holds the products of the parts with each other, `hit.parts` those with a picture.
+
+export function coefficients(terms, gram) {
+  let total = terms.map(() => 0);
+  for (const kind of ["word", "picture", "votes"]) {
+    const own = terms.map((term) => (term.kind === kind ? term.weight : 0));
+    if (!own.some(Boolean)) continue;
+    total = total.map((value, at) => value + own[at]);
+    const length = Math.sqrt(Math.max(0, product(total, gram)));
+    if (length < 1e-6) return null; // the terms cancel each other out
+    total = total.map((value) => value / length);
+  }
+  return total;
+}
+
+function product(c, gram) {
+  let sum = 0;
+  for (let i = 0; i < c.length; i++) for (let j = 0; j < c.length; j++) sum += c[i] * gram[i][j] * c[j];
+  return sum;
+}
+
+export function cosine(c, parts) {
+  return parts.reduce((sum, part, at) => sum + part * c[at], 0);
+}
+
+export function calibrate(value, curve) {
+  return curve ? 1 / (1 + Math.exp(-(curve[0] * value + curve[1]))) : value;
+}
+
+// The words as they are typed, with their weights: what stands in the field and in the address.
+export function typed(terms) {
+  return terms.filter((term) => term.kind === "word").map(({ word, weight }) => {
+    const size = Math.abs(weight);
+    return (weight < 0 ? "-" : "") + (size === 1 ? "" : `${Number(size.toFixed(2))}*`) + word;
+  }).join(" ");
+}

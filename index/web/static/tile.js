@@ -1,0 +1,39 @@
+// One hit in the grid, as _tile.html.j2 makes it.
+
+import { make } from "./ask.js";
+
+export function score(hit, labelled) {
+  if (hit.score === null) return "";
+  return labelled ? `${Math.round(100 * hit.score)}%` : hit.score.toFixed(3);
+}
+
+export function tile(hit, href, labelled) {
+  const [width, height] = hit.width ? [hit.width, hit.height] : [4, 3];
+  const image = make("img", {
+    src: `/thumb/${hit.id}?s=480&v=${hit.v}`, alt: hit.caption ? `${hit.caption} (machine-made)` : "no caption",
+    loading: "lazy", decoding: "async", width, height,
+  });
+  const line = make("p", { class: "line" });
+  if (hit.score !== null) line.append(make("b", { class: "score" }, score(hit, labelled)), " ");
+  line.append(make("span", { class: "caption" }, hit.caption || (hit.taken || "").slice(0, 10)));
+  const made = make("li", { class: "tile" }, make("a", { class: "frame", href }, image), line);
+  made.hit = hit;
+  ready(made);
+  return made;
+}
+
+// Of a tile that the server has made, read what it knows.
+export function read(made) {
+  made.hit = JSON.parse(made.dataset.hit);
+  ready(made);
+  return made.hit;
+}
+
+function ready(made) {
+  made.dataset.ratio = made.hit.width ? made.hit.width / made.hit.height : 4 / 3;
+}
+
+export function rescored(made, labelled) {
+  const shown = made.querySelector(".score");
+  if (shown) shown.textContent = score(made.hit, labelled);
+}
