@@ -29,7 +29,7 @@ from vsearch.errors import QueryError, VsearchError
 
 router = APIRouter(include_in_schema=False)
 _EMPTY = SearchAnswer(total=0, took_ms=0, unknown=[], terms=[], gram=[], curve=None, hits=[], next=None)
-_MOST_MONTHS = 240  # bars of the chart
+_MOST_MONTHS = 120  # bars of the chart: a page stays small
 _ROW = 8  # pictures in the row of similar ones
 
 
@@ -165,7 +165,7 @@ def _facts(service: Service) -> dict[str, Any]:
 
 
 def _months(when: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Return month, count and height (0 to 40) of a bar for each month of the pictures' dates (n,), the last 240."""
+    """Return month, count and height (0 to 40) of a bar for each month of the pictures' dates (n,), the last 120."""
     number, names = whole.months(when)
     if not names:
         return []
@@ -199,7 +199,7 @@ def address(path: str, wish: Wish, **changed: Any) -> str:
 
 def _data(row: BaseModel) -> str:
     """Return what a script needs to know of an answer, as JSON: all that the page does not say anyway."""
-    return row.model_dump_json(exclude={"hits", "path", "why", "taken"})
+    return row.model_dump_json(exclude={"hits", "path", "why", "taken", "caption", "width", "height"})
 
 
 def _signed(number: float) -> str:

@@ -72,7 +72,8 @@ class Server:
 
 def _listen(port: int) -> socket.socket:
     """Return a socket that listens on this machine only."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Named as TCP: asyncio sends small answers at once (TCP_NODELAY) only where a socket says what it is.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))

@@ -271,7 +271,7 @@ form.addEventListener("submit", (event) => {
 for (const field of fields) if (field !== $("q")) field.addEventListener("change", () => go(fromFields()));
 
 $("months")?.addEventListener("click", (event) => {
-  const month = event.target.closest("rect")?.dataset.month;
+  const month = event.target.closest("rect")?.textContent.slice(0, 7);
   if (!month) return;
   const last = new Date(Date.UTC(Number(month.slice(0, 4)), Number(month.slice(5)), 0)).getUTCDate();
   const wish = current();

@@ -24,7 +24,9 @@ export function tile(hit, href, labelled) {
 
 // Of a tile that the server has made, read what it knows.
 export function read(made) {
-  made.hit = JSON.parse(made.dataset.hit);
+  const image = made.querySelector("img");
+  const caption = image.alt === "no caption" ? null : made.querySelector(".caption").textContent;
+  made.hit = { ...JSON.parse(made.dataset.hit), caption, width: Number(image.getAttribute("width")), height: Number(image.getAttribute("height")) };
   ready(made);
   return made.hit;
 }
