@@ -62,6 +62,8 @@ def _check_program(path: Path) -> None:
 def _is_library(path: Path, how: str) -> bool:
     """Tell whether a database bears our application id; those of before have none, but are known by their tables.
 
+    One without id and tables holds nothing: it is what a build leaves that is killed before its first transaction.
+
     Only by SQLite: a file that a process opens itself loses, when it is closed, all locks that the process has on it.
     """
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{how}", uri=True)
@@ -69,7 +71,13 @@ def _is_library(path: Path, how: str) -> bool:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application:
             return bool(application == APPLICATION)
-        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {str(name) for (name,) in rows} >= _TABLES
+        tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return tables >= _TABLES or not (tables or _is_logged(path))
     finally:
         connection.close()
+
+
+def _is_logged(path: Path) -> bool:
+    """Tell whether a database has a log that holds something, which may be tables."""
+    log = beside(path, "-wal")
+    return log.exists() and bool(log.stat().st_size)
