@@ -171,6 +171,8 @@ def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, w
         query = library.query(text) if text else None
         if query is not None and query.unknown:
             remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
+        for word, other in (model.space.meant(model.query(text)) if text else {}).items():
+            remark(f"{word} is hardly known: did you mean {other}?")
         hits = library.search(
             query,
             image=wanted.image,

@@ -98,7 +98,7 @@ def make_board(
     parts: list[Part] = []
     unknown: list[str] = []
     if text.strip() and space is not None:
-        terms = merged(parse(text))
+        terms = merged(space.folded(parse(text)))
         found = space.parts(terms)
         parts += [Part(shown(term), "word", term.weight, row) for term, row in zip(terms, found.vectors, strict=True)]
         unknown = found.unknown

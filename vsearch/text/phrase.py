@@ -20,11 +20,13 @@ import numpy as np
 from vsearch.config import WordsConfig, from_dict
 from vsearch.errors import ModelError, QueryError
 from vsearch.files import MODEL_JSON, read_table, write_json
+from vsearch.text.fold import DASHES, known_form, plain, spelled_alike, telling
 from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats, WordVectors
 
 RARE = 5  # words in fewer captions than this weigh as much as if in this many: their true rarity is unknown
 _LARGEST = 1e6  # no weight of a word, nor a number of the mean, comes near it
+_RARELY = 10_000  # words of the dictionary, the most frequent first, after which one may be a misspelling
 BLOCK = 8192  # phrases embedded at once
 EXAMPLE = 'write it as in: boat engine -sail 2*red "hot dog"'
 
@@ -149,8 +151,10 @@ class PhraseSpace:
 
         A word outside the dictionary has only a guess from its letters for a vector, or none (.vec): it weighs as the
         known words of the query do on average, not as the rare word it would be.
+        Function words carry no weight, accents and a possessive 's may be left out: see `vsearch.text.fold`.
         QueryError when no word has an entry in the dictionary, or the terms cancel each other out.
         """
+        terms = self.folded(terms)
         parts = self.parts(terms)
         total = np.zeros(self.vectors.dim, np.float32)
         for term, part in zip(terms, parts.vectors, strict=True):
@@ -180,6 +184,24 @@ class PhraseSpace:
                 row[:] = weight * (label / np.float32(length) - self.mean)
         return Parts(rows, unknown, known)
 
+    def folded(self, terms: Sequence[Term]) -> list[Term]:
+        """Return the terms that count, their words by the names that captions or the dictionary know them by."""
+        plain = [len(term.words) == 1 and term.weight == 1 for term in terms]
+        counts = iter(telling([term.words[0] for term, one in zip(terms, plain, strict=True) if one]))
+        kept = [term for term, one in zip(terms, plain, strict=True) if not one or next(counts)]
+        know = self.idf.__contains__, self.vectors.__contains__
+        return [Term(tuple(known_form(word, *know) for word in term.words), term.weight) for term in kept]
+
+    def meant(self, query: Query) -> dict[str, str]:
+        """Return, for words that the captions lack and the dictionary hardly knows, a usual one spelled alike."""
+        found = {}
+        for word in [*query.unknown, *query.known]:
+            if word not in self.idf:
+                rank = self.vectors.words.index(word) if word in self.vectors else len(self.vectors.words)
+                if rank >= _RARELY and (other := spelled_alike(word, self.vectors.words[: rank // 4])):
+                    found[word] = other
+        return found
+
     def _sum(self, tokens: Sequence[str]) -> tuple[Floats, float]:
         """Return the weighted sum (D,) of the words' unit vectors, and the sum of the weights; words without one left
         out."""
@@ -202,7 +224,10 @@ class PhraseSpace:
         return (total / np.float32(length)).astype(np.float32)
 
 
-_PART = re.compile(r'(?P<sign>[-\u2212]?)(?:(?P<weight>[^\s"*]*)\*)?(?:"(?P<label>[^"]*)"|(?P<words>[^\s"]*))')
+_PART = re.compile(
+    r'(?P<sign>[-\u2010-\u2015\u2212]?)(?:(?P<weight>[^\s"*]*)\*)?(?:"(?P<label>[^"]*)"|(?P<words>[^\s"]*))'
+)
+_MINUS = ("-", "\u2212")
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
 
@@ -211,10 +236,11 @@ def parse(query: str) -> list[Term]:
     """Parse the terms of a query: words; `-word` taken away; `2*word` weighted; `"two words"` as one label; `-2*"two
     words"`.
 
-    A word that parts into several ("t-shirt") gives a term for each. Punctuation alone is passed over.
+    A word that parts into several ("t-shirt") gives a term for each. Punctuation alone is passed over. Any dash is a
+    minus, but a long one between blanks is punctuation.
     QueryError, with the remedy, for a quote left open, a weight that is no number above 0, and an empty query.
     """
-    text, terms, at = query.translate(_QUOTES), list[Term](), 0
+    text, terms, at = plain(query).translate(_QUOTES), list[Term](), 0
     if text.count('"') % 2:
         raise QueryError("a quote is left open", 'close it, as in "hot dog", or leave it out')
     while at < len(text):
@@ -235,9 +261,9 @@ def _terms(part: re.Match[str]) -> list[Term]:
     weight = _weight(part) * (-1 if part["sign"] else 1)
     label = part["label"]
     words = tokenise(part["words"] if label is None else label)
-    if label is None and part["words"].startswith(("-", "\u2212")) and words:
+    if label is None and part["words"].translate(DASHES).startswith("-") and words:
         raise QueryError(f"one minus too many in {part[0]!r}", "put a single minus first, as in -sail or -2*sail")
-    if not words and (label is not None or part["sign"] or part["weight"] is not None):
+    if not words and (label is not None or part["sign"] in _MINUS or part["weight"] is not None):
         raise QueryError(f"there is no word in {part[0]!r}", EXAMPLE)
     return [Term((word,), weight) for word in words] if label is None else [Term(tuple(words), weight)]
 
