@@ -74,15 +74,20 @@ class Scores:
 
     def is_calibrated(self, kind: Kind) -> bool:
         """Return whether scores are probabilities, 0 to 1, and not cosines."""
-        return self._curve(kind) is not None
+        return self.curve(kind) is not None
 
     def calibrate(self, cosine: float, kind: Kind) -> float:
         """Return the probability that a photo with this cosine shows what was asked; the cosine itself if the model has
         no curve."""
-        curve = self._curve(kind)
-        return cosine if curve is None else float(shares_of(np.array([cosine]), curve)[0])
+        return float(self.calibrate_all(np.array([cosine]), kind)[0])
 
-    def _curve(self, kind: Kind) -> Shares | None:
+    def calibrate_all(self, cosines: NDArray[np.floating], kind: Kind) -> NDArray[np.float64]:
+        """Return what `calibrate` says of each cosine: (n,)."""
+        curve = self.curve(kind)
+        return np.asarray(cosines, np.float64) if curve is None else shares_of(cosines, curve)
+
+    def curve(self, kind: Kind) -> Shares | None:
+        """Return the curve of a kind of query, None if scores are cosines."""
         if kind == "picture":
             return self.picture
         return self.words_knots or self.words

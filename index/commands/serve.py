@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -59,9 +60,9 @@ def serve(
     service = Service(path, model, thumbnails, read_only=read_only, say=typed)
     server = Server(service, port, allow_host or ())
     out(f"vsearch: {server.address_with_key}")
-    if open_:
-        open_browser(server, lambda: remark("no browser was found: open the address above in one"))
+    failed = partial(remark, "no browser was found: open the address above in one")
     try:
-        server.run()
+        with open_browser(server, failed) if open_ else nullcontext():
+            server.run()
     finally:
         service.close()

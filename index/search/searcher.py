@@ -145,8 +145,8 @@ class Searcher:
         if len(pictures) != len(ids):
             raise as_library_error(self.database.path, ValueError("malformed: a vector has no picture"))
         scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).clip(-1.0, 1.0)  # (m,)
+        shares = self.scores.calibrate_all(scores, kind)
         hits = []
-        for id_, cosine in zip(ids.tolist(), scores.tolist(), strict=True):
-            picture = pictures[id_]
-            hits.append(Hit(picture.path, self.scores.calibrate(cosine, kind), picture.caption, id_, cosine))
+        for id_, share, cosine in zip(ids.tolist(), shares.tolist(), scores.tolist(), strict=True):
+            hits.append(Hit(pictures[id_].path, share, pictures[id_].caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))

@@ -45,7 +45,9 @@ class SearchAnswer(BaseModel):
     unknown: list[Unknown]
     terms: list[TermRow]
     gram: list[list[float]] = Field(description="the products of the terms' vectors with each other")
-    curve: tuple[float, float] | None = Field(description="slope and offset of the logistic curve that makes scores")
+    curve: tuple[float, float] | tuple[tuple[float, float], ...] | None = Field(
+        description="what makes scores of cosines: slope and offset of a logistic curve, or knots of straight lines"
+    )
     hits: list[HitRow]
     next: int | None
 
@@ -189,3 +191,23 @@ class CheckAnswer(BaseModel):
 
     pictures: int
     findings: list[FindingRow]
+
+
+class SidecarRow(BaseModel):
+    """Of which pictures captions are to be written as XMP files."""
+
+    ids: list[int] = Field(max_length=1000)
+
+
+class SkippedRow(BaseModel):
+    """A picture that was left out, and why."""
+
+    id: int
+    reason: str
+
+
+class SidecarAnswer(BaseModel):
+    """What /api/sidecar gives back: the files written, and the pictures left out."""
+
+    written: list[str]
+    skipped: list[SkippedRow]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Upload
 from pydantic import BeforeValidator, Field
 from starlette.responses import FileResponse, Response
 
-from index.web import opinions, pictures, search, status, whole
+from index.web import opinions, pictures, search, sidecar, status, whole
 from index.web.answers import (
     AttentionAnswer,
     CaptionRow,
@@ -19,6 +19,8 @@ from index.web.answers import (
     PictureAnswer,
     ProblemRow,
     SearchAnswer,
+    SidecarAnswer,
+    SidecarRow,
     Similar,
     TimeAnswer,
     VoteRow,
@@ -212,6 +214,12 @@ def get_votes(service: Served) -> Response:
 def patch_picture(service: Served, id_: Id, row: CaptionRow) -> PictureAnswer:
     """Give a picture a caption by hand, which later builds keep; the picture gets a new id."""
     return opinions.rewrite(service, id_, row.caption)
+
+
+@router.post("/api/sidecar")
+def post_sidecar(service: Served, row: SidecarRow) -> SidecarAnswer:
+    """Write the captions of pictures as XMP files next to them; files of other programs are left alone."""
+    return sidecar.write(service, row.ids)
 
 
 @router.post("/api/check")

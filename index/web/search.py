@@ -30,9 +30,10 @@ Vector = NDArray[np.float32]
 SORTS = ("match", "newest", "oldest")
 PAGE = 60
 DEEPEST = 10_000  # hits that are ranked; those further down fit nothing
-_FIRST = 240  # hits ranked at first
+_FIRST = 120  # hits ranked at first
 _BY_DATE = 500  # the best hits, which are shown by date where that is wanted
 _WHY = 5
+_LATEST = 9_000_000_000  # seconds: what nanoseconds in 64 bits can hold
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def search(
         unknown=unknown,
         terms=[] if board is None else [TermRow(word=p.word, kind=p.kind, weight=p.weight) for p in board.parts],
         gram=[] if board is None else np.round(board.gram(), 6).tolist(),
-        curve=None if board is None else _curve(service, board),
+        curve=None if board is None else service.model.scores.curve(board.kind),
         hits=rows,
         next=after + k if more else None,
     )
@@ -117,9 +118,9 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
         catalogue = service.catalogue()
         fits = np.ones(len(catalogue.ids), bool)
         if wish.since is not None:
-            fits &= catalogue.when >= _day(wish.since)
+            fits &= catalogue.when >= _begin(wish.since)
         if wish.until is not None:
-            fits &= catalogue.when < _day(wish.until + timedelta(days=1))
+            fits &= catalogue.when < _begin(wish.until, days=1)
         found.append(catalogue.ids[fits])
     if wish.ids is not None:
         found.append(np.unique(np.array(wish.ids, np.int64)))
@@ -141,9 +142,13 @@ def _folder(database: Database, given: str) -> str:
     return folder
 
 
-def _day(day: date) -> int:
-    """Return the beginning of a day, local time, in nanoseconds since 1970."""
-    return int(datetime(day.year, day.month, day.day).timestamp()) * 1_000_000_000
+def _begin(day: date, days: int = 0) -> int:
+    """Return the beginning of a day, or of a later one, local time, in nanoseconds since 1970, as far as they count."""
+    try:
+        moment = (datetime(day.year, day.month, day.day) + timedelta(days=days)).timestamp()
+    except (OverflowError, ValueError, OSError):  # the first and the last days of the calendar
+        moment = -_LATEST if day.year < 1970 else _LATEST
+    return int(max(-_LATEST, min(_LATEST, moment))) * 1_000_000_000
 
 
 def newest(
@@ -290,8 +295,3 @@ def similar(service: Service, id_: int, k: int) -> list[HitRow]:
 
 def _unknown(service: Service, word: str) -> Unknown:
     return Unknown(word=word, guess=None if service.words is None else service.words.guess(word))
-
-
-def _curve(service: Service, board: Board) -> tuple[float, float] | None:
-    scores = service.model.scores
-    return scores.words if board.kind == "words" else scores.picture

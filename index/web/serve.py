@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -85,11 +85,12 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def open_browser(server: Server, failed: Callable[[], None], folder: Path | None = None) -> None:
+@contextlib.contextmanager
+def open_browser(server: Server, failed: Callable[[], None], folder: Path | None = None) -> Iterator[None]:
     """Open the first page in the user's browser, in a thread; call `failed` if there is none.
 
     The browser is given a file that leads there and that only the user can read: the command line of a process, and
-    the key in it, could be read by every user of the machine.
+    the key in it, could be read by every user of the machine. The file goes when the block ends.
     """
     place = (folder or platformdirs.user_cache_path("vsearch", appauthor=False)) / f"open-{server.port}.html"
 
@@ -105,6 +106,10 @@ def open_browser(server: Server, failed: Callable[[], None], folder: Path | None
             failed()
 
     threading.Thread(target=run, name="browser", daemon=True).start()
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
 
 
 def _has_screen() -> bool:

@@ -113,15 +113,14 @@ def time_line(service: Service, wish: Wish) -> TimeAnswer:
         expected = np.zeros(len(names))
         if board is not None:
             scores = service.model.scores
-            curve = scores.words if board.kind == "words" else scores.picture
-            if curve is None:
+            if not scores.is_calibrated(board.kind):
                 raise Problem(
                     501, "this model's scores are not shares of hits", "make them: `training.evaluate.scores`"
                 )
             ids, parts = vectors(database, database.read.mixed(scores.weight(board.kind)))
             vector = board.query(service.model.identity).vector
             cosines = products(parts, (vector / np.linalg.norm(vector))[None])[:, 0].astype(np.float64)
-            shares = 1 / (1 + np.exp(-(curve[0] * cosines + curve[1])))
+            shares = scores.calibrate_all(cosines, board.kind)
             at = positions(ids, catalogue.ids)
             both = np.isin(catalogue.ids, ids, assume_unique=True)
             expected += np.bincount(number[both], weights=shares[at], minlength=len(names))

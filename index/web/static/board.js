@@ -27,8 +27,14 @@ export function cosine(c, parts) {
   return parts.reduce((sum, part, at) => sum + part * c[at], 0);
 }
 
+// A cosine as a score: by a logistic curve (slope, offset), or by straight lines between knots (cosine, share).
 export function calibrate(value, curve) {
-  return curve ? 1 / (1 + Math.exp(-(curve[0] * value + curve[1]))) : value;
+  if (!curve) return value;
+  if (!Array.isArray(curve[0])) return 1 / (1 + Math.exp(-(curve[0] * value + curve[1])));
+  const after = curve.findIndex(([at]) => at >= value);
+  if (after <= 0) return after < 0 ? curve.at(-1)[1] : curve[0][1];
+  const [[x0, y0], [x1, y1]] = [curve[after - 1], curve[after]];
+  return y0 + ((y1 - y0) * (value - x0)) / (x1 - x0);
 }
 
 // The words as they are typed, with their weights: what stands in the field and in the address.

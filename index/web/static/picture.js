@@ -71,6 +71,16 @@ function edit(article, id) {
   const form = article.querySelector(".edit");
   if (!form) return;
   form.hidden = false;
+  form.querySelector("#xmp").addEventListener("click", async () => {
+    const told = form.querySelector("[role=status]");
+    try {
+      const body = JSON.stringify({ ids: [Number(id)] });
+      const found = await ask("/api/sidecar", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      told.textContent = found.written.length ? `written: ${found.written[0]}` : found.skipped[0].reason;
+    } catch (error) {
+      told.textContent = error.message;
+    }
+  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const told = form.querySelector("[role=status]");

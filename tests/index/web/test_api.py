@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -419,3 +420,46 @@ def test_what_a_build_adds_is_found(tmp_path: Path) -> None:
         assert search(client, q="dog")["total"] == 3
         build(tmp_path, 5)
         assert search(client, q="dog")["total"] == 5
+
+
+# ---- whatever is asked
+
+
+NASTY = ["", "0", "-1", "1", "3", "1e9", "9" * 30,
+         "nan", "inf", "\x00", "\ud83d\udc15", "%", "'", '"', '"a"', "--x", "-", "*",
+         "2*",          "1e400*dog", "dog " * 100, "{{ 7*7 }}",
+         "../../etc/passwd", "/", "/etc", "0001-01-01", "9999-12-31", "1677-01-01",
+         "2024-02-30", "true", "null", "[]", "1,2", "\u202e", "a" * 900, "match", "newest", "month"]  # fmt: skip
+
+
+def test_whatever_is_asked_there_is_an_answer(client: TestClient) -> None:
+    """Every parameter of every route, with values that have broken others: never a failure of the server."""
+    asked = 0
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        if "get" not in operations:
+            continue
+        parameters = operations["get"].get("parameters", [])
+        needed = {"q": "dog", "prefix": "do"}
+        for parameter in parameters:
+            for value in NASTY:
+                place, query = path, {name: needed[name] for name in needed if name in str(parameters)}
+                if parameter["in"] == "path":
+                    place = path.replace("{id}", quote(value, safe=""))
+                else:
+                    query[parameter["name"]] = value
+                place = place.replace("{id}", "2")
+                found = client.get(place, params=query)
+                assert found.status_code < 500 or found.status_code == 501, (place, query, found.text)
+                if found.status_code >= 400 and place.startswith("/api"):
+                    assert found.headers["content-type"] == "application/problem+json"
+                asked += 1
+    assert asked > 500
+
+
+@pytest.mark.parametrize("address", ["/", "/time", "/map", "/p/1"])
+def test_whatever_a_page_is_asked_there_is_an_answer(client: TestClient, address: str) -> None:
+    for name in ("q", "like", "from", "to", "text", "in", "left", "min_score", "ids"):
+        for value in NASTY:
+            found = client.get(address, params={name: value}, headers={"accept": "text/html"})
+            assert found.status_code < 500, (address, name, value)
+            assert found.headers["content-type"].startswith("text/html")

@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from index.web.serve import Server
 from tests.support.site import build, make_service, running
+from vsearch.scores import shares_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -191,6 +193,18 @@ def test_a_slider_orders_at_once_as_the_server_does(page: Page) -> None:
     assert ids(page) == asked(page, "/api/search?q=dog+-1.4*boat+-snow")
 
 
+def test_scores_are_made_of_cosines_as_the_library_makes_them(page: Page) -> None:
+    curves = ((6.0, -1.0), ((-1.0, 0.0), (0.1, 0.05), (0.4, 0.7), (1.0, 1.0)))
+    cosines = [-1.0, -0.3, 0.0, 0.1, 0.25, 0.4, 0.9, 1.0]
+    program = """async ([curve, values]) => {
+      const address = document.querySelector("script[type=module]").src.replace("search.js", "board.js");
+      const { calibrate } = await import(address);
+      return values.map(value => calibrate(value, curve));
+    }"""
+    for curve in curves:
+        assert page.evaluate(program, [curve, cosines]) == pytest.approx(shares_of(np.array(cosines), curve).tolist())
+
+
 def test_take_a_term_away(page: Page) -> None:
     page.goto(page.url + "?q=dog+2*boat")
     page.get_by_role("button", name="take dog away").click()
@@ -289,6 +303,8 @@ def test_a_caption_by_hand(page: Page) -> None:
     page.locator("a.frame").nth(3).click()
     dialog = page.get_by_role("dialog", name="Picture")
     dialog.get_by_text("Edit the caption").click()
+    dialog.get_by_role("button", name="Write an XMP file").click()
+    expect(dialog.get_by_role("status")).to_have_text(re.compile(r"^written: .*\.jpg\.xmp$"))
     dialog.locator("textarea").fill("a kite over the sea")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog.locator(".made").first).to_have_text("written by hand")

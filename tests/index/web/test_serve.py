@@ -117,14 +117,15 @@ def test_the_browser_gets_a_file_that_only_the_user_reads(tmp_path: Path, monkey
     monkeypatch.setattr(webbrowser, "open", opening)
     monkeypatch.setenv("DISPLAY", ":0")
     server = Server(make_service(tmp_path), 0)
-    open_browser(server, lambda: pytest.fail("no browser"), tmp_path / "run")
-    for _ in range(200):
-        if opened:
-            break
-        time.sleep(0.02)
-    [file] = (tmp_path / "run").iterdir()
-    assert opened == [file.as_uri()] and server.key not in opened[0]
-    assert server.address_with_key in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
+    with open_browser(server, lambda: pytest.fail("no browser"), tmp_path / "run"):
+        for _ in range(200):
+            if opened:
+                break
+            time.sleep(0.02)
+        [file] = (tmp_path / "run").iterdir()
+        assert opened == [file.as_uri()] and server.key not in opened[0]
+        assert server.address_with_key in file.read_text() and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not file.exists()
     server._socket.close()
 
 
@@ -133,6 +134,21 @@ def test_a_browser_that_does_not_start(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(webbrowser, "open", lambda address: False)
     monkeypatch.setenv("DISPLAY", ":0")
     server = Server(make_service(tmp_path), 0)
-    open_browser(server, told.set, tmp_path)
-    assert told.wait(10)
+    with open_browser(server, told.set, tmp_path):
+        assert told.wait(10)
     server._socket.close()
+
+
+def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['fastapi'] = None; import cli; cli.main()"
+    command = [sys.executable, "-c", program, "serve", "--library", str(tmp_path / "library")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == "error: the server needs fastapi; install the extra: pip install 'vsearch-photos[web]'\n"
+
+
+def test_a_file_that_is_no_library_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "library").write_bytes(b"no library" * 100)
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", "--no-open", "--library", str(tmp_path / "library")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1 and "is not a library of vsearch" in done.stderr and done.stdout == ""

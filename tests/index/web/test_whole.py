@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from index.web.whole import months, principal
 from tests.support.site import build, client_of, make_service
 from tests.support.tiny_model import ROOT, model_folder
 from vsearch.model import Model
-from vsearch.scores import Scores
+from vsearch.scores import Knots, Scores
 
 
 def points(client: TestClient, **axes: str) -> tuple[list[int], np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
@@ -77,13 +78,17 @@ def test_months() -> None:
     assert months(np.array([], np.int64))[1] == []
 
 
-def test_expected_counts_are_sums_of_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("knots", [(), ((-1.0, 0.0), (0.2, 0.1), (0.6, 0.8), (1.0, 1.0))])
+def test_expected_counts_are_sums_of_scores(tmp_path: Path, knots: Knots) -> None:
     build(tmp_path, 12)
     service = make_service(tmp_path)
-    service.model.__dict__["scores"] = Scores(0.2, words=(6.0, -1.0))
+    service.model.__dict__["scores"] = Scores(0.2, words=(6.0, -1.0), words_knots=knots)
     with client_of(service) as client:
         rows = {row["month"]: row for row in client.get("/api/time", params={"q": "dog"}).json()["months"]}
-        hits = client.get("/api/search", params={"q": "dog"}).json()["hits"]
+        found = client.get("/api/search", params={"q": "dog"}).json()
+        expected: list[Any] = [list(knot) for knot in knots]
+        assert found["curve"] == (expected or [6.0, -1.0])
+        hits = found["hits"]
         for month in ("2024-01", "2024-04"):
             own = [hit["score"] for hit in hits if hit["taken"].startswith(month)]
             assert rows[month]["expected"] == pytest.approx(sum(own), abs=0.02) and rows[month]["total"] == len(own)
