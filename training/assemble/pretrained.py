@@ -37,6 +37,7 @@ from vsearch.image.pixels import NORMALISATIONS
 from vsearch.networks.encoder import Encoder
 from vsearch.scores import FILE as RANKING
 from vsearch.storage import modelfolder, pretrained
+from vsearch.storage.codes import rounded
 from vsearch.translation.sentence import check_language
 
 TORCHVISION = "torchvision:"  # before the name of a network whose weights torchvision publishes
@@ -226,9 +227,10 @@ class Pretrained(Stages):
         return apart((told for file in files for told in read_texts(file)), self._held_out())
 
     def weights(self, part: str) -> dict[str, Tensor]:
-        """Return the best weights of `part`; of the decoder, those after the reward."""
-        found = best_weights(self.path("reward" if part == "decoder" else part))
-        return below(found, f"{part}.")
+        """Return the best weights of `part`; of the decoder, those after the reward, rounded to 8-bit codes."""
+        if part == "decoder":
+            return rounded(below(best_weights(self.path("reward")), "decoder."))
+        return below(best_weights(self.path(part)), f"{part}.")
 
     def labelled_photos(self) -> Path:
         return self.path("scenes.h5")

@@ -126,7 +126,12 @@ def test_a_bundle_is_made_and_resumed(places: Folders) -> None:
     for name in codes:
         place = name.replace("conv1.weight", "0.0.weight") if name.startswith("conv1") else name.removeprefix("layer")
         assert torch.equal(stored[f"encoder.stages.{place}"], given[name]), name
-    assert modelfolder.load(places.output, "cpu").decoder is not None
+    assert stored["decoder.reduce.1.weight.q"].shape == (8, 512)  # a decoder's matrices are rounded to codes
+    trained = load_file(places.work / "reward" / "best.safetensors")["decoder.reduce.1.weight"]
+    decoder = modelfolder.load(places.output, "cpu").decoder
+    assert decoder is not None
+    moved = (decoder.state_dict()["reduce.1.weight"] - trained).abs().max()
+    assert 0 < moved <= (trained.max() - trained.min()) / 500
     assert Translator.load(places.output / "translators" / "fr-en", "cpu").translate([SOURCE[0]])
 
     stamps = {path: path.stat().st_mtime_ns for path in places.work.glob("*.h5")}
