@@ -29,6 +29,10 @@ from vsearch.progress import Progress
 THRESHOLD = 0.98
 _OUTER = 32_768  # rows held while all later ones pass by: 26 MB for D = 200
 _INNER = 2_048  # rows a side of one product: 17 MB
+_WHOLE = 300_000  # rows that are held all at once: 240 MB for D = 200
+_SIDE = 512  # rows a side of one product of shortened vectors: 1 MB
+_SHORT = 40  # numbers of a shortened vector, but for the length of the rest
+_PAIRS = 20_000  # computed in full at a time
 _NEIGHBOURS = 32  # asked of the graph at first
 _CLOSE = 1e-5  # cosines of the graph and of a product differ by less
 
@@ -58,7 +62,7 @@ def duplicates(
 
     `threshold` is the cosine of two vectors from which on they count as the same picture; above 1 only equal content
     does. `within` looks only at pictures below a folder. From `graph_from` pictures on the graph names candidates for
-    the pictures it knows; without it, all pairs are computed (n * n / 2 * D multiplications).
+    the pictures it knows; without it, all pairs are looked at, most by a bound only, see `_all_pairs`.
     """
     with database.snapshot():
         ids = database.read.ids_under(absolute(within) if within is not None else os.sep)  # (n,)
@@ -99,6 +103,8 @@ class _Near:
 
     def run(self, graph: Graph | None) -> None:
         """Join all pairs; those among pictures that the graph knows through the graph."""
+        if graph is None and len(self._ids) <= _WHOLE:
+            return self._all_pairs()
         n = len(self._ids)
         known = np.isin(self._ids, graph.ids) if graph is not None else np.zeros(n, bool)  # (n,)
         for start in range(0, n, _OUTER):
@@ -110,6 +116,36 @@ class _Near:
                     self._ask(graph, position, vector)
             self._compare(at[~known[at]], vectors[~known[at]], known)
         self._progress(n, n)
+
+    def _all_pairs(self) -> None:
+        """Join all pairs through products of blocks, short ones first.
+
+        In the directions in which the vectors are longest, `short` has k numbers of each and, as the last one, the
+        length of the rest. The product of two such rows is at least the cosine (Cauchy-Schwarz), so only pairs for
+        which it reaches the threshold are computed in full.
+        """
+        n = len(self._ids)
+        if not n:
+            return
+        vectors = self._vectors(np.arange(n))
+        short = _shortened(vectors)
+        for start in range(0, n, _SIDE):
+            self._progress(start, n)
+            for other in range(start, n, _SIDE):
+                bounds = short[start : start + _SIDE] @ short[other : other + _SIDE].T  # (_SIDE, _SIDE)
+                if bounds.max() >= self._threshold - _CLOSE:
+                    left, right = np.nonzero(bounds >= self._threshold - _CLOSE)
+                    self._join_near(vectors, left + start, right + other)
+        self._progress(n, n)
+
+    def _join_near(self, vectors: NDArray[np.float32], left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
+        """Join the pairs left (m,), right (m,) that are near in all D directions, and are not together already."""
+        for first in range(0, len(left), _PAIRS):
+            one, two = left[first : first + _PAIRS], right[first : first + _PAIRS]
+            apart = self._parent[one] != self._parent[two]
+            one, two = one[apart], two[apart]
+            near = np.einsum("md,md->m", vectors[one], vectors[two]) >= self._threshold
+            _join(self._parent, one[near], two[near])
 
     def _vectors(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the unit vectors (m, D) of the pictures at these positions (m,); one without a vector gets zeros."""
@@ -147,6 +183,15 @@ class _Near:
                 part = slice(first, first + _INNER)
                 rows, columns = np.nonzero(vectors[part] @ others.T >= self._threshold)
                 _join(self._parent, at[part][rows], other[columns])
+
+
+def _shortened(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit vectors (n, D) -> (n, k + 1): their longest k directions, and the length of what is left."""
+    _, directions = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))  # the longest last
+    kept = vectors @ directions[:, -_SHORT:].astype(np.float32)  # (n, k)
+    lengths = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    rest = lengths - np.einsum("nk,nk->n", kept, kept, dtype=np.float64)
+    return np.concatenate([kept, np.sqrt(rest.clip(0))[:, None].astype(np.float32)], axis=1)
 
 
 def _join(parent: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> None:

@@ -60,11 +60,13 @@ def sets(groups: list[Group]) -> set[frozenset[str]]:
 
 @pytest.mark.parametrize("threshold", [0.8, 0.95, 0.99, 2.0])
 @pytest.mark.parametrize(("outer", "inner"), [(32_768, 2_048), (50, 7), (5, 3)])
+@pytest.mark.parametrize(("whole", "short"), [(0, 40), (300_000, 40), (300_000, 3), (300_000, 1)])
 def test_blocks_find_what_a_double_loop_finds(
-    library: Database, monkeypatch: pytest.MonkeyPatch, threshold: float, outer: int, inner: int
+    library: Database, monkeypatch: pytest.MonkeyPatch, threshold: float, outer: int, inner: int, whole: int, short: int
 ) -> None:
-    monkeypatch.setattr(module, "_OUTER", outer)
-    monkeypatch.setattr(module, "_INNER", inner)
+    """Held as a whole and shortened, or a part at a time."""
+    for name, value in {"_OUTER": outer, "_INNER": inner, "_WHOLE": whole, "_SHORT": short, "_SIDE": inner}.items():
+        monkeypatch.setattr(module, name, value)
     fill(library, crowd(83), contents=[n if n % 10 else n % 20 for n in range(83)])  # equal: 0, 20, 40 ..; 10, 30 ..
     expected = naive(library, threshold)
     assert sets(duplicates(library, threshold)) == expected
