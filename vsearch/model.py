@@ -26,13 +26,14 @@ from vsearch.scores import Scores
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace, Query, parse
 from vsearch.text.tokenise import tokenise
+from vsearch.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vsearch.captions import beam as search
+    from vsearch.captions.hypothesis import Hypothesis
     from vsearch.networks.fast.int8 import Int8Model
-    from vsearch.networks.fast.model import Description, FastModel
+    from vsearch.networks.fast.model import FastModel
     from vsearch.text.nouns import EmbeddedNouns
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -127,7 +128,7 @@ class Model:
 
     @functools.cached_property
     def int8(self) -> Int8Model | None:
-        """What embeds photos in eight bits, without torch; None where that is for `network`, see `torch_because`.
+        """What sees photos in eight bits, without torch; None where that is for `network`, see `torch_because`.
 
         Raises ModelError if the files of `vsearch.storage.int8` in the folder are damaged, VsearchError if there is no
         such device.
@@ -142,7 +143,7 @@ class Model:
 
     @functools.cached_property
     def torch_because(self) -> str:
-        """Why torch embeds photos; empty where ONNX Runtime does, in eight bits (captions are torch's in any case).
+        """Why torch looks at photos; empty where ONNX Runtime does, in eight bits.
 
         Raises VsearchError if there is no such device.
         """
@@ -158,6 +159,27 @@ class Model:
         if not is_cpu(self._device):
             return "the device is not the processor"
         return "" if fast_int8() else NO_VNNI
+
+    def prepare(self) -> None:
+        """Read all that captions are written with, so that what is wrong with the model shows before any photo.
+
+        Raises ModelError if a file is damaged, VsearchError if the device is not there.
+        """
+        if self.torch_captions or self.int8 is None:
+            _ = self.network
+        else:
+            self.int8.prepare()
+
+    @property
+    def torch_captions(self) -> bool:
+        """Whether captions, if there are any, are for torch: numpy knows decoders of kind soft with an LSTM."""
+        from vsearch.storage import int8
+
+        return self.captions and (bool(self.torch_because) or not int8.captions(self.config))
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.folder / modelfolder.VOCABULARY)
 
     @functools.cached_property
     def space(self) -> PhraseSpace:
@@ -231,9 +253,9 @@ class Model:
         if self.config.decoder is None:
             raise ModelError("this model writes no captions", "use a model with a caption decoder")
         width = self.config.decoder.beam if beam is None else beam
-        found = self._describe(self.pixels(photo)[None], True, width, n_best=width, block_repeats=block_repeats)
-        assert found.captions is not None
-        best, *others = [self._caption(hypothesis) for hypothesis in found.captions[0]]
+        _, found = self._describe(self.pixels(photo)[None], True, width, n_best=width, block_repeats=block_repeats)
+        assert found is not None
+        best, *others = [self._caption(hypothesis) for hypothesis in found[0]]
         return Caption(best.text, best.log_probability, best.words, best.attention, best.sentinel, tuple(others))
 
     def label(self, photo: Photo, nouns: str = "imagenet", k: int = 5) -> list[Label]:
@@ -309,11 +331,8 @@ class Model:
         """
         if self.config.devise is None:
             raise ModelError(*_NO_HEAD)
-        if not (captions and self.captions) and self.int8 is not None:
-            return self.int8.embed(pixels), None
-        found = self._describe(pixels, captions, beam)
-        texts = None if found.captions is None else [self._caption(best[0]).text for best in found.captions]
-        return found.vectors, texts
+        vectors, found = self._describe(pixels, captions and self.captions, beam)
+        return vectors, None if found is None else [self._caption(best[0]).text for best in found]
 
     def _describe(
         self,
@@ -322,17 +341,20 @@ class Model:
         beam: int | None,
         n_best: int = 1,
         block_repeats: bool | None = None,
-    ) -> Description:
+    ) -> tuple[Floats, list[list[Hypothesis]] | None]:
         if beam is not None and not 1 <= beam <= WIDEST_BEAM:
             raise ModelError(f"a search keeps 1 to {WIDEST_BEAM} beams, not {beam}", "name a number between them")
+        if not (captions and self.torch_captions) and self.int8 is not None:
+            return self.int8.describe(pixels, captions, beam, n_best, block_repeats)
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(pixels))
-        return self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
+        found = self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
+        return found.vectors, found.captions
 
-    def _caption(self, found: search.Hypothesis) -> Caption:
+    def _caption(self, found: Hypothesis) -> Caption:
         """Return the caption of a hypothesis: its words, its attention as a map."""
-        text = self.network.text(found)
+        text = " ".join(self._vocabulary.decode(found.tokens))
         maps = found.attention
         if maps is not None:
             cells = maps if found.sentinel is None else maps[:, :-1]  # (T, N)

@@ -90,7 +90,7 @@ def engine(place: Place) -> str:
     model = load(place.model, place.device)
     if model.torch_because:
         return f"torch ({model.torch_because})"
-    return f"ONNX Runtime {version('onnxruntime')}, 8 bits{'; torch for captions' if model.captions else ''}"
+    return f"ONNX Runtime {version('onnxruntime')}, 8 bits{'; torch for captions' if model.torch_captions else ''}"
 
 
 def version_facts() -> Iterator[tuple[str, str]]:

@@ -70,7 +70,7 @@ def test_the_scanner_sees_an_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not fast_int8(), reason="this processor embeds photos by torch")
-def test_photos_are_embedded_without_torch_once_exported(tmp_path: Path) -> None:
+def test_photos_are_embedded_and_captioned_without_torch_once_exported(tmp_path: Path) -> None:
     place: tuple[str | os.PathLike[str], ...] = (
         "--model",
         int8_folder(),
@@ -82,12 +82,13 @@ def test_photos_are_embedded_without_torch_once_exported(tmp_path: Path) -> None
     draw_folder(tmp_path / "photos", 3)
     draw_folder(tmp_path / "others", 1, first=9)
     commands: list[tuple[str | os.PathLike[str], ...]] = [
-        ("build-index", tmp_path / "photos", "--no-captions"),
+        ("build-index", tmp_path / "photos"),
         ("search", "--image", tmp_path / "others" / "009.png"),
         ("search", "dog", "--image", tmp_path / "others" / "009.png"),
         ("similar", tmp_path / "photos" / "000.png"),
     ]
     runs = [imported(*command, *place) for command in commands]
+    runs.append(imported("caption", tmp_path / "others" / "009.png", *place[:2], *place[4:]))
     for modules, _ in runs:
         assert not tops(modules) & {"torch", "torchvision", "h5py", "nltk", "onnx"}
     assert "3 added" in runs[0][1] and runs[1][1].count("\n") == 3

@@ -5,8 +5,8 @@ Shapes: I pictures, S side in pixels, D word-vector size.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,16 +20,23 @@ from training.assemble.quantise import quantised
 from training.data.pictures import in_order
 from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.captions import Split, read_split, retrieval
+from training.evaluate.decoder import score
+from vsearch.captions.hypothesis import Hypothesis
 from vsearch.distribution import install_hint
 from vsearch.errors import DataError, ModelError, PictureError, VsearchError
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.pixels import read_pixels
+from vsearch.networks.fast.int8 import Int8Model
 from vsearch.networks.joint import JointModel
 from vsearch.storage import int8, modelfolder
 from vsearch.text.phrase import PhraseSpace
+from vsearch.text.tokenise import tokenise
+from vsearch.text.vocab import Vocabulary
 
 MEAN, LOW = 0.995, 0.98  # cosines of vectors with those of torch; 0.98 is where `duplicates` draws its line
 SHARE = 1  # percent of the photos that may lie below LOW: those whose classes are a tie turn with any rounding
+CIDER = 2.0  # points that captions may lose; of CAPTIONED photos the figure itself is no surer
+CAPTIONED = 200  # dev photos that are captioned by both
 RECALL = 0.5  # points that the mean of the six recalls may be lower
 CALIBRATION, HELD_OUT = 240, 240  # photos that give the ranges, and others for the check
 FEWEST = 16  # of each
@@ -45,7 +52,7 @@ class Exported:
     """What the check of an export found: cosines of vectors with those of torch, and mean recall before and after.
 
     `low` is the cosine that all but SHARE percent of the photos reach. The recall, in percent, is None where the photos
-    came without captions.
+    came without captions, and CIDEr, in percent, also where numpy writes no captions of this model.
     """
 
     pictures: int
@@ -53,6 +60,7 @@ class Exported:
     low: float
     least: float
     recall: tuple[float, float] | None
+    cider: tuple[float, float] | None = None
 
 
 def export_onnx(folder: Path, photos: Path) -> Exported:
@@ -73,9 +81,14 @@ def export_onnx(folder: Path, photos: Path) -> Exported:
     graph, steps = quantised(model, calibration)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         copy = Path(scratch)
-        shutil.copyfile(folder / modelfolder.WEIGHTS, copy / modelfolder.WEIGHTS)
         int8.save(copy, graph, steps, model.config.identity)
-        found = compare(model, int8.load(copy, model.config).embed, held_out, split, folder)
+        for path in folder.iterdir():
+            if path.is_file() and path.name not in (modelfolder.GRAPH, modelfolder.STEPS):
+                (copy / path.name).symlink_to(path.resolve())
+        small = int8.load(copy, model.config)
+        found = compare(model, small.embed, held_out, split, folder)
+        if split is not None and int8.captions(model.config):
+            found = dataclasses.replace(found, cider=compare_captions(folder, small, held_out[:CAPTIONED], split))
     check(found)
     int8.save(folder, graph, steps, model.config.identity)
     return found
@@ -85,7 +98,7 @@ def compare(
     model: JointModel, embed: Callable[[Pixels], Floats], pixels: Pixels, split: Split | None, words: Path
 ) -> Exported:
     """Compare the vectors of `embed` with those of `model`; recall is measured with the words in that folder."""
-    parts = np.array_split(pixels, -(-len(pixels) // BATCH))
+    parts = in_batches(pixels)
     with torch.inference_mode():
         reference = np.concatenate([model.embed(torch.from_numpy(part)).numpy() for part in parts])
     own = np.concatenate([embed(part) for part in parts])
@@ -98,6 +111,24 @@ def compare(
     return Exported(len(pixels), float(cosines.mean()), low, float(cosines.min()), recall)
 
 
+def compare_captions(folder: Path, small: Int8Model, pixels: Pixels, split: Split) -> tuple[float, float]:
+    """Return CIDEr, in percent, of the captions of the first pictures of `split`: by torch, and by `small`."""
+    fast, vocabulary = modelfolder.load_fast(folder, "cpu"), Vocabulary.load(folder / modelfolder.VOCABULARY)
+
+    def cider(write: Callable[[Pixels], list[list[Hypothesis]] | None]) -> float:
+        captions = [best[0] for part in in_batches(pixels) for best in write(part) or []]
+        texts = [tokenise(" ".join(vocabulary.decode(caption.tokens))) for caption in captions]
+        return score(split.captions[: len(texts)], texts)["cider"]
+
+    torchs = cider(lambda part: fast.describe(torch.from_numpy(part)).captions)
+    return torchs, cider(lambda part: small.describe(part)[1])
+
+
+def in_batches(pixels: Pixels) -> list[Pixels]:
+    """Return pixels (I, S, S, 3) in parts of at most BATCH pictures."""
+    return np.array_split(pixels, -(-len(pixels) // BATCH))
+
+
 def check(found: Exported) -> None:
     """Raise ModelError if an export is not good enough."""
     faults = []
@@ -108,6 +139,8 @@ def check(found: Exported) -> None:
         )
     if found.recall is not None and not found.recall[1] >= found.recall[0] - RECALL:
         faults.append(f"mean recall falls from {found.recall[0]:.1f} to {found.recall[1]:.1f}")
+    if found.cider is not None and not found.cider[1] >= found.cider[0] - CIDER:
+        faults.append(f"CIDEr of captions falls from {found.cider[0]:.1f} to {found.cider[1]:.1f}")
     if faults:
         raise ModelError(f"in eight bits {'; '.join(faults)}; nothing was written", "give other or more photos")
 

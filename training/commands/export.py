@@ -24,8 +24,9 @@ def export_onnx(
 ) -> None:
     """Have ONNX Runtime embed photos in eight bits, about twice as fast as torch and without loading it.
 
-    The photos say how large activations get. Others of them check the outcome: vectors next to the model's own, and for
-    captioned photos recall. What is not as good is not written. Searches and libraries of the model stay as they are.
+    The photos say how large activations get. Others of them check the outcome: vectors next to the model's own; where
+    they have captions, recall and the model's captions, too. What is not as good is not written. Searches and libraries
+    of the model stay as they are.
 
     \b
     Example:
@@ -36,5 +37,7 @@ def export_onnx(
 
     found = training.assemble.onnx.export_onnx(folder, photos)
     recall = "" if found.recall is None else f", mean recall {found.recall[1]:.1f} ({found.recall[0]:.1f} by torch)"
+    if found.cider is not None:
+        recall += f", CIDEr {found.cider[1]:.1f} ({found.cider[0]:.1f} by torch)"
     cosines = f"{found.mean:.4f} in the mean, {found.low:.4f} for 99 %, {found.least:.4f} at least"
     out(f"{shown_path(folder)}: cosines to the model's own vectors {cosines}, of {found.pictures} photos{recall}")

@@ -9,14 +9,15 @@ pictures next to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vsearch.captions.hypothesis import Found, Step
+from vsearch.captions.hypothesis import Hypothesis as Hypothesis
 from vsearch.text.vocab import END, PAD, START, UNK
 
 COMPACT_BELOW = 0.75  # share of pictures still searched under which the finished ones leave the batch
@@ -37,22 +38,6 @@ class Steps(Protocol[S]):
     def start(self, memory: Tensor) -> S: ...
 
     def step(self, token: Tensor, state: S) -> tuple[Tensor, S, Tensor | None]: ...
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A generated caption: word ids without start and end mark.
-
-    `log_probability` is the natural logarithm of the whole sentence's probability, end mark included; `score` is that
-    over (T + 1) ** length_power. `attention` (T, N), or (T, N + 1) with a sentinel, has a row for each word; then
-    `sentinel` (T,) is what the sentinel has of it: how much the word owes to language alone (beta of Lu et al. 2017).
-    """
-
-    tokens: list[int]
-    log_probability: float
-    score: float
-    attention: NDArray[np.float32] | None = None
-    sentinel: NDArray[np.float32] | None = None
 
 
 def greedy(decoder: Steps[S], memory: Tensor, max_len: int = 20, block_repeats: bool = False) -> list[Hypothesis]:
@@ -81,9 +66,9 @@ def beam_search(
         raise ValueError(f"beam {beam}, max_len {max_len} and n_best {n_best} must be at least 1")
     if len(memory) == 0:
         return []
-    search = _Search(len(memory), max(beam, n_best), max_len, length_power, n_best)
-    _run(search, decoder, memory, block_repeats)
-    return search.captions(memory.shape[1])
+    found = Found(len(memory), max(beam, n_best), max_len, length_power, n_best)
+    _run(found, decoder, memory, block_repeats)
+    return found.captions(memory.shape[1])
 
 
 @torch.no_grad()
@@ -113,24 +98,26 @@ def sample(decoder: Steps[S], memory: Tensor, count: int, max_len: int = 20) -> 
     return found, (found != PAD).sum(-1)
 
 
-def _run(search: _Search, decoder: Steps[S], memory: Tensor, block_repeats: bool) -> None:
+def _run(found: Found, decoder: Steps[S], memory: Tensor, block_repeats: bool) -> None:
     state = decoder.start(memory)
     hypotheses = _Hypotheses(
         torch.arange(len(memory), device=memory.device),
         torch.zeros(len(memory), 1, device=memory.device),
         torch.full((len(memory), 1, 1), START, device=memory.device),
     )
-    for t in range(search.max_len + 1):
+    for t in range(found.max_len + 1):
         pictures, scores, words = hypotheses
         logits, state, weights = decoder.step(words[..., -1].flatten(), state)
         logits = logits.float().view(*scores.shape, -1)  # (B, K, V)
         base = scores - logits.logsumexp(-1)  # (B, K)
-        forbid(logits, words, search.max_len, block_repeats)
-        top, parent, token = _best(logits, base, 2 * search.beam)  # (B, 2K), best first
-        search.collect(top, parent, token, pictures, t)
-        scores, parent, token = _open(top, parent, token, search.beam)  # (B, K)
-        search.history.append(_Step(pictures, token, parent, weights, base.shape[1]))
-        going = search.going(scores, pictures)
+        forbid(logits, words, found.max_len, block_repeats)
+        top, parent, token = _best(logits, base, 2 * found.beam)  # (B, 2K), best first
+        own = _array(pictures)
+        found.collect(_array(top), _array(parent), _array(token), own, t)
+        scores, parent, token = _open(top, parent, token, found.beam)  # (B, K)
+        attention = None if weights is None else _array(weights.float())
+        found.history.append(Step(own, _array(token), _array(parent), attention, base.shape[1]))
+        going = found.going(scores[:, 0].tolist() if scores.shape[1] else [-np.inf] * len(scores), own)
         if not going:
             return
         keep = torch.tensor(going, device=memory.device) if len(going) <= COMPACT_BELOW * len(pictures) else None
@@ -138,6 +125,10 @@ def _run(search: _Search, decoder: Steps[S], memory: Tensor, block_repeats: bool
         rows = parent + first  # (B, K) of this step's R
         hypotheses = hypotheses.follow(scores, parent, token, keep)
         state = state.select((rows if keep is None else rows[keep]).flatten(), keep)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.cpu().numpy())
 
 
 class _Hypotheses(NamedTuple):
@@ -152,82 +143,6 @@ class _Hypotheses(NamedTuple):
         before = self.words.gather(1, parent[..., None].expand(-1, -1, self.words.shape[2]))
         chosen = _Hypotheses(self.pictures, scores, torch.cat([before, token[..., None]], -1))
         return chosen if keep is None else _Hypotheses(*[part[keep] for part in chosen])
-
-
-class _Step(NamedTuple):
-    """What one step chose, for the pictures still in the batch; a `parent` is a hypothesis of the step before."""
-
-    pictures: Tensor  # (B,)
-    token: Tensor  # (B, K)
-    parent: Tensor  # (B, K)
-    attention: Tensor | None  # (R, N) of the hypotheses before the choice
-    before: int  # hypotheses of a picture before the choice
-
-
-class _Ended(NamedTuple):
-    score: float
-    log_probability: float
-    words: int
-    beam: int  # hypothesis, among those after the step that chose the last word
-
-
-class _Search:
-    """The captions found so far, and the way back to their words."""
-
-    def __init__(self, pictures: int, beam: int, max_len: int, power: float, n_best: int) -> None:
-        self.beam, self.max_len, self.power, self.n_best = beam, max_len, power, n_best
-        self.history: list[_Step] = []
-        self.ended: list[list[_Ended]] = [[] for _ in range(pictures)]
-        self.done = [False] * pictures
-
-    def collect(self, top: Tensor, parent: Tensor, token: Tensor, pictures: Tensor, t: int) -> None:
-        """Keep the ended ones among the best K candidates."""
-        top, parent, token = top[:, : self.beam], parent[:, : self.beam], token[:, : self.beam]
-        row, rank = ((token == END) & top.isfinite()).nonzero(as_tuple=True)
-        found = zip(pictures[row].tolist(), top[row, rank].tolist(), parent[row, rank].tolist(), strict=True)
-        for picture, log_p, beam in found:
-            if not self.done[picture]:
-                self.ended[picture].append(_Ended(log_p / (t + 1) ** self.power, log_p, t, beam))
-
-    def going(self, scores: Tensor, pictures: Tensor) -> list[int]:
-        """Return rows of the batch whose picture is not done; `scores` (B, K) are those of its open hypotheses, best
-        first."""
-        rows = []
-        best = scores[:, 0].tolist() if scores.shape[1] else [-np.inf] * len(scores)
-        for row, (picture, open_p) in enumerate(zip(pictures.tolist(), best, strict=True)):
-            ended = self.ended[picture]
-            limit = max(open_p / (self.max_len + 1) ** self.power, open_p)  # what the best open one can still reach
-            if not np.isfinite(open_p) or len(ended) >= self.beam:
-                self.done[picture] = True
-            elif len(ended) >= self.n_best:
-                self.done[picture] |= sorted(e.score for e in ended)[-self.n_best] >= limit
-            if not self.done[picture]:
-                rows.append(row)
-        return rows
-
-    def captions(self, cells: int) -> list[list[Hypothesis]]:
-        """Return each picture's best, of `cells` cells: an attention one wider has a sentinel."""
-        places = [{p: row for row, p in enumerate(step.pictures.tolist())} for step in self.history]
-        tables = [(s.token.cpu().numpy(), s.parent.cpu().numpy()) for s in self.history]
-        weights = [None if s.attention is None else s.attention.float().cpu().numpy() for s in self.history]
-
-        def trace(picture: int, ended: _Ended) -> Hypothesis:
-            tokens, attention, beam = [], [], ended.beam
-            for t in range(ended.words - 1, -1, -1):
-                row, (token, parent), seen = places[t][picture], tables[t], weights[t]
-                tokens.append(int(token[row, beam]))
-                beam = int(parent[row, beam])
-                if seen is not None:
-                    attention.append(seen[row * self.history[t].before + beam])
-            maps = np.stack(attention[::-1]) if attention else None
-            sentinel = maps[:, -1] if maps is not None and maps.shape[1] > cells else None
-            return Hypothesis(tokens[::-1], ended.log_probability, ended.score, maps, sentinel)
-
-        found = []
-        for picture, ended in enumerate(self.ended):
-            best = sorted(ended, key=lambda e: -e.score)[: self.n_best]
-            found.append([trace(picture, e) for e in best] or [Hypothesis([], -np.inf, -np.inf)])
-        return found
 
 
 def forbid(logits: Tensor, words: Tensor, max_len: int, block_repeats: bool) -> None:

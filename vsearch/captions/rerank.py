@@ -20,7 +20,7 @@ from vsearch.errors import QueryError
 from vsearch.text.phrase import PhraseSpace
 
 if TYPE_CHECKING:
-    from vsearch.captions.beam import Hypothesis
+    from vsearch.captions.hypothesis import Hypothesis
 
 Words = list[str]
 EmbedCaptions = Callable[[Sequence[Words]], NDArray[np.float32]]  # M captions -> unit vectors (M, D), zero where none

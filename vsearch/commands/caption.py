@@ -92,7 +92,7 @@ def caption(
 
     translator = language.load(device)
     loaded = Model(model_folder(model), device)
-    _ = loaded.network  # what is wrong with the model is no fault of a photo
+    loaded.prepare()  # what is wrong with the model is no fault of a photo
 
     def describe(photo: Path) -> Row:
         found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)

@@ -8,6 +8,7 @@ the model and the sha256 of encoder.onnx. `vsearch export-onnx` writes both. Not
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.captions.rerank import Reranker, lazy_caption_embedder
 from vsearch.config import ModelConfig
 from vsearch.errors import ModelError
 from vsearch.files import sha256, write_bytes
 from vsearch.storage.codes import array_of, whole_names
-from vsearch.storage.modelfolder import GRAPH, STEPS, WEIGHTS, array_identity
+from vsearch.storage.modelfolder import GRAPH, STEPS, VOCABULARY, WEIGHTS, array_identity
+from vsearch.text.vocab import Vocabulary
 
 if TYPE_CHECKING:
+    from vsearch.captions.hypothesis import Hypothesis
     from vsearch.networks.fast.int8 import Int8Model
+    from vsearch.networks.fast.numpy_captioner import NumpyCaptioner
 
 LARGEST = 1 << 31  # bytes: no file of ONNX can be larger
 _REMEDY = f"use `training.assemble.onnx.export_onnx` again, or delete {GRAPH} and {STEPS}: torch then runs the model"
@@ -40,6 +45,42 @@ def runnable() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
+def captions(config: ModelConfig) -> bool:
+    """Return whether numpy can write the captions of such a model."""
+    from vsearch.networks.fast.numpy_decoder import runs
+
+    return config.decoder is not None and runs(config.decoder)
+
+
+def load_captioner(folder: Path, config: ModelConfig) -> NumpyCaptioner:
+    """Return what writes the captions of the model of `folder`, without torch.
+
+    Raises ModelError if a file is damaged, or if the decoder's weights do not fit `config`.
+    """
+    from vsearch.networks.fast.numpy_captioner import NumpyCaptioner
+    from vsearch.networks.fast.numpy_decoder import NumpyDecoder
+
+    assert config.decoder is not None
+    weights, vocabulary = _read_weights(folder, config), Vocabulary.load(folder / VOCABULARY)
+    names = [name for name in whole_names(weights) if name.startswith("decoder.")]
+    try:
+        decoder = NumpyDecoder(
+            config.decoder, {name.removeprefix("decoder."): array_of(name, weights) for name in names}
+        )
+        decoder.rehearse(len(vocabulary))
+    except (KeyError, ValueError) as error:
+        said = f"the decoder's weights in {folder} do not fit its config.json: {error}"
+        raise ModelError(said, "the two are of different models") from None
+    if not config.decoder.agreement or config.words is None:
+        return NumpyCaptioner(decoder)
+    reranker = Reranker(lazy_caption_embedder(folder), config.decoder.agreement)
+
+    def words(caption: Hypothesis) -> list[str]:
+        return vocabulary.decode(caption.tokens)
+
+    return NumpyCaptioner(decoder, lambda found, vectors: reranker.rerank(found, vectors, words))
+
+
 def load(folder: Path, config: ModelConfig) -> Int8Model:
     """Return the model of `folder`, whose config is `config`, with its encoder in eight bits.
 
@@ -52,7 +93,9 @@ def load(folder: Path, config: ModelConfig) -> Int8Model:
     head = {n: array_of(n, weights) for n in whole_names(weights) if n.startswith("devise.")}
     try:
         codes = {name: codes_of(array_of(name, weights), step) for name, step in steps.items()}
-        return Int8Model(graph.read_bytes(), codes, {n.removeprefix("devise."): array for n, array in head.items()})
+        captioner = functools.partial(load_captioner, folder, config) if captions(config) else None
+        head = {n.removeprefix("devise."): array for n, array in head.items()}
+        return Int8Model(graph.read_bytes(), codes, head, captioner)
     except ModelError:
         raise
     except MemoryError:

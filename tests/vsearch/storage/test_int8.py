@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tests.support.tiny_model import int8_folder, model_folder
 from vsearch.errors import ModelError, VsearchError
 from vsearch.model import NO_VNNI, Model, _say_once
 from vsearch.networks.fast import int8 as fast
+from vsearch.networks.fast.model import Encoded
 from vsearch.storage import int8, modelfolder
 from vsearch.storage.modelfolder import GRAPH, STEPS, WEIGHTS
 
@@ -70,12 +72,62 @@ def test_the_files_hold_no_weights_twice() -> None:
     assert outside == set(load_file(int8_folder() / STEPS)) and len(outside) == 20  # all convolutions of a ResNet-18
 
 
-def test_captions_are_left_to_torch() -> None:
-    photos = pixels(2)
-    vectors, captions = Model(int8_folder(), "cpu").describe(photos)
-    expected, sentences = Model(model_folder(), "cpu").describe(photos)
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 on any machine."""
+    monkeypatch.setattr("vsearch.networks.fast.model.fast_bf16", lambda device: False)
+    monkeypatch.setattr("vsearch.device.fast_bf16", lambda device: False)
+
+
+@needs_vnni
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("agreement", [0.0, 3.0])
+def test_captions_are_those_that_torch_writes_of_the_same_grid(folder: Path, agreement: float) -> None:
+    table = json.loads((folder / "config.json").read_text())
+    table["decoder"]["agreement"] = agreement
+    (folder / "config.json").write_text(json.dumps(table))
+    model, photos = Model(folder, "cpu"), pixels(9)
+    vectors, captions = model.describe(photos)
+    own = model.caption(photos[4], beam=4, block_repeats=True)
+    assert captions is not None and not model.torch_captions and "network" not in vars(model)
+    assert model.int8 is not None
+    fast = modelfolder.load_fast(folder, "cpu")
+    encoded = Encoded(torch.from_numpy(model.int8.encode(photos)[0]), vectors)
+    assert captions == [fast.text(best[0]) for best in fast.write(encoded)]
+    expected = fast.write(encoded, beam=4, n_best=4, block_repeats=True)[4]
+    assert [own.text, *(other.text for other in own.runner_ups)] == [fast.text(found) for found in expected]
+    assert own.log_probability == pytest.approx(expected[0].log_probability, abs=1e-3)
+    assert own.attention is not None and own.attention.shape == (len(own.words), 2, 2)
+
+
+def test_a_decoder_that_numpy_lacks_is_left_to_torch(folder: Path) -> None:
+    """The encoder of this model has the same weights, as it was made from the same seed."""
+    other = model_folder(0, "adaptive")
+    for name in ("config.json", "vocab.json", WEIGHTS):
+        shutil.copyfile(other / name, folder / name)
+    graph, steps = (folder / GRAPH).read_bytes(), load_file(folder / STEPS)
+    int8.save(folder, graph, steps, modelfolder.read_config(folder).identity)
+    model, photos = Model(folder, "cpu"), pixels(2)
+    assert model.torch_captions
+    vectors, captions = model.describe(photos)
+    expected, sentences = Model(other, "cpu").describe(photos)
     assert captions == sentences
     np.testing.assert_array_equal(vectors, expected)
+
+
+def test_a_decoder_whose_weights_are_missing(folder: Path) -> None:
+    arrays = load_file(folder / WEIGHTS)
+    del arrays["decoder.initial.weight"]
+    save_file(arrays, folder / WEIGHTS)
+    table = json.loads((folder / "config.json").read_text())
+    table["identity"] = modelfolder.array_identity(arrays, modelfolder.read_config(folder))
+    (folder / "config.json").write_text(json.dumps(table))
+    with pytest.raises(ModelError, match=r"do not fit its config\.json.*initial\.weight"):
+        int8.load_captioner(folder, modelfolder.read_config(folder))
+    shutil.copytree(int8_folder(), folder, dirs_exist_ok=True)
+    (folder / "vocab.json").write_text('["dog"]')
+    with pytest.raises(ModelError, match=r"the vocabulary has 5"):
+        int8.load_captioner(folder, modelfolder.read_config(folder))
 
 
 def test_the_head_equals_that_of_torch() -> None:

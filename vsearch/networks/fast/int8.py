@@ -1,4 +1,4 @@
-"""Equals `JointModel.embed`, in eight bits and without torch: ONNX Runtime runs the encoder, numpy the DeViSE head.
+"""Equals `FastModel.describe`, in eight bits and without torch: ONNX Runtime runs the encoder, numpy what follows it.
 
 Eight bits round: it equals at a mean cosine of 0.995 at least, which `vsearch export-onnx` checks.
 
@@ -7,23 +7,34 @@ Shapes: B batch, S side in pixels, C channels, H hidden, D word-vector size, K c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vsearch.captions.hypothesis import Hypothesis
+from vsearch.networks.fast.numpy_captioner import NumpyCaptioner
 
 Floats: TypeAlias = NDArray[np.float32]
 PIXELS, GRID, POOL = "pixels", "grid", "pool"  # the graph's input and outputs
 
 
 class Int8Model:
-    """Embeds pictures: an encoder's graph in eight bits, and the head behind it in float32."""
+    """Embeds and captions pictures: an encoder's graph in eight bits, head and decoder behind it in float32."""
 
-    def __init__(self, graph: bytes, codes: Mapping[str, NDArray[np.int8]], head: Mapping[str, Floats]) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        codes: Mapping[str, NDArray[np.int8]],
+        head: Mapping[str, Floats],
+        captioner: Callable[[], NumpyCaptioner] | None = None,
+    ) -> None:
         """Start the encoder's `graph`, an ONNX model that lacks the weights `codes`, by their names in it.
 
-        `head` are the weights of a `DeviseHead`. Raises RuntimeError or a kin of it, as ONNX Runtime has many, where
+        `head` are the weights of a `DeviseHead`. `captioner` is called when the first caption is asked for; None: there
+        is none for this model. Raises RuntimeError or a kin of it, as ONNX Runtime has many, where
         it cannot run the graph; ImportError where it is not installed.
         """
         import onnxruntime
@@ -35,6 +46,32 @@ class Int8Model:
         options.add_external_initializers(list(codes), values)
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._head = NumpyHead(head)
+        self._captioner = None if captioner is None else functools.cache(captioner)
+
+    def prepare(self) -> None:
+        """Read what captions are written with, if anything is."""
+        if self._captioner is not None:
+            self._captioner()
+
+    def describe(
+        self,
+        pixels: NDArray[np.uint8],
+        captions: bool = True,
+        beam: int | None = None,
+        n_best: int = 1,
+        block_repeats: bool | None = None,
+    ) -> tuple[Floats, list[list[Hypothesis]] | None]:
+        """Return unit vectors (B, D) of uint8 pixels (B, S, S, 3), and their captions, best first, if they are wanted.
+
+        `beam` and `block_repeats` are the decoder's own where None. Raises ValueError for captions without captioner.
+        """
+        grid, pool = self.encode(pixels)
+        vectors = self._head(pool)
+        if not captions:
+            return vectors, None
+        if self._captioner is None:
+            raise ValueError("there is no captioner")
+        return vectors, self._captioner().write(grid, vectors, beam, n_best, block_repeats)
 
     def embed(self, pixels: NDArray[np.uint8]) -> Floats:
         """Return unit vectors (B, D) of uint8 pixels (B, S, S, 3)."""
