@@ -51,7 +51,7 @@ class Vsearch(Commands):
             "Make a model folder of a model and parts that were trained for it: head, decoder, encoder, words."),
         "assemble-translator": ("training.commands.assemble", "Make a translator's folder of what was trained."),
         "export-onnx": ("training.commands.export",
-            "Have ONNX Runtime embed photos in eight bits, about twice as fast as torch and without loading it."),
+            "Have ONNX Runtime see photos in eight bits, about twice as fast as torch and without loading it."),
         "find-lr": ("training.commands.train",
             "Find a learning rate for a recipe: raise it from batch to batch and watch the loss."),
         "plots": ("training.commands.train",

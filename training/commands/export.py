@@ -22,7 +22,7 @@ def export_onnx(
         ),
     ],
 ) -> None:
-    """Have ONNX Runtime embed photos in eight bits, about twice as fast as torch and without loading it.
+    """Have ONNX Runtime see photos in eight bits, about twice as fast as torch and without loading it.
 
     The photos say how large activations get. Others of them check the outcome: vectors next to the model's own; where
     they have captions, recall and the model's captions, too. What is not as good is not written. Searches and libraries
