@@ -14,8 +14,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-# Free photos that ship inside the scikit-image wheel: all of them CC0, or in the public domain.
-SAMPLES := astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png hubble_deep_field.jpg rocket.jpg
+# Free photos that ship inside wheels, MODULE/FILE; docs/reference/sample-photos.md names their licences and authors.
+SAMPLES := $(addprefix skimage/data/,astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png \
+	hubble_deep_field.jpg rocket.jpg) $(addprefix sklearn/datasets/images/,china.jpg flower.jpg) \
+	matplotlib/mpl-data/sample_data/grace_hopper.jpg
 PHOTOS ?= demo/photos
 LIBRARY := demo/library
 # The shell expands ~, for make's own functions would merge the blanks in a name.
@@ -48,7 +50,7 @@ docs: .venv/.test-installed
 
 demo/photos: .venv/.demo-installed
 	@mkdir -p demo/photos
-	@data=$$($(BIN)/python -c 'import importlib.util, os; print(os.path.dirname(importlib.util.find_spec("skimage").origin))')/data; \
+	@data=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))'); \
 	for name in $(SAMPLES); do cp "$$data/$$name" demo/photos/ || exit 1; done
 	@touch $@
 

@@ -77,7 +77,7 @@ class Model:
 
     >>> model = load()
     >>> model.identity[:12], model.dim, model.side, model.captions
-    ('8011d03737a3', 200, 192, True)
+    ('45d010150ab9', 200, 224, True)
     """
 
     def __init__(self, folder: str | os.PathLike[str], device: str = "auto") -> None:
@@ -247,7 +247,7 @@ class Model:
         >>> caption = load().caption("dog.jpg", beam=3)
         >>> caption.text == " ".join(caption.words), len(caption.runner_ups)
         (True, 2)
-        >>> caption.attention.shape == (len(caption.words), 6, 6)
+        >>> caption.attention.shape == (len(caption.words), 7, 7)
         True
         """
         if self.config.decoder is None:
@@ -280,7 +280,7 @@ class Model:
         >>> model = load()
         >>> shares = model.where("dog.jpg", "dog")
         >>> shares.shape, bool(abs(shares.sum() - model.embed_image("dog.jpg") @ model.embed_text("dog")) < 0.02)
-        ((6, 6), True)
+        ((7, 7), True)
         """
         import torch
 
