@@ -2,8 +2,8 @@
 
     python -m benchmarks.whole_library [--pictures 100000] [--dim 200] [--folder DIR]
 
-The vectors are drawn (2,000 clusters), the pictures are nowhere: `check` tells that their folder is missing. Seconds are
-those of the processor, over all threads, and of the clock.
+The vectors are drawn (2,000 clusters), the pictures are nowhere: `check` tells that their folder is missing. Seconds
+are those of the processor, over all threads, and of the clock.
 """
 
 from __future__ import annotations

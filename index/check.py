@@ -86,7 +86,7 @@ def _integrity(database: Database) -> list[Finding]:
     lines = database.read.integrity(_NAMED)
     if not lines:
         return []
-    remedy = f"restore it from a copy, or delete it and build it again: {remedies.remove_all(database.path)}"
+    remedy = f"restore it from a copy, or move it aside and build it again: {remedies.move_aside(database.path)}"
     told = "; ".join(" ".join(line.split()) for line in lines)
     return [Finding(f"the database is damaged: {told}", remedy)]
 

@@ -104,7 +104,8 @@ class _Near:
     def run(self, graph: Graph | None) -> None:
         """Join all pairs; those among pictures that the graph knows through the graph."""
         if graph is None and len(self._ids) <= _WHOLE:
-            return self._all_pairs()
+            self._all_pairs()
+            return
         n = len(self._ids)
         known = np.isin(self._ids, graph.ids) if graph is not None else np.zeros(n, bool)  # (n,)
         for start in range(0, n, _OUTER):
@@ -186,7 +187,7 @@ class _Near:
 
 
 def _shortened(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unit vectors (n, D) -> (n, k + 1): their longest k directions, and the length of what is left."""
+    """Return unit vectors (n, D) as (n, k + 1): their longest k directions, and the length of what is left."""
     _, directions = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))  # the longest last
     kept = vectors @ directions[:, -_SHORT:].astype(np.float32)  # (n, k)
     lengths = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)

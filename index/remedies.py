@@ -5,10 +5,11 @@ The commands say the same in the shell's terms, see `vsearch.commands.terms`.
 
 from __future__ import annotations
 
-import glob
+import itertools
 import os
+from pathlib import Path
 
-from index.paths import default_path
+from index.paths import SQLITE, beside, default_path
 
 FOLDER = "[folder]"  # still to be named
 
@@ -30,9 +31,13 @@ def remove(path: str | os.PathLike[str]) -> str:
     return f"`os.remove({literal(path)})`"
 
 
-def remove_all(path: str | os.PathLike[str]) -> str:
-    """Return the code that deletes a file and those whose names begin with its name."""
-    return f"`[os.remove(file) for file in glob.glob({literal(glob.escape(os.fspath(path)) + '*')})]`"
+def move_aside(path: str | os.PathLike[str]) -> str:
+    """Return the code that moves a library and its logs aside, each named exactly, to names that are free."""
+    place = Path(path)
+    files = [place, *(file for ending in SQLITE if (file := beside(place, ending)).exists())]
+    taken = (n for n in itertools.count() if not any(os.path.lexists(f"{file}.aside{n or ''}") for file in files))
+    names = ", ".join(map(literal, files))
+    return f"`[os.rename(file, file + '.aside{next(taken) or ''}') for file in [{names}]]`"
 
 
 def literal(path: str | os.PathLike[str]) -> str:

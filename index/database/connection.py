@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from index.paths import LOCK, beside
-from index.remedies import remove_all
+from index.remedies import move_aside
 from vsearch.errors import LibraryError
 from vsearch.files import make_empty, mode_of
 
@@ -164,7 +164,7 @@ def as_library_error(path: Path, error: Exception) -> LibraryError:
     code = error.errno if isinstance(error, OSError) else None
     text = "" if isinstance(error, OSError) else str(error).lower()  # the text of an OSError holds names of files
     if any(word in text for word in _DAMAGE):
-        remedy = f"restore it from a copy, or delete it and build it again: {remove_all(path)}"
+        remedy = f"restore it from a copy, or move it aside and build it again: {move_aside(path)}"
         return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
     if "locked" in text or "busy" in text:
         return LibraryError(f"{path} is locked by another process", "wait until it has finished, then run this again")

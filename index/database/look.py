@@ -53,10 +53,24 @@ def _check_program(path: Path) -> None:
                 remedy = "name another file; if this was a library, restore it from a copy"
                 raise LibraryError(f"{path} is not a library of vsearch", remedy) from None
             if how == "mode=ro" or not beside(path, "-wal").exists():
-                raise
+                if "malformed" not in str(error) or _has_mark(path):
+                    raise
+                remedy = "name another file; if this was a library, restore it from a copy"
+                raise LibraryError(f"{path} is damaged or not a library of vsearch ({error})", remedy) from None
         if not beside(path, "-wal").exists():
             break
     raise LibraryError(f"{path} is not a library of vsearch, but another program's database", "name another file")
+
+
+def _has_mark(path: Path) -> bool:
+    """Tell whether a damaged file bears our application id all the same."""
+    connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True)
+    try:
+        return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION)
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
 
 
 def _is_library(path: Path, how: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
 import shlex
@@ -80,18 +79,30 @@ def test_a_library_is_built_by_the_code_and_by_the_command(name: str, monkeypatc
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_files_are_deleted_by_the_code_and_by_the_command(name: str, tmp_path: Path) -> None:
-    code = remedies.remove_all(tmp_path / name)
+def test_a_library_is_moved_aside_by_the_code_and_by_the_command(name: str, tmp_path: Path) -> None:
+    """It and its logs only: not what a glob would take with them, and over nothing that is there."""
+    neighbours = [f"{name}-notes.txt", f"{name}2", f"{name}.graph"]
     for form in ("code", "command"):
-        for ending in ("", "-wal", ".graph"):
-            (tmp_path / f"{name}{ending}").touch()
-        (tmp_path / "other").touch()
+        for file in (name, f"{name}-wal", *neighbours):
+            (tmp_path / file).write_text(form)
+        code = remedies.move_aside(tmp_path / name)
         if form == "code":
-            eval(code.strip("`"), {"os": os, "glob": glob})  # noqa: S307 - our own code
+            eval(code.strip("`"), {"os": os})  # noqa: S307 - our own code
         else:
             subprocess.run(["bash", "-c", typed(code)], check=True)
-        assert [file.name for file in tmp_path.iterdir()] == ["other"]
+        assert not (tmp_path / name).exists() and not (tmp_path / f"{name}-wal").exists()
+        assert all((tmp_path / file).read_text() == form for file in neighbours)
+    assert (tmp_path / f"{name}.aside").read_text() == (tmp_path / f"{name}-wal.aside").read_text() == "code"
+    assert (tmp_path / f"{name}.aside1").read_text() == (tmp_path / f"{name}-wal.aside1").read_text() == "command"
     assert in_bash(typed(remedies.remove(tmp_path / name))) == ["rm", str(tmp_path / name)]
+
+
+def test_no_message_deletes_by_a_pattern() -> None:
+    """What a message says to delete or move is named exactly: no star, no other pattern, no whole folder."""
+    for room in ("index", "vsearch", "training"):
+        for path in (Path(__file__).resolve().parents[2] / room).rglob("*.py"):
+            text = path.read_text("utf-8")
+            assert not re.search(r"glob\.glob\(\{|rmtree\(\{|rm -r|rm \{[^}]*\}\*", text), path
 
 
 def test_what_is_no_term_stays_and_what_is_typed_is_not_typed_again() -> None:

@@ -94,7 +94,7 @@ def test_a_damaged_page(built: Database) -> None:
     with Database.open(path, read_only=True) as library:
         text = told(check(library))
     assert "damaged" in text
-    assert f"rm {path}*" in text
+    assert f"mv -n {path} {path}.aside" in text and f"{path}*" not in text
 
 
 def flip(path: Path) -> None:

@@ -246,3 +246,31 @@ def test_looking_at_a_library_takes_no_lock_of_the_process_away(
                 pass
             assert locked(named(place, ".lock"), "BEGIN EXCLUSIVE")
             assert locked(place, "PRAGMA journal_mode = DELETE")
+
+
+@pytest.mark.parametrize("damage", ["text", "magic only", "others, malformed"])
+def test_no_remedy_removes_what_lacks_our_mark(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "notes.db"
+    others_database(path)
+    data = bytearray(path.read_bytes())
+    if damage == "others, malformed":
+        data[100:1000] = os.urandom(900)
+    path.write_bytes({"text": FOREIGN, "magic only": b"SQLite format 3\0" + bytes(4000)}.get(damage, bytes(data)))
+    for create in (False, True):
+        with pytest.raises(LibraryError, match="not a library") as caught:
+            Database.open(path, create=create)
+        assert "os." not in caught.value.hint and "name another file" in caught.value.hint
+
+
+def test_a_damaged_library_is_moved_aside_by_its_exact_names(
+    tmp_path: Path, photos: Path, describer: FakeDescriber
+) -> None:
+    place = tmp_path / "pics"
+    with Database.open(place, create=True) as library:
+        build_index(library, [photos], describer)
+    data = bytearray(place.read_bytes())
+    data[100:1000] = bytes(900)
+    place.write_bytes(data)
+    with pytest.raises(LibraryError, match="damaged") as caught:
+        Database.open(place)
+    assert f"[os.rename(file, file + '.aside') for file in ['{place}']]" in caught.value.hint

@@ -78,10 +78,9 @@ def _build(place: str | None, reindex: str | None, folders: str | None) -> str:
     return _line("vsearch", "build-index", *library, *_words(folders))
 
 
-def _remove_all(pattern: str) -> str:
-    """Say how all files are deleted that a pattern of `glob` fits: a name, with its signs escaped, and a star."""
-    name = re.sub(r"\[([*?[])\]", r"\1", _words(pattern)[0].removesuffix("*"))
-    return f"{_line('rm', name)}*"
+def _move_aside(ending: str, files: str) -> str:
+    """Say how files are moved to their names with an `ending`; none that is there is replaced."""
+    return " && ".join(_line("mv", "-n", name, name + ending) for name in _words(files))
 
 
 def _words(code: str) -> list[str]:
@@ -99,5 +98,5 @@ CALLS: dict[str, Callable[..., str]] = {
     rf"Library\.open\((?:({_STRING}), model|model=model)(, reindex=True)?\)"
     rf"\.build\((\[folder\]|\[(?:{_STRING})\])?(?:(?:, )?reindex=True)?\)": _build,
     rf"os\.remove\(({_STRING})\)": lambda path: _line("rm", *_words(path)),
-    rf"\[os\.remove\(file\) for file in glob\.glob\(({_STRING})\)\]": _remove_all,
+    rf"\[os\.rename\(file, file \+ '(\.aside\d*)'\) for file in (\[(?:{_STRING})(?:, (?:{_STRING}))*\])\]": _move_aside,
 }
