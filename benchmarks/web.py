@@ -161,7 +161,6 @@ def crowd(server: Server, first: int, clients: int, seconds: float) -> dict[str,
     end = time.monotonic() + seconds
     counts: list[int] = []
     errors: list[str] = []
-    half: list[int] = []
 
     def client(number: int) -> None:
         connection, done = server.connection(), 0
@@ -187,14 +186,14 @@ def crowd(server: Server, first: int, clients: int, seconds: float) -> dict[str,
     for thread in threads:
         thread.start()
     time.sleep(seconds / 2)
-    half.append(server.memory())
+    half = server.memory()
     for thread in threads:
         thread.join()
     return {
         "clients": clients,
         "answers a second": round(sum(counts) / seconds, 1),
         "errors": len(errors),
-        "memory at half time, MB": round(half[0] / 1e6, 1),
+        "memory at half time, MB": round(half / 1e6, 1),
         "memory at the end, MB": round(server.memory() / 1e6, 1),
     }
 

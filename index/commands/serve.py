@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from vsearch.commands.terms import typed
 from vsearch.console import out, remark
 from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
+
+if TYPE_CHECKING:
+    from index.web.service import Service
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -47,17 +50,7 @@ def serve(
         if error.name not in ("fastapi", "uvicorn", "starlette", "multipart", "python_multipart", "pydantic"):
             raise
         raise VsearchError(f"the server needs {error.name}", f"install the extra: {install_hint('web')}") from None
-    from index.database.database import Database, NoLibraryError
-    from index.paths import default_path
-    from index.web.service import Service
-    from index.web.thumbnails import Thumbnails, default_folder
-    from vsearch.model import load
-
-    path = (default_path() if place.library is None else place.library).absolute()
-    with suppress(NoLibraryError), Database.open(path, read_only=True):  # a file that is no library is said at once
-        pass
-    model, thumbnails = load(place.model, place.device), Thumbnails(default_folder())
-    service = Service(path, model, thumbnails, read_only=read_only, say=typed)
+    service = open_service(place, read_only=read_only)
     server = Server(service, port, allow_host or ())
     out(f"vsearch: {server.address_with_key}")
     failed = partial(remark, "no browser was found: open the address above in one")
@@ -66,3 +59,18 @@ def serve(
             server.run()
     finally:
         service.close()
+
+
+def open_service(place: Place, *, read_only: bool) -> Service:
+    """Return what answers for the library at a place, which may not be there yet; a file that is none is refused."""
+    from index.database.database import Database, NoLibraryError
+    from index.paths import default_path
+    from index.web.service import Service
+    from index.web.thumbnails import Thumbnails, default_folder
+    from vsearch.model import load
+
+    path = (default_path() if place.library is None else place.library).absolute()
+    with suppress(NoLibraryError), Database.open(path, read_only=True):
+        pass
+    model, thumbnails = load(place.model, place.device), Thumbnails(default_folder())
+    return Service(path, model, thumbnails, read_only=read_only, say=typed)

@@ -40,7 +40,7 @@ _LATEST = 9_000_000_000  # seconds: what nanoseconds in 64 bits can hold
 class Wish:
     """What is looked for, and among which pictures; `since` and `until` are days, both included.
 
-    `picture` is the unit vector of a picture that was sent, `picture_key` stands for its content.
+    `picture_key` stands for the content of a picture that was sent with the request.
     """
 
     q: str = ""
@@ -240,16 +240,8 @@ def hit_rows(
     ids = [hit.id for hit in hits]
     pictures, details = database.read.pictures(ids), database.details.of(ids)
     votes = {} if board is None else voted(database, board)
-    parts: dict[int, list[float]] = {}
-    if board is not None and hits:
-        found, vectors = searcher.vectors(ids, board.kind)
-        products = np.round((vectors @ board.basis().T).astype(np.float64), 6)
-        parts = dict(zip(found.tolist(), products.tolist(), strict=True))
-    reasons: dict[int, list[str]] = {}
-    if why and service.words is not None and hits:
-        found, vectors = database.read.vectors(ids)
-        near = service.words.near(vectors, _WHY)
-        reasons = {id_: [word for word, _ in own] for id_, own in zip(found.tolist(), near, strict=True)}
+    parts = {} if board is None or not hits else _products(searcher, board, ids)
+    reasons = _reasons(service, database, ids) if why and hits else {}
     rows = []
     for hit in hits:
         picture = pictures.get(hit.id)
@@ -274,6 +266,22 @@ def hit_rows(
             )
         )
     return rows
+
+
+def _products(searcher: Searcher, board: Board, ids: list[int]) -> dict[int, list[float]]:
+    """Return the products of each picture with the parts of a query, by id."""
+    found, vectors = searcher.vectors(ids, board.kind)
+    products = np.round((vectors @ board.basis().T).astype(np.float64), 6)
+    return dict(zip(found.tolist(), products.tolist(), strict=True))
+
+
+def _reasons(service: Service, database: Database, ids: list[int]) -> dict[int, list[str]]:
+    """Return the words nearest to each picture, by id; none if the model has no words."""
+    if service.words is None:
+        return {}
+    found, vectors = database.read.vectors(ids)
+    near = service.words.near(vectors, _WHY)
+    return {id_: [word for word, _ in own] for id_, own in zip(found.tolist(), near, strict=True)}
 
 
 def local_time(moment: int) -> str | None:
