@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from index.caches.refresh import refresh
+from index.caches.refresh import graph_path, refresh
+from index.caches.sealed_file import discard
+from index.caches.vectors import arrays_path
 from index.database.database import Database
 from index.paths import absolute, inside
 from vsearch.errors import LibraryError
@@ -27,7 +29,8 @@ class Forgotten:
 def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> Forgotten:
     """Take these folders, known folders below them, and all pictures below them out of the library, or nothing.
 
-    No build looks into them again unless one of them is named, or lies below a folder that stays.
+    No build looks into them again unless one of them is named, or lies below a folder that stays. Nothing of them is
+    left in the file, its log or its caches.
     Raises LibraryError for a folder that the library does not know, or while a build is writing.
     """
     start = time.monotonic()
@@ -41,11 +44,16 @@ def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> For
         gone = [one for one in known if any(inside(one, folder) for folder in wanted)]
         kept = [one for one in known if one not in gone]
         before = database.read.count()
+        database.connection.execute("PRAGMA secure_delete = ON")
         with database.writing():
             database.write.start_run()
             for folder in wanted:
                 database.write.remove_below(folder)
             _forget_places(database, gone, kept)
+        for weight in (0.0, 1.0):  # a cache keeps what it has as long as it serves
+            discard(arrays_path(database, weight))
+            discard(graph_path(database, weight))
+        database.connection.erase()
         refresh(database)
     covered = tuple((folder, above) for folder in wanted for above in kept if inside(folder, above))
     total = database.read.count()

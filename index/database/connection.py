@@ -115,6 +115,11 @@ class Connection:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.rollback()
 
+    def erase(self) -> None:
+        """Write the file again without what was deleted from it, and empty the log; readers may delay the latter."""
+        self.execute("VACUUM")
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def version(self) -> tuple[int, int]:
         """Return two numbers that stay as they are as long as nobody, here or elsewhere, changes the file."""
         return int(self.value("PRAGMA data_version")), self._connection.total_changes
