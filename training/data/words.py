@@ -68,9 +68,7 @@ def train_words(
     quantise: one byte a value instead of four, see `trim`.
     DataError when the corpus cannot be read or training did not come out in finite numbers.
     """
-    tokens = [words for words in map(tokenise, captions) if words]
-    if not tokens:
-        raise DataError("no captions to fit the phrase space on")
+    tokens = _tokens(captions)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="words-", dir=output) as scratch:
         text, trained, target = (Path(scratch) / name for name in ("text.txt", "trained.bin", "words.bin"))
@@ -78,13 +76,26 @@ def train_words(
         settings: dict[str, Any] = {"dim": dim, "bucket": bucket, "minn": minn, "maxn": maxn}
         _fit(text, trained, **settings, minCount=1 if named else min_count, epoch=epochs, thread=threads)
         text.unlink()
-        if named:
-            cut(trained, target, min_count, needed(trained, tokens, named), quantise=quantise)
-        else:
-            trim(trained, target, quantise=quantise)
+        _shrink(trained, target, min_count, needed(trained, tokens, named) if named else None, quantise)
         phrase = PhraseSpace.fit(WordVectors.load(target), tokens)
         target.replace(output / "words.bin")
     phrase.save(output)
+
+
+def _tokens(captions: Sequence[str]) -> list[list[str]]:
+    """Return the words of each caption that has any. Raises DataError if none has."""
+    tokens = [words for words in map(tokenise, captions) if words]
+    if not tokens:
+        raise DataError("no captions to fit the phrase space on")
+    return tokens
+
+
+def _shrink(source: Path, target: Path, min_count: int, named: Collection[str] | None, quantise: bool) -> None:
+    """Write `source` as `cut` does, or as `trim` where no words are named."""
+    if named is None:
+        trim(source, target, quantise=quantise)
+    else:
+        cut(source, target, min_count, named, quantise=quantise)
 
 
 def trim(source: Path, target: Path, *, quantise: bool = False) -> None:
