@@ -221,7 +221,7 @@ class Library:
     ) -> list[Group]:
         """Return the groups of near-identical pictures, the one that would free most bytes first.
 
-        `threshold` is the cosine from which on two pictures are one, by default 0.98; above 1 only equal files are.
+        `threshold` is the cosine from which on two pictures are one, by default 0.95; above 1 only equal files are.
 
         >>> library.duplicates(2)
         []
