@@ -15,6 +15,8 @@ from vsearch.image.pixels import read_pixels
 from vsearch.model import Model
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace, parse
+from vsearch.translation import translator
+from vsearch.translation.translator import Translator
 
 FOLDER = modelfolder.bundled()
 LIMIT = 95_000_000  # bytes; what a clone and a wheel may weigh
@@ -107,3 +109,10 @@ def test_it_indexes_captions_and_finds_a_picture_by_itself(tmp_path: Path) -> No
     assert captions is not None and captions[0] == hits[0].caption
     for hit in hits:
         assert hit.caption and "<" not in hit.caption
+
+
+def test_the_translator_from_french_needs_no_name() -> None:
+    found = Translator.load(translator.find("fr", "en"), "cpu").translate(
+        ["deux chiens courent dans la neige", "un chat noir"]
+    )
+    assert [best.text for best in found] == ["two dogs run through the snow", "a black cat"]
