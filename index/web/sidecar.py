@@ -35,7 +35,7 @@ def write(service: Service, ids: Iterable[int]) -> SidecarAnswer:
     Raises Problem 403 if nothing may be written.
     """
     if service.read_only:
-        raise Problem(403, "this server only reads", "start it without --read-only")
+        raise Problem(403, "this server only reads", "start one that may write")
     answer = SidecarAnswer(written=[], skipped=[])
     for id_ in dict.fromkeys(ids):
         try:

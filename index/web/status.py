@@ -45,7 +45,7 @@ def check(service: Service) -> CheckAnswer:
     from index.check import check as verify
 
     if service.read_only:
-        raise Problem(403, "this server only reads, and a check deletes damaged caches", "start it without --read-only")
+        raise Problem(403, "this server only reads, and a check deletes damaged caches", "start one that may write")
     with service.apart() as database:
         found = verify(database)
     rows = [(readable(service.say(one.message)), readable(service.say(one.remedy))) for one in found.findings]

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["Caption", "Label", "Model", "Translator", "VsearchError", "__version__", "load"]
 METHODS = [
     "caption", "captions", "describe", "dim", "embed_captions", "embed_image", "embed_images", "embed_text", "identity",
-    "int8", "label", "network", "nouns", "pixels", "query", "scores", "side", "space", "torch_because", "where",
+    "int8", "label", "network", "nouns", "pixels", "prepare", "query", "scores", "side", "space", "torch_because",
+    "torch_captions", "where",
 ]  # fmt: skip
 
 

@@ -128,7 +128,7 @@ def test_the_printed_address_becomes_a_cookie(service: Service) -> None:
 def test_a_wrong_key_in_the_address(service: Service) -> None:
     with client_of(service, key=None) as client:
         found = client.get("/?key=wrong")
-        assert found.status_code == 401 and "set-cookie" not in found.headers and "vsearch serve" in found.text
+        assert found.status_code == 401 and "set-cookie" not in found.headers and "the server has printed" in found.text
 
 
 def test_the_key_leads_to_no_other_server(service: Service) -> None:
