@@ -32,7 +32,7 @@ def test_duplicates_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(lines) == 3 + len(duplicates.COPIES) and lines[2].startswith("| pairs joined |")
     assert lines[3].startswith("| JPEG quality 90 |")
     for line in lines[3:]:  # shares of two copies, no larger at a higher threshold
-        shares = [float(share.removesuffix("%")) for share in line.split("|")[2:-1]]
+        shares = [float(share.strip(" %")) for share in line.split("|")[2:-1]]
         assert len(shares) == len(duplicates.THRESHOLDS) and set(shares) <= {0.0, 50.0, 100.0}
         assert shares == sorted(shares, reverse=True)
 
