@@ -30,9 +30,12 @@ CountOption = Annotated[int, typer.Option("-k", min=1, metavar="N", help="How ma
 MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", metavar="X", help="Only pictures that score X or more.")
 ]
-DayOption = Annotated[
-    datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only files changed from that day on, or up to it."),
+_DAY = ["%Y-%m-%d"]
+SinceOption = Annotated[
+    datetime | None, typer.Option(formats=_DAY, metavar="DATE", help="Only files changed on that day or later.")
+]
+UntilOption = Annotated[
+    datetime | None, typer.Option(formats=_DAY, metavar="DATE", help="Only files changed on that day or earlier.")
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -88,8 +91,8 @@ class Wanted:
     image: Annotated[Path | None, typer.Option(metavar="PHOTO", help="Look for pictures like this one.")] = None
     count: CountOption = 10
     within: WithinOption = None
-    since: DayOption = None
-    until: DayOption = None
+    since: SinceOption = None
+    until: UntilOption = None
     min_score: MinScoreOption = None
     caption_weight: Annotated[
         float | None,
