@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ WRITERS = {
     "parquet": lambda home, file: ["export", file, "--library", home / "lib.npy"],
     "curves": lambda home, file: ["plots", log(home), "--output", file],
 }  # fmt: skip
+PYARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="the extra `parquet` is not installed")
+KINDS = [pytest.param(kind, marks=PYARROW) if kind == "parquet" else kind for kind in WRITERS]
 NAMES = {"heatmap": "map.png", "array": "new.npy", "lines": "new.jsonl", "parquet": "new.parquet", "curves": "c.png"}
 
 
@@ -72,7 +75,7 @@ def log(home: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_somebody_else_stays_unless_forced(home: Path, kind: str) -> None:
     file = home / NAMES.get(kind, "page.html")
     write = WRITERS[kind](home, file)
@@ -86,7 +89,7 @@ def test_a_file_of_somebody_else_stays_unless_forced(home: Path, kind: str) -> N
     assert again.exit_code == 0, again.stderr
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_file_and_a_new_one_are_written(home: Path, kind: str) -> None:
     file = home / NAMES.get(kind, "page.html")
     file.touch()
