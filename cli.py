@@ -11,7 +11,9 @@ import signal
 from typing import ClassVar
 
 with contextlib.suppress(ValueError):  # raised outside the main thread
-    _interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported just ends the process
+    _interrupt = signal.getsignal(signal.SIGINT)
+    if _interrupt != signal.SIG_IGN:  # as in a background job
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported just ends the process
 
 import typer
 

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from index import Library
 from index.database.database import Database
+from index.duplicates import THRESHOLD
 from index.web.service import Service
 from tests.support.pictures import draw
 from tests.support.site import build, client_of, make_service
@@ -232,7 +233,14 @@ def test_all_about_a_picture(client: TestClient, place: Path) -> None:
     assert found["path"] == str(place / "photos" / "003.jpg")
     assert found["exif"] == {"format": "JPEG", "camera": "Lumina L2", "exposure": "1/250 s"}
     assert found["taken"] == "2024-04-01T12:00:00"
-    assert len(found["words"]) == 8 and found["duplicates"] == [] and found["trouble"] is None
+    assert len(found["words"]) == 8 and found["trouble"] is None
+    with Database.open(place / "library", read_only=True) as database:
+        ids, vectors = database.read.vectors_after(0)
+    cosines = vectors @ vectors[ids == row["id"]][0]
+    near = {int(id_) for id_, cosine in zip(ids, cosines, strict=True) if cosine >= THRESHOLD} - {row["id"]}
+    assert {twin["id"] for twin in found["duplicates"]} == near and not any(
+        twin["exact"] for twin in found["duplicates"]
+    )
     assert [word["cosine"] for word in found["words"]] == sorted((w["cosine"] for w in found["words"]), reverse=True)
     assert client.get("/api/picture/999").status_code == 404
 
