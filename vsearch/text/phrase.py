@@ -253,7 +253,8 @@ def parse(query: str) -> list[Term]:
         terms.extend(_terms(part))
         at = part.end()
     if not terms:
-        raise QueryError("the query is empty", EXAMPLE)
+        given = query.strip()
+        raise QueryError(f"there is no word in {given!r}" if given else "the query is empty", EXAMPLE)
     return terms
 
 
@@ -271,6 +272,10 @@ def _terms(part: re.Match[str]) -> list[Term]:
 def _weight(part: re.Match[str]) -> float:
     if part["weight"] is None:
         return 1.0
+    if not part["weight"]:
+        raise QueryError(
+            "no weight stands before the star", "put a number above 0 before it, as in 2*boat or -0.5*sail"
+        )
     value = float(part["weight"]) if _NUMBER.fullmatch(part["weight"]) else 0.0
     if not 0 < value < 1e6:
         raise QueryError(
