@@ -12,19 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-import cli
 from tests.support import tiny_model
-
-RUNNER = CliRunner()
-
-
-def call(*arguments: str | os.PathLike[str]) -> Result:
-    result = RUNNER.invoke(cli.app, [os.fspath(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+from tests.support.commands import call
 
 
 @pytest.fixture(scope="module")

@@ -6,24 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-import cli
 from tests.support import tiny_model
-
-Call = Callable[..., Result]
-
-
-def call(*arguments: str | os.PathLike[str]) -> Result:
-    result = CliRunner().invoke(cli.app, [os.fspath(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+from tests.support.commands import call
 
 
 @pytest.fixture(scope="module")

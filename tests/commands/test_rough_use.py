@@ -16,21 +16,14 @@ from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner, Result
 
 import cli
 from index.search.query import nanoseconds
 from tests.support import tiny_model
+from tests.support.commands import call
 from vsearch.commands.group import load
 
 CLI = [sys.executable, str(tiny_model.ROOT / "cli.py")]
-
-
-def call(*arguments: str | os.PathLike[str]) -> Result:
-    result = CliRunner().invoke(cli.app, [os.fspath(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -16,27 +16,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-import cli
 from index.commands.search import subtracted_last
 from index.search.explain import telling_words
 from index.search.query import make_query
 from tests.support import tiny_model
+from tests.support.commands import call
 from vsearch.model import load
 from vsearch.scores import Scores
 
 Run = Callable[..., "Outcome"]
-RUNNER = CliRunner()
 
 
 class Outcome:
     """Exit code, stdout (bytes and text) and stderr of one call."""
 
     def __init__(self, *arguments: str | os.PathLike[str]) -> None:
-        result = RUNNER.invoke(cli.app, [os.fspath(a) for a in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
+        result = call(*arguments)
         self.code, self.bytes, self.err = result.exit_code, result.stdout_bytes, result.stderr
         self.out = self.bytes.decode("utf-8", "surrogateescape")
 
