@@ -26,12 +26,12 @@ from vsearch.distribution import install_hint
 from vsearch.errors import DataError, ModelError, PictureError, VsearchError
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.pixels import read_pixels
+from vsearch.metrics.retrieval import mean_recall
 from vsearch.networks.fast.int8 import Int8Model
 from vsearch.networks.joint import JointModel
 from vsearch.storage import int8, modelfolder
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
-from vsearch.text.vocab import Vocabulary
 
 MEAN, LOW = 0.995, 0.98  # cosines of vectors with those of torch; 0.98 is where `duplicates` draws its line
 SHARE = 1  # percent of the photos that may lie below LOW: those whose classes are a tie turn with any rounding
@@ -106,18 +106,18 @@ def compare(
     recall = None
     if split is not None:
         space = PhraseSpace.load(words)
-        recall = _mean_recall(reference, split, space), _mean_recall(own, split, space)
+        recall = mean_recall(retrieval(reference, split, space)), mean_recall(retrieval(own, split, space))
     low = float(np.percentile(cosines, SHARE))
     return Exported(len(pixels), float(cosines.mean()), low, float(cosines.min()), recall)
 
 
 def compare_captions(folder: Path, small: Int8Model, pixels: Pixels, split: Split) -> tuple[float, float]:
     """Return CIDEr, in percent, of the captions of the first pictures of `split`: by torch, and by `small`."""
-    fast, vocabulary = modelfolder.load_fast(folder, "cpu"), Vocabulary.load(folder / modelfolder.VOCABULARY)
+    fast = modelfolder.load_fast(folder, "cpu")
 
     def cider(write: Callable[[Pixels], list[list[Hypothesis]] | None]) -> float:
         captions = [best[0] for part in in_batches(pixels) for best in write(part) or []]
-        texts = [tokenise(" ".join(vocabulary.decode(caption.tokens))) for caption in captions]
+        texts = [tokenise(fast.text(caption)) for caption in captions]
         return score(split.captions[: len(texts)], texts)["cider"]
 
     torchs = cider(lambda part: fast.describe(torch.from_numpy(part)).captions)
@@ -143,11 +143,6 @@ def check(found: Exported) -> None:
         faults.append(f"CIDEr of captions falls from {found.cider[0]:.1f} to {found.cider[1]:.1f}")
     if faults:
         raise ModelError(f"in eight bits {'; '.join(faults)}; nothing was written", "give other or more photos")
-
-
-def _mean_recall(vectors: Floats, split: Split, space: PhraseSpace) -> float:
-    found = retrieval(vectors, split, space)
-    return float(np.mean([found[f"{way}_r{k}"] for way in ("t2i", "i2t") for k in (1, 5, 10)]))
 
 
 def _read_set(file: Path, side: int) -> tuple[Pixels, Pixels, Split]:

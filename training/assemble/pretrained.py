@@ -230,7 +230,7 @@ class Pretrained(Stages):
         """Return the best weights of `part`; of the decoder, those after the reward, rounded to 8-bit codes."""
         if part == "decoder":
             return rounded(below(best_weights(self.path("reward")), "decoder."))
-        return below(best_weights(self.path(part)), f"{part}.")
+        return super().weights(part)
 
     def labelled_photos(self) -> Path:
         return self.path("scenes.h5")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file
 
 from training.assemble.plan import Planned
 from training.assemble.words import tuned_space
@@ -22,7 +21,7 @@ from training.data.texts import Told
 from training.data.words import train_words
 from training.evaluate.captions import read_split
 from training.evaluate.scores import choose_scores, encode_labelled, encode_photos
-from training.loop.checkpoint import below
+from training.loop.checkpoint import below, best_weights
 from training.loop.task import Report
 from training.recipe import Inputs, Recipe
 from training.run import train_recipe
@@ -181,7 +180,7 @@ class Stages(ABC):
             assert isinstance(module, torch.nn.Module)
             module.load_state_dict(weights(part))
         words, space = self.path("words"), self.space()
-        phrases = below(load_file(self.path("devise") / "best.safetensors"), "phrases.")
+        phrases = below(best_weights(self.path("devise")), "phrases.")
         if phrases:
             words = self.path("words-tuned")
             space = tuned_space(self.path("words"), self.path("captions.h5"), phrases, words)
@@ -234,7 +233,7 @@ class Stages(ABC):
 
     def weights(self, part: str) -> dict[str, torch.Tensor]:
         """Return the best weights of the training that made `part`, by their names within it."""
-        return below(load_file(self.path(part) / "best.safetensors"), f"{part}.")
+        return below(best_weights(self.path(part)), f"{part}.")
 
     def trained(self, *parts: str) -> bool:
         """Return whether each of these trainings is finished."""

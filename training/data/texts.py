@@ -106,10 +106,9 @@ def read_captions(file: h5py.File) -> tuple[list[str], NDArray[np.int64]]:
 
 def read_table(file: h5py.File) -> Texts:
     """Read what `write_texts` wrote. Raises DataError if the file holds no captions without photos."""
-    if "texts" not in file:
-        raise DataError(f"{file.filename} holds no captions without photos", "prepare it with `texts`")
+    lines, photo = read_captions(file)
     group: Any = file["texts"]
     return Texts(
-        group["ids"][:].astype(np.int64), group["length"][:].astype(np.int64), group["photo"][:].astype(np.int64),
-        [text.decode().split() for text in group["text"][:]], group["vector"][:].astype(np.float32),
+        group["ids"][:].astype(np.int64), group["length"][:].astype(np.int64), photo,
+        [line.split() for line in lines], group["vector"][:].astype(np.float32),
     )  # fmt: skip

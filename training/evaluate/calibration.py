@@ -160,8 +160,7 @@ def log_loss(hits: Judged, curve: Shares) -> float:
 
 def predicted(hits: Judged, ranking: Scores, kind: Kind) -> Floats:
     """Return the probability (H,) that each hit is told to fit."""
-    shares = np.array([ranking.calibrate(float(cosine), kind) for cosine in hits.cosines])
-    return np.asarray(hits.said * shares, np.float64)
+    return np.asarray(hits.said * ranking.calibrate_all(hits.cosines, kind), np.float64)
 
 
 def reliability(shares: Floats, fits: NDArray[np.bool_]) -> Reliability:

@@ -19,7 +19,7 @@ from training.data.labels import lemma_texts
 from training.data.prepared import SPLITS
 from training.data.word_table import WordTable, read_words
 from vsearch.errors import ConfigError, DataError
-from vsearch.metrics.retrieval import evaluate_retrieval
+from vsearch.metrics.retrieval import evaluate_retrieval, mean_recall
 from vsearch.networks.losses import Contrastive, cosine_loss, hinge_rank_loss
 from vsearch.networks.phrases import PhraseEncoder
 
@@ -126,8 +126,7 @@ def recall(phrases: Tensor, owner: NDArray[np.int64], pictures: Tensor) -> dict[
     `recall` is the mean of text-to-image and image-to-text R@1, 5 and 10, in percent.
     """
     metrics = evaluate_retrieval((phrases.cpu() @ pictures.cpu().T).numpy(), owner)
-    keys = [f"{way}_r{k}" for way in ("t2i", "i2t") for k in (1, 5, 10)]
-    return {**metrics, "recall": float(np.mean([metrics[k] for k in keys]))}
+    return {**metrics, "recall": mean_recall(metrics)}
 
 
 def mean_view(embed: Callable[[Tensor], Tensor], pool: NDArray[np.float16]) -> Tensor:

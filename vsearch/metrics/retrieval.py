@@ -5,6 +5,7 @@ What ties with the right answer counts as ranked before it, so that a model that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,8 @@ def evaluate_retrieval(similarity: Floats, owner: Integers) -> dict[str, float]:
         table |= {f"{way}_r{k}": recall_at(ranks, k) for k in CUTS}
         table[f"{way}_median"] = float(np.median(ranks))
     return table
+
+
+def mean_recall(table: Mapping[str, float]) -> float:
+    """Return the mean of the recalls of both ways, of a table that `evaluate_retrieval` made."""
+    return float(np.mean([table[f"{way}_r{k}"] for way in ("t2i", "i2t") for k in CUTS]))

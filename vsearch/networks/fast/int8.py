@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.captions.hypothesis import Hypothesis
 from vsearch.networks.fast.numpy_captioner import NumpyCaptioner
+from vsearch.networks.fast.numpy_decoder import Floats, softmax
 
-Floats: TypeAlias = NDArray[np.float32]
 PIXELS, GRID, POOL = "pixels", "grid", "pool"  # the graph's input and outputs
 
 
@@ -108,8 +107,7 @@ class NumpyHead:
         if self._branch:
             classifier, bias, places = self._branch
             logits = pool @ classifier + bias  # (B, K)
-            shares = np.exp(logits - logits.max(1, keepdims=True))
-            out += shares / shares.sum(1, keepdims=True) @ places
+            out += softmax(logits) @ places
         return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12), np.float32)
 
 
