@@ -26,13 +26,11 @@ class Detail(NamedTuple):
 
 
 class Catalogue(NamedTuple):
-    """All pictures by id, int64 (n,) each: the id, when it was taken (else when its file changed) in nanoseconds since
-    1970, its width and its height (0 where not known)."""
+    """All pictures by id, int64 (n,) each: the id, and when it was taken (else when its file changed) in nanoseconds
+    since 1970."""
 
     ids: NDArray[np.int64]
     when: NDArray[np.int64]
-    width: NDArray[np.int64]
-    height: NDArray[np.int64]
 
 
 class Details:
@@ -53,13 +51,13 @@ class Details:
         return {row[0]: Detail(*row[1:]) for row in self._connection.rows_in(sql, ids)}
 
     def catalogue(self) -> Catalogue:
-        """Return size and date of all pictures."""
+        """Return the dates of all pictures."""
         if self.known():
-            columns = "p.id, coalesce(d.taken, p.mtime_ns), coalesce(d.width, 0), coalesce(d.height, 0)"
+            columns = "p.id, coalesce(d.taken, p.mtime_ns)"
             rows = self._connection.rows(f"SELECT {columns} FROM pictures p LEFT JOIN details d ON d.id = p.id")
         else:
-            rows = self._connection.rows("SELECT id, mtime_ns, 0, 0 FROM pictures")
-        table = np.array(sorted(rows), np.int64).reshape(-1, 4)
+            rows = self._connection.rows("SELECT id, mtime_ns FROM pictures")
+        table = np.array(sorted(rows), np.int64).reshape(-1, 2)
         return Catalogue(*(np.ascontiguousarray(column) for column in table.T))
 
     def cameras(self) -> list[str]:

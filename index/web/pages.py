@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path as Folder
@@ -99,7 +98,7 @@ def get_picture(
     terms, trouble = [], ""
     try:
         terms = pictures.split(service, id_, wish)
-    except (QueryError, VsearchError) as error:
+    except VsearchError as error:
         trouble = readable(service.say(str(error)))
     near = [] if found.trouble else search.similar(service, id_, _ROW)
     name = "_picture" if fragment else "picture"
@@ -206,12 +205,11 @@ def _signed(number: float) -> str:
     return f"{number:+.3f}"
 
 
-def _percent(hit: HitRow | Mapping[str, Any], labelled: bool) -> str:
+def _percent(hit: HitRow, labelled: bool) -> str:
     """Return a score as people read it: in percent where it is a share of hits, else as the cosine that it is."""
-    score = hit.score if isinstance(hit, HitRow) else hit["score"]
-    if score is None:
+    if hit.score is None:
         return ""
-    return f"{score:.0%}" if labelled else f"{score:.3f}"
+    return f"{hit.score:.0%}" if labelled else f"{hit.score:.3f}"
 
 
 def _day(moment: str | None) -> str:

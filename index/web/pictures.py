@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from index.caches.refresh import GRAPH_FROM
 from index.database.database import Database
+from index.database.read import Picture
 from index.duplicates import THRESHOLD
 from index.paths import readable
 from index.search.query import Query
@@ -21,7 +22,7 @@ from index.web.problems import Problem
 from index.web.search import Wish, board_of, local_time
 from index.web.service import Service
 from vsearch.errors import PictureError
-from vsearch.image.header import Header, read_header
+from vsearch.image.header import read_header
 
 if TYPE_CHECKING:
     from vsearch.model import Caption
@@ -56,7 +57,7 @@ def picture(service: Service, id_: int, *, wait: bool = True) -> PictureAnswer:
             trouble = str(error)
         detail = database.details.of([id_]).get(id_)
         _, vectors = database.read.vectors([id_])
-        copies = _copies(service, database, searcher, id_, vectors[0])
+        copies = _copies(service, database, searcher, found, vectors[0])
         by_hand = found.hash in database.opinions.captions([found.hash])
     if not trouble:
         with suppress(PictureError, OSError):
@@ -74,15 +75,11 @@ def picture(service: Service, id_: int, *, wait: bool = True) -> PictureAnswer:
         size=found.size,
         taken=local_time(taken),
         trouble=trouble or None,
-        exif=_exif(head),
+        exif={} if head is None else head.facts,
         words=[Near(word=word, cosine=round(cosine, 4)) for word, cosine in words],
         nouns=_nouns(service, vectors[0], wait),
         duplicates=copies,
     )
-
-
-def _exif(head: Header | None) -> dict[str, str]:
-    return {} if head is None else head.facts
 
 
 def _nouns(service: Service, vector: NDArray[np.float32], wait: bool) -> list[Near]:
@@ -93,14 +90,13 @@ def _nouns(service: Service, vector: NDArray[np.float32], wait: bool) -> list[Ne
 
 
 def _copies(
-    service: Service, database: Database, searcher: Searcher, id_: int, vector: NDArray[np.float32]
+    service: Service, database: Database, searcher: Searcher, mine: Picture, vector: NDArray[np.float32]
 ) -> list[Copy]:
     """Return the pictures with the content of this one, and those as near to it as `duplicates` takes for copies."""
-    mine = row(database, id_)
-    exact = {one.id for one in database.read.by_hash(mine.hash)} - {id_}
+    exact = {one.id for one in database.read.by_hash(mine.hash)} - {mine.id}
     query = Query(vector, "picture", (), service.model.identity)
     fast = None if database.read.count() >= GRAPH_FROM else True
-    near = {hit.id for hit in searcher.search(query, _COPIES, exact=fast) if hit.cosine >= THRESHOLD} - {id_}
+    near = {hit.id for hit in searcher.search(query, _COPIES, exact=fast) if hit.cosine >= THRESHOLD} - {mine.id}
     rows = database.read.pictures(sorted(exact | near)[:_COPIES])
     return [
         Copy(id=one.id, path=readable(one.path), v=one.hash.hex()[:12], exact=one.id in exact) for one in rows.values()
@@ -157,8 +153,9 @@ def split(service: Service, id_: int, wish: Wish) -> list[Share]:
         if board is None:
             return []
         _, vectors = searcher.vectors([id_], board.kind)
-        total = board.coefficients() @ board.basis().astype(np.float64)
-        products = board.coefficients() * (board.basis().astype(np.float64) @ vectors[0].astype(np.float64))
+        coefficients, basis = board.coefficients(), board.basis().astype(np.float64)
+        total = coefficients @ basis
+        products = coefficients * (basis @ vectors[0].astype(np.float64))
     shares = (products / max(float(np.linalg.norm(total)), 1e-12)).tolist()
     return [
         Share(part.word, part.weight, part.kind, round(share, 4))

@@ -6,13 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.database.database import Database
-from index.paths import readable
+from index.paths import absolute, inside, readable
 from index.search.query import Filter
 from index.search.searcher import Hit, Searcher
 from index.web.answers import HitRow, SearchAnswer, TermRow, Unknown
@@ -20,7 +21,7 @@ from index.web.board import Board, make_board
 from index.web.photos import row
 from index.web.problems import Problem
 from index.web.service import Service
-from index.web.votes import voted, with_votes
+from index.web.votes import with_votes
 from vsearch.errors import QueryError
 
 if TYPE_CHECKING:
@@ -134,8 +135,6 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
 
 def _folder(database: Database, given: str) -> str:
     """Return the folder of the library that `given` names: one that was indexed, or one below it."""
-    from index.paths import absolute, inside
-
     folder = absolute(given)
     if not any(inside(folder, one) or inside(one, folder) for one in database.read.folders()):
         raise Problem(400, f"{readable(folder)} is no folder of the library", "name one that was indexed")
@@ -205,11 +204,11 @@ def ranking(
         return searcher.search(board.query(service.model.identity), count, only)
 
     key = (wish, database.version())
-    hits = service.rankings.get((*key, count), lambda: rank(count))
+    hits = service.rankings.get((*key, count), partial(rank, count))
     if wish.min_score is not None:  # how many reach it is known only when one has not
         while len(hits) == count and count < min(total, DEEPEST):
             count = min(4 * count, total, DEEPEST)
-            hits = rank(count)
+            hits = service.rankings.get((*key, count), partial(rank, count))
         total = len(hits)
     if wish.sort != "match":
         when = _when(service.catalogue(), hits)
@@ -239,7 +238,8 @@ def hit_rows(
     """Return hits as the API gives them; without a board they have no score."""
     ids = [hit.id for hit in hits]
     pictures, details = database.read.pictures(ids), database.details.of(ids)
-    votes = {} if board is None else voted(database, board)
+    votes = [] if board is None or not board.key else database.opinions.votes(board.key)
+    good = {vote.hash: vote.good for vote in votes}
     parts = {} if board is None or not hits else _products(searcher, board, ids)
     reasons = _reasons(service, database, ids) if why and hits else {}
     rows = []
@@ -261,7 +261,7 @@ def hit_rows(
                 taken=local_time(taken),
                 why=reasons.get(hit.id, []),
                 parts=parts.get(hit.id, []),
-                vote=votes.get(hit.id),
+                vote=good.get(picture.hash),
                 v=picture.hash.hex()[:12],
             )
         )

@@ -96,7 +96,7 @@ class Service:
             self.rankings.clear()
 
     def catalogue(self) -> Catalogue:
-        """Return size and date of all pictures; of many, at most some seconds old while a build goes on."""
+        """Return the dates of all pictures; of many, at most some seconds old while a build goes on."""
         with self._lock:
             database, _ = self._current()
             version, now = database.version(), time.monotonic()
