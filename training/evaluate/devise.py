@@ -67,13 +67,20 @@ def evaluate_model(
 ) -> DeviseReport:  # fmt: skip
     """Measure the model in `folder` on the dev pictures of the labelled set `data`.
 
-    features: cached ones of its own encoder; None: it sees the pictures. unseen, hierarchy: see `read_unseen` and
+    features: cached ones of its own encoder; None: it sees the pictures. With them and unseen classes it is scored with
+    `local_scaling`, too, by the training pictures of the seen classes. unseen, hierarchy: see `read_unseen` and
     `dev_pictures`. Raises DataError if these do not go together.
     """
     labelled, space = read_labelled_set(data), PhraseSpace.load(folder)
     pictures = dev_pictures(labelled, space, () if unseen is None else read_unseen(unseen), hierarchy)
     model = modelfolder.load_fast(folder, device)
-    return _report([model_column(model, data, labelled, features, progress)], pictures, labelled)
+    columns = [model_column(model, data, labelled, features, progress)]
+    if features is not None and not pictures.seen.all():
+        train = labelled.rows("train")
+        near = _placed(model, labelled, train[pictures.seen[labelled.label[train]]], features) @ labelled.vectors.T
+        scaled = local_scaling(columns[0].scores, near)
+        columns.append(Column("model, scaled", scaled, columns[0].vectors))
+    return _report(columns, pictures, labelled)
 
 
 def evaluate_runs(
@@ -162,11 +169,18 @@ def model_column(
     if features is None:
         vectors = np.concatenate(list(_described(model, data, rows, progress)))
     else:
-        pool = _dev_features(labelled, features, key_of(model.joint.encoder, model.config.preprocess))
-        head = model.joint.devise.eval()
-        with torch.no_grad():
-            vectors = head(pool.to(next(head.parameters()).device)).cpu().numpy()
+        vectors = _placed(model, labelled, rows, features)
     return Column("model", vectors @ labelled.vectors.T, vectors)
+
+
+@torch.no_grad()
+def _placed(model: FastModel, labelled: LabelledSet, rows: NDArray[np.int64], features: Path) -> Floats:
+    """Return the vectors (n, D) of some pictures by their cached features."""
+    head = model.joint.devise
+    assert head is not None
+    pool = _features(labelled, rows, features, key_of(model.joint.encoder, model.config.preprocess))
+    found: Floats = head.eval()(pool.to(next(head.parameters()).device)).cpu().numpy()
+    return found
 
 
 def _described(
@@ -180,12 +194,8 @@ def _described(
                 progress(start + len(pixels), len(rows))
 
 
-def _dev_features(labelled: LabelledSet, features: Path, key: str | None) -> torch.Tensor:
-    """Read the pooled features (I, C) float32 of the dev pictures, of the plain view."""
-    return _features(labelled, labelled.rows("dev"), features, key)
-
-
 def _features(labelled: LabelledSet, rows: NDArray[np.int64], features: Path, key: str | None) -> torch.Tensor:
+    """Read the pooled features (n, C) float32 of some pictures, of the plain view."""
     pool = read_features(features, labelled.names[rows], key, grid=False).pool
     return torch.from_numpy(pool[:, 0].astype(np.float32))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +33,7 @@ from training.loop.distributed import run_sharded
 from training.loop.task import Loss, ParameterGroup, numpy_generator
 from training.recipe import Inputs, Recipe
 from training.tasks.devise import DeviseBatch, DeviseTask, DeviseTaskConfig
+from training.tasks.labels import read_labelled_set
 from training.tasks.targets import TunedClasses, phrase_encoder, random_views
 from training.tasks.told_pairs import CaptionPairs
 from vsearch.config import DeviseConfig
@@ -53,6 +55,7 @@ class ClassesTaskConfig(DeviseTaskConfig):
     scene_weight: float = 0.3
     pair_batch: int = 0  # photos that are not here, with two captions of each
     pair_weight: float = 0.15
+    unseen: tuple[str, ...] = ()  # classes, by their WordNet number, of which neither branch nor labels may know
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class ClassesTask(DeviseTask):
             raise ConfigError(f"task.words is {config.words!r}", 'of this recipe they are "tuned"')
         self.inputs = inputs
         self.known = read_classifier(inputs.classifier)
+        self.kept = self._leave_out(config.unseen)
         if head.classes != len(self.known.classes):
             raise ConfigError(f"devise.classes is {head.classes}", f"the classifier has {len(self.known.classes)}")
         super().__init__(
@@ -99,12 +103,31 @@ class ClassesTask(DeviseTask):
         assert branch is not None
         branch.start(*map(torch.from_numpy, (self.known.weight, self.known.bias, self.known.vectors)))
 
+    def _leave_out(self, unseen: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Give unseen classes no share of the classifier's softmax; return flags (K,) of the others.
+
+        Raises ConfigError for a class that the classifier does not know.
+        """
+        numbers = [name for name, _ in self.known.classes]
+        strange = sorted(set(unseen) - set(numbers))
+        if strange:
+            raise ConfigError(f"the classifier has no class {strange[0]}", "correct task.unseen")
+        kept = np.array([number not in unseen for number in numbers])
+        self.known.weight[~kept], self.known.bias[~kept] = 0, NOT_ASKED
+        return kept
+
     def _read_labels(self, labels: Path | None, features: Path | None) -> None:
         super()._read_labels(labels, features)
+        if self.config.label_batch and labels is not None:
+            seen = read_labelled_set(labels).seen(self.config.unseen)
+            self.label_rows = self.label_rows[seen[self.label_class[self.label_rows]]]
+            self.label_class = (np.cumsum(seen) - 1)[self.label_class]
+            self.classes.keep(seen)
         assert self.inputs.classifier is not None
         table = self.classes.table if self.config.label_batch else self.captions.table
         with open_prepared(self.inputs.classifier, "classifier") as file:
             self.names = TunedClasses(file, table)
+            self.names.keep(self.kept)
             if self.config.broader_weight:
                 if not self.known.broader.any():
                     raise ConfigError(
@@ -183,7 +206,7 @@ class ClassesTask(DeviseTask):
         if len(batch.soft_pool):
             told = self._told(batch.soft_pool)
             placed = run_sharded(self.embed, batch.soft_pool)
-            parts["soft"] = F.cross_entropy(self._cosines(placed, self.names), told)
+            parts["soft"] = F.cross_entropy(self._cosines(placed, self.names), told[:, self.kept])
             total = total + c.soft_weight * parts["soft"]
             if c.broader_weight:
                 share = F.normalize(told @ self.covered, p=1, dim=1)  # (B, G)

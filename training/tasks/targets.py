@@ -102,6 +102,13 @@ class TunedClasses:
         self.owner = torch.from_numpy(np.repeat(np.arange(len(lemmas)), [len(own) for own in lemmas]))  # (lemmas,)
         self.count = len(lemmas)
 
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Leave out the classes that the flags (K,) do not name; those behind them move up."""
+        own = kept[self.owner.numpy()]  # (lemmas,)
+        self.rows = self.rows[torch.from_numpy(own)]
+        self.owner = torch.from_numpy((np.cumsum(kept) - 1)[self.owner.numpy()[own]])
+        self.count = int(kept.sum())
+
     def vectors(self, encoder: PhraseEncoder) -> Tensor:
         """Return unit vectors (K, D): of each class the mean of its lemmas' phrases, as `class_vectors` has it."""
         device = encoder.map.device

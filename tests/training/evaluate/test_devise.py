@@ -307,6 +307,17 @@ def test_a_model_gives_the_same_end_to_end_and_from_features(inputs: Inputs, tmp
     assert whole.vectors is not None and cached.vectors is not None
     assert whole.vectors.shape == (6, 12)
     assert (whole.vectors * cached.vectors).sum(1) == pytest.approx(np.ones(6), abs=0.02)  # bfloat16, float16
+    number = labelled.classes[2][0]
+    (tmp_path / "unseen.txt").write_text(f"{number}\n")
+    found = zeroshot.evaluate_model(
+        model_folder(), inputs.data, tmp_path / "f.h5", str(tmp_path / "unseen.txt"), device="cpu"
+    )
+    assert list(found.tables) == ["model", "model, scaled"]
+    train = labelled.rows("train")
+    seen = zeroshot._placed(model, labelled, train[labelled.label[train] != 2], tmp_path / "f.h5") @ labelled.vectors.T
+    scaled = cached.scores - np.sort(seen, 0)[-10:].mean(0) / 2
+    hit = (scaled[labelled.label[labelled.rows("dev")] == 2].argmax(1) == 2).mean()
+    assert found.tables["model, scaled"]["unseen among all, hit@1"] == pytest.approx(100 * hit)
     other = modelfolder.load_fast(model_folder(1), "cpu")
     with pytest.raises(DataError, match="another encoder"):
         zeroshot.model_column(other, inputs.data, labelled, tmp_path / "f.h5")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -26,6 +27,7 @@ from training.data.texts import Told
 from training.recipe import Inputs
 from training.run import train
 from training.tasks.devise_classes import ClassesTask, ClassesTaskConfig, WiderBatch, scene_loss
+from training.tasks.labels import read_labelled_set
 from training.tasks.trained_head import TrainedHead
 from vsearch.config import DeviseConfig
 from vsearch.errors import ConfigError, DataError
@@ -79,8 +81,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     )  # fmt: skip
 
 
-def small(inputs: Inputs, **settings: float) -> ClassesTask:
-    config = ClassesTaskConfig(**{"batch": 9, "contrastive": 1.0, "soft_batch": 6, **settings})  # type: ignore[arg-type]
+def small(inputs: Inputs, **settings: Any) -> ClassesTask:
+    config = ClassesTaskConfig(**{"batch": 9, "contrastive": 1.0, "soft_batch": 6, **settings})
     torch.manual_seed(0)
     return ClassesTask(config, DeviseConfig(hidden=16, dropout=0.0, dim=12, classes=3), inputs, CPU)
 
@@ -304,3 +306,34 @@ def test_the_classifier_comes_back_as_it_was_written(inputs: Inputs) -> None:
     assert found.classes == CLASSES
     np.testing.assert_array_equal(found.weight, STATE["fc.weight"].numpy())
     np.testing.assert_allclose(found.vectors[0], space().vector(["dog"]), atol=1e-6)
+
+
+def test_unseen_classes_have_no_share_no_name_and_no_picture(inputs: Inputs) -> None:
+    assert inputs.labels is not None
+    numbers = [number for number, _ in read_labelled_set(inputs.labels).classes]
+    task = small_with_numbers(inputs, numbers, unseen=(numbers[1],))
+    assert task.kept.tolist() == [True, False, True]
+    batch = first(task)
+    told = task._told(batch.soft_pool)
+    assert (told[:, 1] == 0).all() and told.sum(1) == pytest.approx(np.ones(len(told)), abs=1e-6)
+    labelled = read_labelled_set(inputs.labels)
+    assert set(labelled.label[task.label_rows]) == {0, 2} and set(batch.label.tolist()) == {0, 1}
+    phrases = task.module.phrases
+    whole = small_with_numbers(inputs, numbers)
+    for own, every in ((task.names, whole.names), (task.classes, whole.classes)):
+        assert own.vectors(phrases).shape == (2, 12)
+        torch.testing.assert_close(own.vectors(phrases), every.vectors(phrases)[[0, 2]])
+    torch.autograd.backward(task.loss(batch).value)
+    branch = task.module.devise.branch
+    assert branch is not None and branch.shift.grad is not None
+    assert not branch.shift.grad[1].any() and branch.shift.grad[0].any()
+    with pytest.raises(ConfigError, match="the classifier has no class n99"):
+        small_with_numbers(inputs, numbers, unseen=("n99",))
+
+
+def small_with_numbers(inputs: Inputs, numbers: list[str], **settings: Any) -> ClassesTask:
+    """A task whose classifier knows the labelled classes by their WordNet numbers."""
+    assert inputs.labels is not None and inputs.classifier is not None
+    file = inputs.classifier.with_name("numbers.h5")
+    prepare_classifier(STATE, [(number, [thing]) for number, thing in zip(numbers, THINGS, strict=True)], file, space())
+    return small(dataclasses.replace(inputs, classifier=file), label_batch=9, **settings)
