@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
+from index.build.describe import Settings
 from index.build.details import note_details
 from index.build.plan import Plan, plan
 from index.build.read import Decoded, PhotoReader, Prepared
 from index.build.report import Report
 from index.build.scan import Found, Scan, scan
-from index.build.write import Settings, Writer
+from index.build.write import Writer
 from index.caches.refresh import GRAPH_FROM, refresh
 from index.caches.sealed_file import clean
 from index.database.database import Database

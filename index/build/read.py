@@ -69,11 +69,9 @@ class PhotoReader:
     def prepare(self, job: Job, *, twins: bool = True) -> Prepared:
         """Open a file as far as needed; without `twins` it is decoded even if the library has its content."""
         try:
-            source, digest = _open(Path(job.file.path), job.file.size)
-        except FileNotFoundError:
-            return Trouble(job, "vanished while it was read")
+            source, digest = open_file(Path(job.file.path), job.file.size)
         except OSError as error:
-            return Trouble(job, (error.strerror or "cannot be read").lower())
+            return Trouble(job, reason(error))
         with self._lock:
             pictures = self._known(digest)
         mine = next((one for one in pictures if job.known is not None and one.id == job.known.id), None)
@@ -86,10 +84,22 @@ class PhotoReader:
             return Trouble(job, str(error), lasting=True)
 
 
-def _open(path: Path, size: int) -> tuple[io.BytesIO | Path, bytes]:
+def open_file(path: Path, size: int) -> tuple[io.BytesIO | Path, bytes]:
     """Return what the decoder is to read, the bytes of a file or its path, and the hash of the content."""
     if size <= _WHOLE_FILE:
         data = path.read_bytes()
-        return io.BytesIO(data), hashlib.blake2b(data, digest_size=16).digest()
+        return io.BytesIO(data), content_hash(data)
     with path.open("rb") as file:
         return path, hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+
+def content_hash(data: bytes) -> bytes:
+    """Return the hash by which a file's content is known."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def reason(error: OSError) -> str:
+    """Return why a file could not be opened, in a few words."""
+    if isinstance(error, FileNotFoundError):
+        return "vanished while it was read"
+    return (error.strerror or "cannot be read").lower()

@@ -1,17 +1,10 @@
-"""Write what a build read and what the network made of it: one transaction a batch.
-
-B is the pictures of a batch, D the length of a vector.
-"""
+"""Write what a build read and what the network made of it: one transaction a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from index.build.describe import NO_VECTOR, Described, Settings, describe
 from index.build.plan import Plan
 from index.build.read import Decoded, PhotoReader, Prepared, Trouble, Twin
 from index.build.report import Report
@@ -21,23 +14,6 @@ from index.database.write import NewPicture
 from index.model import Describer
 
 _ROWS = 500  # removed in one transaction
-
-
-@dataclass(frozen=True)
-class Described:
-    """What the network made of a picture: its vector (D,), its caption and the vector (D,) of that, if any."""
-
-    vector: NDArray[np.float32]
-    caption: str | None = None
-    caption_vector: NDArray[np.float32] | None = None
-
-
-class Settings(NamedTuple):
-    """How pictures are described: whether with captions, how many at once, and how wide the search for captions is."""
-
-    captions: bool
-    batch: int
-    beam: int | None
 
 
 class Writer:
@@ -81,29 +57,14 @@ class Writer:
             self._started = True
 
     def _describe(self, items: Sequence[Decoded]) -> list[Described]:
-        """Run the network once over all items. Raises ValueError if it loses a row."""
-        if not items:
-            return []
-        pixels = np.stack([item.pixels for item in items])  # (B, S, S, 3)
-        made, captions = self._model.describe(pixels, self._settings.captions, self._settings.beam)
-        vectors = np.asarray(made, np.float32)
-        if vectors.shape != (len(items), self._model.dim):
-            raise ValueError(f"the model made vectors {vectors.shape} of {len(items)} pictures")
-        if captions is not None and len(captions) != len(items):
-            raise ValueError(f"the model made {len(captions)} captions of {len(items)} pictures")
+        """Run the network once over all items."""
         self._report.encoded += len(items)
-        written = self._database.opinions.captions(item.digest for item in items)
-        if captions is not None:  # by hand before by the model
-            captions = [written.get(item.digest, text) for item, text in zip(items, captions, strict=True)]
-        if captions is None:
-            return [Described(vector) for vector in vectors]
-        rows = zip(vectors, captions, self._model.embed_captions(captions), strict=True)
-        return [Described(*row) for row in rows]
+        return describe(self._model, items, self._settings, self._database.opinions.captions)
 
     def _write(self, item: Decoded, made: Described) -> None:
         file, known = item.job.file, item.job.known
-        if not np.isfinite(made.vector).all() or not made.vector.any():
-            self._write_trouble(Trouble(item.job, "the model makes no vector of it", lasting=True))
+        if not made.usable:
+            self._write_trouble(Trouble(item.job, NO_VECTOR, lasting=True))
         elif item.same and known is not None:
             self._database.write.touch(known.id, *file)
             if made.caption is not None:
