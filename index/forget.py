@@ -50,6 +50,7 @@ def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> For
             for folder in wanted:
                 database.write.remove_below(folder)
             _forget_places(database, gone, kept)
+            database.write.drop_forgotten_words()
         for weight in (0.0, 1.0):  # a cache keeps what it has as long as it serves
             discard(arrays_path(database, weight))
             discard(graph_path(database, weight))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 from index.database.database import Database
 from index.database.details import Detail
@@ -38,6 +39,13 @@ def _detail(row: _Row) -> Detail | None:
     except OSError:
         return None
     except PictureError:
-        return Detail(0, 0, None, None)
-    taken = None if head.taken is None else round(head.taken.timestamp()) * 1_000_000_000
-    return Detail(head.width, head.height, taken, head.camera)
+        return Detail(0, 0)
+    latitude, longitude = head.place or (None, None)
+    return Detail(head.width, head.height, _nanoseconds(head.taken), head.camera, head.lens, latitude, longitude)
+
+
+def _nanoseconds(taken: datetime | None) -> int | None:
+    """Return nanoseconds since 1970; a date without a zone is local time of this machine."""
+    if taken is None:
+        return None
+    return round(taken.replace(microsecond=0).timestamp()) * 1_000_000_000 + taken.microsecond * 1_000

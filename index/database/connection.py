@@ -171,6 +171,9 @@ def as_library_error(path: Path, error: Exception) -> LibraryError:
     if any(word in text for word in _DAMAGE):
         remedy = f"restore it from a copy, or move it aside and build it again: {move_aside(path)}"
         return LibraryError(f"{path} is damaged or not a library ({error})", remedy)
+    if "no such module" in text:
+        remedy = "use a Python whose SQLite has it, as those of python.org, Debian and conda have"
+        return LibraryError(f"the SQLite of this Python has no full-text search ({error})", remedy)
     if "locked" in text or "busy" in text:
         return LibraryError(f"{path} is locked by another process", "wait until it has finished, then run this again")
     forbidden = "readonly" in text or ("unable to open" in text and not _writable(path))

@@ -17,12 +17,17 @@ from index.database.connection import Connection
 
 
 class Detail(NamedTuple):
-    """Of one picture: width and height in pixels, upright (0 if not known); nanoseconds since 1970; maker and model."""
+    """Of one picture: width and height in pixels, upright (0 if not known); nanoseconds since 1970; maker and model,
+    lens; where it was taken, in degrees, north and east above zero.
+    """
 
     width: int
     height: int
-    taken: int | None
-    camera: str | None
+    taken: int | None = None
+    camera: str | None = None
+    lens: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 class Catalogue(NamedTuple):
@@ -40,14 +45,14 @@ class Details:
         self._connection = connection
 
     def known(self) -> bool:
-        """Tell whether there is a table for details; a library of format 1 or 2 has none."""
-        return self._connection.value("SELECT 1 FROM sqlite_master WHERE name = 'details'") is not None
+        """Tell whether there is a table for details as they are here; a library of an older format has none."""
+        return self._connection.value("SELECT 1 FROM pragma_table_info('details') WHERE name = 'lens'") is not None
 
     def of(self, ids: Iterable[int]) -> dict[int, Detail]:
         """Return the details of these ids, by id; those without are left out."""
         if not self.known():
             return {}
-        sql = "SELECT id, width, height, taken, camera FROM details WHERE id IN ({})"
+        sql = "SELECT id, width, height, taken, camera, lens, latitude, longitude FROM details WHERE id IN ({})"
         return {row[0]: Detail(*row[1:]) for row in self._connection.rows_in(sql, ids)}
 
     def catalogue(self) -> Catalogue:
@@ -91,6 +96,6 @@ class Details:
 
     def put(self, rows: Sequence[tuple[int, Detail]]) -> None:
         """Write the details of pictures, in one transaction; those that are gone are left out."""
-        sql = "INSERT OR REPLACE INTO details SELECT id, ?, ?, ?, ? FROM pictures WHERE id = ?"
+        sql = "INSERT OR REPLACE INTO details SELECT id, ?, ?, ?, ?, ?, ?, ? FROM pictures WHERE id = ?"
         with self._connection.writing():
             self._connection.execute_many(sql, [(*detail, id_) for id_, detail in rows])

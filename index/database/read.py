@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.database.connection import Connection, as_library_error
-from index.database.schema import unpack
+from index.database.schema import FORMAT, OF_PICTURES, unpack
 from index.paths import below, names
 from vsearch.errors import LibraryError
 from vsearch.scores import mix
@@ -263,6 +263,8 @@ class Reading:
         if self.places_captions():
             question = "caption_vectors WHERE id NOT IN (SELECT id FROM pictures)"
             questions["caption vectors have no picture"] = question
+        for table, column in OF_PICTURES.items() if self.noted("format") == str(FORMAT) else ():
+            questions[f"{table} have no picture"] = f"{table} WHERE {column} NOT IN (SELECT id FROM pictures)"
         return {what: int(self._connection.value(f"SELECT count(*) FROM {sql}")) for what, sql in questions.items()}
 
     def packed(self, size: int, *, captions: bool = False) -> Iterator[list[bytes]]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = 3
+FORMAT = 4
 APPLICATION = 0x76737263  # "vsrc", in the header of every library: what lacks it may be another program's
-READABLE = ("1", "2", str(FORMAT))  # 1 had no caption vectors, 2 no details and votes; `Writing.upgrade` adds them
+READABLE = ("1", "2", "3", str(FORMAT))  # what each lacked is said below; `Writing.upgrade` adds it
 
 # A picture's id stands for its vectors for ever: a changed picture, or a new caption, gets a new id (AUTOINCREMENT
 # never reuses one), and an id that goes is kept in `removed`. So a cache of vectors by id never lies; it can only
@@ -18,19 +18,32 @@ READABLE = ("1", "2", str(FORMAT))  # 1 had no caption vectors, 2 no details and
 # restored from a copy). Vectors have their own tables, so that walking over paths and dates does not read them; that
 # of captions has no row where a picture has no caption, or one without a known word.
 CAPTION_VECTORS = "CREATE TABLE caption_vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)"
-# Added by format 3. `details` has no row before a build has read the head of a file. Votes and captions by hand belong
-# to a content, and so outlive every row of `pictures`.
-DETAILS = (
-    "CREATE TABLE details (id INTEGER PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, taken INTEGER,"
-    " camera TEXT)",
+# Added by format 3. Votes and captions by hand belong to a content, and so outlive every row of `pictures`.
+OPINIONS = (
     "CREATE TABLE votes (id INTEGER PRIMARY KEY, query TEXT NOT NULL, hash BLOB NOT NULL, good INTEGER NOT NULL)",
     "CREATE UNIQUE INDEX votes_once ON votes (query, hash)",
     "CREATE TABLE written (hash BLOB PRIMARY KEY, caption TEXT NOT NULL) WITHOUT ROWID",
 )
+# Added by format 4 (3 had `details`, but neither lens nor place). `details` has no row before a build has read the head
+# of a file, `notes` none where neither file nor sidecar says anything; keywords are a JSON list, `sidecar` is the
+# mtime_ns of the sidecar, NULL where the file itself says it. Text in a picture belongs to its content.
+DETAILS = (
+    "CREATE TABLE details (id INTEGER PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, taken INTEGER,"
+    " camera TEXT, lens TEXT, latitude REAL, longitude REAL)",
+    "CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT, description TEXT, keywords TEXT NOT NULL, rating INTEGER,"
+    " sidecar INTEGER)",
+    "CREATE TABLE ocr (hash BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE VIRTUAL TABLE texts USING fts5(caption, keywords, name, picture,"
+    " tokenize = 'unicode61 remove_diacritics 2')",
+    "CREATE TABLE excludes (pattern TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE pools (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+)
+OF_PICTURES = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}  # table of DETAILS: where the id lies
 FORGET = (
     "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
-    " DELETE FROM caption_vectors WHERE id = OLD.id; DELETE FROM details WHERE id = OLD.id;"
-    " INSERT INTO removed (id) VALUES (OLD.id); END"
+    " DELETE FROM caption_vectors WHERE id = OLD.id; "
+    + " ".join(f"DELETE FROM {table} WHERE {column} = OLD.id;" for table, column in OF_PICTURES.items())
+    + " INSERT INTO removed (id) VALUES (OLD.id); END"
 )
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -45,6 +58,7 @@ SCHEMA = (
     "CREATE TABLE skipped (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
     " reason TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE runs (token TEXT PRIMARY KEY) WITHOUT ROWID",
+    *OPINIONS,
     *DETAILS,
     FORGET,
 )

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from index.database.connection import Connection
 from index.database.read import Reading
-from index.database.schema import APPLICATION, CAPTION_VECTORS, DETAILS, FORGET, FORMAT, SCHEMA, pack
+from index.database.schema import (
+    APPLICATION,
+    CAPTION_VECTORS,
+    DETAILS,
+    FORGET,
+    FORMAT,
+    OF_PICTURES,
+    OPINIONS,
+    SCHEMA,
+    pack,
+)
 from index.paths import below
 
 _ROWS = 10_000  # captions embedded at a time
@@ -79,10 +89,10 @@ class Writing:
     def clear(self, identity: str, dim: int) -> None:
         """Forget every picture, and with them all caches, and begin again with another model; folders stay known."""
         with self._connection.writing():
-            for table in ("removed", "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
+            there = self._reading.tables()
+            first = [table for table in (*OF_PICTURES, "caption_vectors", "removed") if table in there]
+            for table in (*first, "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
                 self._connection.execute(f"DELETE FROM {table}")
-            if self._reading.places_captions():
-                self._connection.execute("DELETE FROM caption_vectors")
             self.set_model(identity, dim)
 
     def upgrade(self, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
@@ -97,7 +107,8 @@ class Writing:
             if before == "1":
                 self._connection.execute(CAPTION_VECTORS)
                 self._embed_captions(embed)
-            for statement in ("DROP TRIGGER forget", *DETAILS, FORGET):
+            opinions = ["DROP TABLE details"] if before == "3" else OPINIONS
+            for statement in ("DROP TRIGGER forget", *opinions, *DETAILS, FORGET):
                 self._connection.execute(statement)
             self.note("format", str(FORMAT))
 
@@ -184,6 +195,11 @@ class Writing:
         with self._connection.writing():
             for table in ("pictures", "skipped"):
                 self._connection.execute(f"DELETE FROM {table} WHERE path >= ? AND path < ?", below(folder))
+
+    def drop_forgotten_words(self) -> None:
+        """Write the index of words again without those of pictures that are gone, which SQLite only marks as gone."""
+        if "texts" in self._reading.tables():
+            self._connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
 
     def forget_skipped(self) -> None:
         """Let every skipped file be tried again."""

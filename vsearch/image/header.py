@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -17,19 +17,29 @@ from vsearch.image.decode import opened
 
 _TURNED = range(5, 9)  # orientations that exchange width and height
 _DATE = "%Y:%m:%d %H:%M:%S"
+_DATES = (  # tags of a date, of its fraction of a second and of its distance from UTC, the best first
+    (ExifTags.Base.DateTimeOriginal, ExifTags.Base.SubsecTimeOriginal, ExifTags.Base.OffsetTimeOriginal),
+    (ExifTags.Base.DateTimeDigitized, ExifTags.Base.SubsecTimeDigitized, ExifTags.Base.OffsetTimeDigitized),
+    (ExifTags.Base.DateTime, ExifTags.Base.SubsecTime, ExifTags.Base.OffsetTime),
+)
+_AHEAD = timedelta(days=1)  # a date beyond this is a clock that was never set; zones and clocks differ by less
 _LONGEST = 200  # letters of a value that are kept
 
 
 class Header(NamedTuple):
-    """Width and height of the picture turned upright; when and by what it was taken, if its EXIF says so.
+    """Width and height of the picture turned upright; when, by what and where it was taken, if its EXIF says so.
 
-    `taken` is local time as the camera had it. `facts` holds what photographers look at, by name, ready to be shown.
+    `taken` has a time zone where the EXIF names one, else it is local time as the camera had it, to be taken for that
+    of this machine. `place` is latitude and longitude in degrees, north and east above zero. `facts` holds what
+    photographers look at, by name, ready to be shown.
     """
 
     width: int
     height: int
     taken: datetime | None
     camera: str | None
+    lens: str | None
+    place: tuple[float, float] | None
     facts: dict[str, str]
 
 
@@ -39,9 +49,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         width, height = image.size
         exif = _exif(image)
         turned = exif.get(ExifTags.Base.Orientation) in _TURNED
-        camera = _camera(exif)
+        camera, lens, place = _camera(exif), _text(exif.get(ExifTags.Base.LensModel)) or None, _place(exif)
         size = (height, width) if turned else (width, height)
-        return Header(*size, _taken(exif), camera, _facts(exif, camera, image.format or ""))
+        return Header(*size, _taken(exif), camera, lens, place, _facts(exif, camera, lens, place, image.format or ""))
 
 
 @contextlib.contextmanager
@@ -70,10 +80,16 @@ _GPS = 1 << 20  # added to the numbers of GPS tags, which begin again at 0
 
 
 def _taken(exif: dict[int, object]) -> datetime | None:
-    for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized, ExifTags.Base.DateTime):
-        with contextlib.suppress(ValueError, TypeError):
+    """Return the first date that may be true: none of 1900 or before, and none that is still to come."""
+    for tag, fraction, zone in _DATES:
+        with contextlib.suppress(ValueError, OverflowError):
             moment = datetime.strptime(_text(exif.get(tag))[:19], _DATE)
-            if moment.year > 1900:
+            digits = _text(exif.get(fraction))
+            if digits.isascii() and digits.isdigit():
+                moment = moment.replace(microsecond=int(f"{digits:0<6}"[:6]))
+            with contextlib.suppress(ValueError):  # no zone, or a broken one: local time
+                moment = moment.replace(tzinfo=datetime.strptime(_text(exif.get(zone)), "%z").tzinfo)
+            if moment.year > 1900 and moment.astimezone(UTC) <= datetime.now(UTC) + _AHEAD:
                 return moment
     return None
 
@@ -85,7 +101,9 @@ def _camera(exif: dict[int, object]) -> str | None:
     return f"{maker} {model}".strip() or None
 
 
-def _facts(exif: dict[int, object], camera: str | None, kind: str) -> dict[str, str]:
+def _facts(
+    exif: dict[int, object], camera: str | None, lens: str | None, place: tuple[float, float] | None, kind: str
+) -> dict[str, str]:
     """Return what the head says as pairs of name and value, in the order in which one reads them."""
     tag = ExifTags.Base
     focal, stop = _number(exif.get(tag.FocalLength)), _number(exif.get(tag.FNumber))
@@ -93,12 +111,12 @@ def _facts(exif: dict[int, object], camera: str | None, kind: str) -> dict[str, 
     rows = {
         "format": kind,
         "camera": camera or "",
-        "lens": _text(exif.get(tag.LensModel)),
+        "lens": lens or "",
         "focal length": f"{focal:g} mm" if focal else "",
         "aperture": f"f/{stop:g}" if stop else "",
         "exposure": _seconds(exposure),
         "ISO": iso if iso.isdigit() and iso != "0" else "",
-        "place": _place(exif),
+        "place": f"{place[0]:.5f}, {place[1]:.5f}" if place else "",
         "by": _text(exif.get(tag.Artist)),
         "rights": _text(exif.get(tag.Copyright)),
         "software": _text(exif.get(tag.Software)),
@@ -130,14 +148,21 @@ def _seconds(exposure: float) -> str:
     return f"{exposure:g} s" if exposure >= 0.3 else f"1/{round(1 / Fraction(exposure))} s"
 
 
-def _place(exif: dict[int, object]) -> str:
-    """Return latitude and longitude in degrees, north and east above zero, as in "48.85820, 2.29450"."""
-    found = []
-    for at, letters in ((ExifTags.GPS.GPSLatitude, "NS"), (ExifTags.GPS.GPSLongitude, "EW")):
-        parts, side = exif.get(_GPS + at), _text(exif.get(_GPS + at - 1))
-        with contextlib.suppress(Exception):
-            degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
-            value = degrees + minutes / 60 + seconds / 3600
-            if side in letters and side and 0 <= value <= 180:
-                found.append(f"{-value if side == letters[1] else value:.5f}")
-    return ", ".join(found) if len(found) == 2 else ""
+def _place(exif: dict[int, object]) -> tuple[float, float] | None:
+    """Return latitude and longitude, None where the EXIF has none, half of one, one out of range, or 0, 0: what a
+    receiver without a signal notes.
+    """
+    latitude = _degrees(exif, ExifTags.GPS.GPSLatitude, "NS", 90)
+    longitude = _degrees(exif, ExifTags.GPS.GPSLongitude, "EW", 180)
+    return None if latitude is None or longitude is None or latitude == longitude == 0 else (latitude, longitude)
+
+
+def _degrees(exif: dict[int, object], tag: int, sides: str, limit: int) -> float | None:
+    """Return degrees, minutes and seconds as degrees, below zero on the second of the two sides."""
+    with contextlib.suppress(Exception):  # rationals of a zero denominator, texts, what is no tuple
+        degrees, minutes, seconds = (float(part) for part in exif.get(_GPS + tag))  # type: ignore[attr-defined]
+        value = degrees + minutes / 60 + seconds / 3600
+        side = _text(exif.get(_GPS + tag - 1)).upper()
+        if len(side) == 1 and side in sides and degrees >= 0 and 0 <= value <= limit:
+            return -value if side == sides[1] else value
+    return None

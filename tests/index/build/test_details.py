@@ -12,21 +12,14 @@ import pytest
 from index.build.build import build_index
 from index.database.database import Database
 from index.database.schema import FORMAT
+from tests.support.formats import as_format
 from tests.support.pictures import FakeDescriber, draw_folder
 from tests.support.site import draw_photos
 
 
-def as_format_2(library: Database) -> None:
-    """Take away what format 3 has added."""
-    with library.writing():
-        for table in ("details", "votes", "written"):
-            library.connection.execute(f"DROP TABLE {table}")
-        library.connection.execute("DROP TRIGGER forget")
-        library.connection.execute(
-            "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
-            " DELETE FROM caption_vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END"
-        )
-        library.write.note("format", "2")
+def schema(library: Database) -> list[str]:
+    """What the tables and triggers of a library are, but for the order in which they were made."""
+    return sorted(row[0] for row in library.connection.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
 
 
 def test_every_picture_has_its_size_and_date(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
@@ -42,12 +35,14 @@ def test_every_picture_has_its_size_and_date(library: Database, describer: FakeD
     assert library.details.ids_where(camera="Lumina L2").tolist() == [int(catalogue.ids[3])]
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_an_older_library_gets_them_without_the_network(
-    library: Database, describer: FakeDescriber, tmp_path: Path
+    library: Database, describer: FakeDescriber, tmp_path: Path, number: int
 ) -> None:
     paths = draw_photos(tmp_path / "photos", 8)
     build_index(library, [tmp_path / "photos"], describer)
-    as_format_2(library)
+    fresh = schema(library)
+    as_format(library, number)
     with Database.open(library.path, read_only=True) as old:  # read as it is
         assert old.details.of([1]) == {} and old.details.cameras() == []
         assert old.details.catalogue().when.tolist() == [path.stat().st_mtime_ns for path in paths]
@@ -55,7 +50,39 @@ def test_an_older_library_gets_them_without_the_network(
     seen = describer.seen
     build_index(library, [tmp_path / "photos"], describer)
     assert describer.seen == seen and library.read.noted("format") == str(FORMAT)
-    assert len(library.details.of(range(1, 9))) == 8
+    assert [one.width for one in library.details.of(range(1, 9)).values()] == [96, 64, 80, 150] * 2
+    assert schema(library) == fresh
+
+
+def test_what_an_older_library_was_told_stays(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:
+    draw_folder(tmp_path / "photos", 2)
+    build_index(library, [tmp_path / "photos"], describer)
+    library.opinions.vote("dog", library.read.pictures([1])[1].hash, True)
+    as_format(library, 3)
+    build_index(library, [tmp_path / "photos"], describer)
+    assert [vote.query for vote in library.opinions.votes()] == ["dog"]
+
+
+def test_all_that_is_known_of_a_picture_goes_with_it(
+    library: Database, describer: FakeDescriber, tmp_path: Path
+) -> None:
+    paths = draw_folder(tmp_path / "photos", 3)
+    build_index(library, [tmp_path / "photos"], describer)
+    for id_ in (1, 2, 3):
+        library.connection.execute("INSERT INTO notes (id, keywords) VALUES (?, '[]')", (id_,))
+        library.connection.execute("INSERT INTO texts (rowid, caption) VALUES (?, 'a dog')", (id_,))
+        library.connection.execute("INSERT INTO pools VALUES (?, x'00')", (id_,))
+
+    def left() -> list[list[int]]:
+        columns = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}
+        return [[row[0] for row in library.connection.rows(f"SELECT {c} FROM {t}")] for t, c in columns.items()]
+
+    library.write.remove([str(paths[0])])
+    assert left() == [[2, 3]] * 4
+    assert library.connection.rows("SELECT rowid FROM texts WHERE texts MATCH 'Dög'") == [(2,), (3,)]
+    library.connection.execute("INSERT INTO notes (id, keywords) VALUES (99, '[]')")
+    library.write.clear("model", 13)
+    assert left() == [[]] * 4
 
 
 def test_details_go_with_their_picture(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from index.database.database import Database
+from index.database.schema import SCHEMA
 from index.database.write import NewPicture
 from index.paths import beside, default_path
 from vsearch.commands.terms import typed
@@ -320,6 +321,16 @@ def test_disk_full_says_so(filled: Database) -> None:
             filled.write.put(row(f"/more/{number}", [1.0, 1.0, 1.0]))
     assert "free some space" in caught.value.hint
     assert filled.read.count() >= len(ODD_NAMES)
+
+
+def test_a_sqlite_without_full_text_search_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = tuple(statement.replace("USING fts5", "USING fts_missing") for statement in SCHEMA)
+    monkeypatch.setattr("index.database.write.SCHEMA", without)
+    with pytest.raises(LibraryError, match="no full-text search") as caught:
+        Database.open(tmp_path / "l", create=True)
+    assert "a Python whose SQLite has it" in caught.value.hint
+    monkeypatch.undo()
+    Database.open(tmp_path / "l", create=True).close()  # nothing half made is in the way
 
 
 def test_library_at_an_odd_place(tmp_path: Path) -> None:

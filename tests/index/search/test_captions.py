@@ -23,6 +23,7 @@ from index.database.write import NewPicture
 from index.search import searcher as searching
 from index.search.candidates import View
 from index.search.searcher import Hit, Searcher
+from tests.support.formats import as_format
 from tests.support.pictures import FakeDescriber, draw_folder
 from tests.support.searching import ask, search
 from vsearch.scores import Scores
@@ -270,15 +271,7 @@ def test_a_library_of_format_1(library: Database, describer: FakeDescriber, tmp_
     """It is read as it is, and the next build gives its captions vectors without opening a picture."""
     draw_folder(tmp_path / "photos", 12)
     build_index(library, [tmp_path / "photos"], describer)
-    with library.writing():
-        for table in ("caption_vectors", "details", "votes", "written"):
-            library.connection.execute(f"DROP TABLE {table}")
-        library.connection.execute("DROP TRIGGER forget")
-        library.connection.execute(
-            "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN"
-            " DELETE FROM vectors WHERE id = OLD.id; INSERT INTO removed (id) VALUES (OLD.id); END"
-        )
-        library.write.note("format", "1")
+    as_format(library, 1)
     query = np.ones(13, np.float32)
     with Database.open(library.path, read_only=True) as old:
         hits = search(old, query, 12, scores=RANKING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,56 @@ def test_a_photo(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "zone, hour", [("+02:00", 10), ("-05:30", 18), ("Z", 12), ("+00:00", 12), ("", None), ("+2", None), ("x", None)]
+)
+def test_a_date_has_the_zone_that_is_named(tmp_path: Path, zone: str, hour: int | None) -> None:
+    taken = read_header(saved(tmp_path / "a.jpg", e9003="2024:05:01 12:30:15", e9291="25", e9011=zone)).taken
+    assert taken is not None and taken.microsecond == 250_000
+    if hour is None:
+        assert taken == datetime(2024, 5, 1, 12, 30, 15, 250_000)  # local time
+    else:
+        assert taken.astimezone(UTC).hour == hour
+
+
+def test_a_broken_date_gives_way_to_the_next(tmp_path: Path) -> None:
+    head = read_header(saved(tmp_path / "a.jpg", e9003="0000:00:00 00:00:00", e9004="2020:01:02 03:04:05"))
+    assert head.taken == datetime(2020, 1, 2, 3, 4, 5)
+
+
+def test_a_date_to_come_is_none(tmp_path: Path) -> None:
+    soon, late = (datetime.now() + timedelta(hours=hours) for hours in (12, 36))
+    for moment, kept in ((soon, True), (late, False)):
+        head = read_header(saved(tmp_path / "a.jpg", e9003=moment.strftime("%Y:%m:%d %H:%M:%S")))
+        assert (head.taken is not None) == kept
+
+
+@pytest.mark.parametrize(
+    "sides, latitude, longitude, place",
+    [
+        ("NE", (33.0, 30.0, 36.0), (18.0, 24.0, 0.0), (33.51, 18.4)),
+        ("SW", (33.0, 30.0, 36.0), (18.0, 24.0, 0.0), (-33.51, -18.4)),
+        ("ne", (33.51, 0.0, 0.0), (18.0, 0.0, 0.0), (33.51, 18.0)),
+        ("NE", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), None),  # a receiver without a signal
+        ("NE", (0.0, 0.0, 0.0), (9.0, 0.0, 0.0), (0.0, 9.0)),
+        ("NE", (90.5, 0.0, 0.0), (9.0, 0.0, 0.0), None),
+        ("NE", (9.0, 0.0, 0.0), (180.0, 1.0, 0.0), None),
+        ("NN", (9.0, 0.0, 0.0), (9.0, 0.0, 0.0), None),
+        ("NE", (IFDRational(1, 0), 0.0, 0.0), (9.0, 0.0, 0.0), None),
+        ("NE", 5, (9.0, 0.0, 0.0), None),
+    ],
+)
+def test_a_place(
+    tmp_path: Path, sides: str, latitude: object, longitude: object, place: tuple[float, float] | None
+) -> None:
+    head = read_header(saved(tmp_path / "a.jpg", g0001=sides[0], g0002=latitude, g0003=sides[1], g0004=longitude))
+    assert head.place == (None if place is None else pytest.approx(place))
+
+
+def test_a_lens(tmp_path: Path) -> None:
+    assert read_header(saved(tmp_path / "a.jpg", ea434="18-55mm f/3.5")).lens == "18-55mm f/3.5"
+
+
 def test_a_maker_is_not_named_twice(tmp_path: Path) -> None:
     assert read_header(saved(tmp_path / "a.jpg", m010f="Canon", m0110="Canon EOS")).camera == "Canon EOS"
 
@@ -53,7 +103,7 @@ def test_a_date_that_is_none(tmp_path: Path, date: str) -> None:
 
 def test_without_exif(tmp_path: Path) -> None:
     Image.new("RGB", (7, 9)).save(tmp_path / "a.png")
-    assert read_header(tmp_path / "a.png") == (7, 9, None, None, {"format": "PNG"})
+    assert read_header(tmp_path / "a.png") == (7, 9, None, None, None, None, {"format": "PNG"})
 
 
 def test_odd_letters_become_one_line(tmp_path: Path) -> None:
