@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,8 +32,15 @@ def neighbours(library: Path) -> list[Path]:
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """Return the path as the library keeps it: absolute, without `..`, links left as they are."""
+    """Return the path as the library keeps it: absolute, without `..`, links left as they are; a URL as it is."""
+    if isinstance(path, str) and is_url(path):
+        return path
     return os.path.abspath(path)  # Path.absolute keeps the `..`
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path names something in an object store, such as `s3://bucket/photos/`."""
+    return re.match(r"[a-z][a-z0-9+]*://", path) is not None
 
 
 def names(path: str, folders: Iterable[str]) -> list[str]:
@@ -40,9 +48,13 @@ def names(path: str, folders: Iterable[str]) -> list[str]:
 
     A folder may be known by one name and asked for by another, where a link leads to one of them.
     """
+    if is_url(path):
+        return [path]
     given = absolute(path)
     found, real = [given], os.path.realpath(given)
     for folder in folders:
+        if is_url(folder):
+            continue
         top = os.path.realpath(folder)
         if inside(real, top):
             found.append(absolute(os.path.join(folder, os.path.relpath(real, top))))
@@ -55,6 +67,12 @@ def below(folder: str) -> tuple[bytes, bytes]:
     """Return the half-open range of encoded paths that lie below a folder, given as an absolute path."""
     stem = os.fsencode(folder.rstrip(os.sep) + os.sep)
     return stem, stem[:-1] + bytes([stem[-1] + 1])
+
+
+def spans(place: str) -> list[tuple[bytes, bytes]]:
+    """Return the half-open ranges of encoded paths that lie below a folder, or in a tar, whose members follow a `#`."""
+    stem = os.fsencode(place)
+    return [below(place), (stem + b"#", stem + b"$")] if place.endswith(".tar") else [below(place)]
 
 
 def inside(path: str, folder: str) -> bool:

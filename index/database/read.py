@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.database.connection import Connection, as_library_error
 from index.database.schema import FORMAT, OF_PICTURES, unpack
-from index.paths import below, names
+from index.paths import below, names, spans
 from vsearch.errors import LibraryError
 from vsearch.scores import mix
 
@@ -169,7 +169,7 @@ class Reading:
         wanted: list[str] = []
         values: list[bytes | int] = []
         if folder is not None:
-            places = [below(one) for one in names(folder, self.folders())]
+            places = [span for one in names(folder, self.folders()) for span in spans(one)]
             wanted.append(f"({' OR '.join(['path >= ? AND path < ?'] * len(places))})")
             values += [bound for place in places for bound in place]
         for bound, condition in ((since, "mtime_ns >= ?"), (until, "mtime_ns < ?")):
@@ -196,6 +196,19 @@ class Reading:
             if id_ is not None:
                 return self.pictures([id_]).get(id_)
         return None
+
+    def ids_at(self, paths: Iterable[str]) -> dict[str, int]:
+        """Return the ids of the pictures at exactly these paths, by path; those that are not there are left out."""
+        sql, found = "SELECT id FROM pictures WHERE path = ?", dict[str, int]()
+        for path in paths:
+            if (id_ := self._connection.value(sql, (os.fsencode(path),))) is not None:
+                found[path] = id_
+        return found
+
+    def ids_after(self, id_: int, limit: int) -> list[int]:
+        """Return at most `limit` of the ids of pictures above `id_`, ascending."""
+        rows = self._connection.rows("SELECT id FROM pictures WHERE id > ? ORDER BY id LIMIT ?", (id_, limit))
+        return [row[0] for row in rows]
 
     def by_hash(self, digest: bytes) -> list[Picture]:
         """Return the pictures with this content, the oldest first."""
@@ -230,6 +243,19 @@ class Reading:
         """
         source, weight = self._source(weight)
         return self._unpacked(sorted(self._connection.rows_in(f"{source} WHERE v.id IN ({{}})", ids)), weight)
+
+    def halves(self, ids: Iterable[int], *, captions: bool = False) -> dict[int, NDArray[np.float16]]:
+        """Return vectors of pictures, or of their captions, as they are stored: float16 (D,) by id, where there is one.
+
+        Raises LibraryError if one is not of D numbers.
+        """
+        if captions and not self.places_captions():
+            return {}
+        table, size = "caption_vectors" if captions else "vectors", 2 * (self.dim or 0)
+        rows = self._connection.rows_in(f"SELECT id, vector FROM {table} WHERE id IN ({{}})", ids)
+        if any(not isinstance(blob, bytes) or len(blob) != size for _, blob in rows):
+            raise self._damage(f"a vector is not of {self.dim} numbers")
+        return {id_: np.frombuffer(blob, "<f2").astype(np.float16) for id_, blob in rows}
 
     def vectors_after(
         self, id_: int, limit: int = -1, weight: float = 0.0

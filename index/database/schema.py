@@ -64,15 +64,16 @@ SCHEMA = (
 )
 
 
-def pack(vector: NDArray[np.float32]) -> bytes:
+def pack(vector: NDArray[np.float32] | NDArray[np.float16]) -> bytes:
     """Return a vector (D,) of any length above zero as the library stores it: unit length, float16, little-endian.
 
+    One that is float16 comes out of a library already, and is kept bit for bit.
     Raises ValueError for a vector that is not finite or is zero: it has no place among the others.
     """
     norm = float(np.linalg.norm(vector.astype(np.float64)))
     if not np.isfinite(norm) or norm == 0:
         raise ValueError("the vector is not finite, or is zero")
-    return (vector / norm).astype("<f2").tobytes()
+    return (vector if vector.dtype == np.float16 else vector / norm).astype("<f2").tobytes()
 
 
 def unpack(blobs: Sequence[bytes], dim: int) -> NDArray[np.float32]:

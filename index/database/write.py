@@ -40,9 +40,9 @@ class NewPicture(NamedTuple):
     size: int
     mtime_ns: int
     hash: bytes
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | NDArray[np.float16]
     caption: str | None
-    caption_vector: NDArray[np.float32] | None = None
+    caption_vector: NDArray[np.float32] | NDArray[np.float16] | None = None
 
 
 class Writing:
@@ -169,7 +169,7 @@ class Writing:
             new = self._connection.execute(f"{_INSERT} VALUES (?, ?, ?, ?, ?)", values)
             self._put_vectors(new, own, vector)
 
-    def _put_vectors(self, id_: int, packed: bytes, caption: NDArray[np.float32] | None) -> None:
+    def _put_vectors(self, id_: int, packed: bytes, caption: NDArray[np.float32] | NDArray[np.float16] | None) -> None:
         self._connection.execute("INSERT INTO vectors VALUES (?, ?)", (id_, packed))
         if caption is not None:
             self._connection.execute("INSERT INTO caption_vectors VALUES (?, ?)", (id_, pack(caption)))

@@ -80,7 +80,7 @@ class Searcher:
                 return []
             wish = self.scores.weight(query.kind) if caption_weight is None else caption_weight
             weight = self.database.read.mixed(wish)
-            candidates = self._nearest(vector, k, weight, self._wanted(only), exact)
+            candidates = self.nearest(vector, k, weight, self._wanted(only), exact)
             hits = self._score(vector, candidates, weight, query.kind)
         return [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
 
@@ -112,7 +112,7 @@ class Searcher:
             raise QueryError("the query has no direction", "remove terms that cancel each other out")
         return (vector / norm).astype(np.float32)
 
-    def _nearest(
+    def nearest(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None, exact: bool | None
     ) -> NDArray[np.int64]:
         """Return ids that hold the k nearest: from the library where few may be found, or no cache has this weight."""
@@ -144,9 +144,17 @@ class Searcher:
         pictures = self.database.read.pictures(ids.tolist())
         if len(pictures) != len(ids):
             raise as_library_error(self.database.path, ValueError("malformed: a vector has no picture"))
-        scores = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).clip(-1.0, 1.0)  # (m,)
+        scores = cosines(vectors, query)  # (m,)
         shares = self.scores.calibrate_all(scores, kind)
         hits = []
         for id_, share, cosine in zip(ids.tolist(), shares.tolist(), scores.tolist(), strict=True):
             hits.append(Hit(pictures[id_].path, share, pictures[id_].caption, id_, cosine))
         return sorted(hits, key=lambda hit: (-hit.cosine, os.fsencode(hit.path)))
+
+
+def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosines (m,) of unit vectors (m, D) with a unit vector (D,): in double precision, row by row.
+
+    The score of a picture depends on nothing else, so it is the same whatever found it, and in whatever store it is.
+    """
+    return np.asarray((vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1).clip(-1.0, 1.0), np.float64)
