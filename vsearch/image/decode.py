@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vsearch.errors import PictureError
+from vsearch.image import special
+from vsearch.image.kinds import PLAIN, RAWS, VIDEOS
 
 MAX_PIXELS = 200_000_000  # 200 megapixels are the largest sensors of telephones; an RGB copy takes 600 MB
 BIG_PIXELS = 30_000_000  # pictures above this are decoded one at a time, so that memory stays bounded
@@ -26,10 +28,7 @@ _BAND_PIXELS = 4_000_000  # converted at a time where the conversion needs sever
 
 VERSION = f"1, Pillow {PIL.__version__}"  # what a file failed to decode with; another version may succeed
 
-SUFFIXES: frozenset[str] = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
-    + (".heic", ".heif", ".hif", ".avif")
-)
+SUFFIXES = PLAIN  # of files that are read without an optional package
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF")  # no EPS, PSD, ...: less to attack
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
@@ -67,7 +66,7 @@ def decode(
     path: str | os.PathLike[str] | BinaryIO, *, at_least: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """Decode the picture in a file (or an open binary file): RGB, 8 bit, turned upright, the first frame, white behind
-    glass.
+    glass. `clip.mp4#t=12.5` is a picture of a video; raw photos and videos are known by their endings.
 
     `at_least`: both sides may come out smaller than the file's, but not below this many pixels (JPEG only, where it
     makes decoding several times faster); None decodes in full. `max_pixels` is checked before any pixel is decoded.
@@ -76,6 +75,11 @@ def decode(
     """
     with _reasons(max_pixels):
         if isinstance(path, str | os.PathLike):
+            kind = special.kind_of(path)
+            if kind is VIDEOS:
+                return special.video_frame(path, min(max_pixels, MAX_PIXELS))
+            if kind is RAWS:
+                return _raw(path, at_least, min(max_pixels, MAX_PIXELS))
             with Path(path).open("rb") as file:
                 return _decode(file, at_least, max_pixels)
         return _decode(path, at_least, max_pixels)
@@ -105,11 +109,39 @@ def _reasons(max_pixels: int) -> Iterator[None]:
         raise PictureError(_reason(error)) from error
 
 
+def _raw(path: str | os.PathLike[str], at_least: int | None, max_pixels: int) -> Image.Image:
+    """Decode a raw photo: the preview that its camera wrote, or where that is too small, what the sensor saw."""
+    with Path(path).open("rb") as file:  # what is wrong with it as a file is told as of any other
+        if not file.read(1):
+            raise PictureError("the file is empty")
+    found = special.raw_picture(path, at_least, max_pixels)
+    if isinstance(found, Image.Image):
+        return found
+    with opened(found.jpeg) as image:
+        _check_size(image, max_pixels)
+        turn = found.turn(image.size, _orientation(image))
+        if at_least is not None:
+            image.draft(image.mode, (at_least, at_least))
+        image.load()
+        picture = _rgb(image)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > min(max_pixels, MAX_PIXELS):
+        raise PictureError(f"too large ({width} x {height} pixels)")
+
+
 def _decode(file: BinaryIO, at_least: int | None, max_pixels: int) -> Image.Image:
+    file.seek(0)
+    if special.is_jpeg_xl(file.read(12)):
+        with _big:
+            return special.jpeg_xl_picture(file, min(max_pixels, MAX_PIXELS))
+    file.seek(0)
     with opened(file) as image:
         width, height = image.size
-        if width * height > min(max_pixels, MAX_PIXELS):
-            raise PictureError(f"too large ({width} x {height} pixels)")
+        _check_size(image, max_pixels)
         if image.format == "TIFF" and _covered(image) < width * height:
             raise PictureError("truncated")
         if at_least is not None and image.format in ("JPEG", "MPO"):
