@@ -26,7 +26,11 @@ from vsearch.text.vectors import Floats, WordVectors
 
 RARE = 5  # words in fewer captions than this weigh as much as if in this many: their true rarity is unknown
 _LARGEST = 1e6  # no weight of a word, nor a number of the mean, comes near it
-_RARELY = 10_000  # words of the dictionary, the most frequent first, after which one may be a misspelling
+_RARELY = 30_000  # words of the dictionary, the most frequent first, after which one may be a misspelling
+_USUAL = 20_000  # words of the dictionary that may have been meant though no caption has them,
+_WRITTEN = 60_000  # and if some have: behind them stand words that only captions have, most of them misspelt
+_SELDOM = 9.0  # idf of a word of the captions from which on it may be a misspelling, in one of 8,000
+_STEPS = 2.0  # how much lower the idf of what was meant must be where the captions have the misspelling, too
 BLOCK = 8192  # phrases embedded at once
 EXAMPLE = 'write it as in: boat engine -sail 2*red "hot dog"'
 
@@ -169,9 +173,10 @@ class PhraseSpace:
         words = list(dict.fromkeys(word for term in terms for word in term.words))
         unknown = [word for word in words if word not in self.vectors]
         known = [word for word in words if word in self.vectors]
-        named = ", ".join(unknown)
         if not known:
-            raise QueryError(f"not known: {named}" if unknown else "the query is empty", "try other or simpler words")
+            meant = [other for word in unknown if (other := self.spelled(word))]
+            remedy = f"did you mean {' '.join(meant)}?" if meant else "try other or simpler words"
+            raise QueryError(f"not known: {', '.join(unknown)}" if unknown else "the query is empty", remedy)
         weights = {word: self.idf.get(word, self.default_idf) for word in known}
         weights |= dict.fromkeys(unknown, float(np.mean(list(weights.values()))))
         rows = np.zeros((len(terms), self.vectors.dim), np.float32)
@@ -193,14 +198,21 @@ class PhraseSpace:
         return [Term(tuple(known_form(word, *know) for word in term.words), term.weight) for term in kept]
 
     def meant(self, query: Query) -> dict[str, str]:
-        """Return, for words that the captions lack and the dictionary hardly knows, a usual one spelled alike."""
-        found = {}
-        for word in [*query.unknown, *query.known]:
-            if word not in self.idf:
-                rank = self.vectors.words.index(word) if word in self.vectors else len(self.vectors.words)
-                if rank >= _RARELY and (other := spelled_alike(word, self.vectors.words[: rank // 4])):
-                    found[word] = other
-        return found
+        """Return, for words that the dictionary hardly knows or not at all, a usual one spelled alike."""
+        found = {word: self.spelled(word) for word in [*query.unknown, *query.known]}
+        return {word: other for word, other in found.items() if other is not None}
+
+    def spelled(self, word: str) -> str | None:
+        """Return the usual word that was meant by a misspelling; None for a usual word, or if none is spelled alike."""
+        bound, most = math.inf, 2
+        if word in self.vectors:
+            own = self.idf.get(word, self.default_idf + _STEPS)
+            if own < _SELDOM or self.vectors.words.index(word) < _RARELY:
+                return None
+            bound, most = own - _STEPS, 1
+        names = [one for n, one in enumerate(self.vectors.words[:_WRITTEN]) if n < _USUAL or one in self.idf]
+        rarity = ((one, self.idf.get(one, self.default_idf)) for one in names)
+        return spelled_alike(word, (pair for pair in rarity if pair[1] <= bound), most)
 
     def _sum(self, tokens: Sequence[str]) -> tuple[Floats, float]:
         """Return the weighted sum (D,) of the words' unit vectors, and the sum of the weights; words without one left
