@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from index.database.database import Database, NoLibraryError
-from index.model import Model, Photo
+from index.model import Model, Photo, Weighted
 from index.paths import default_path
 from index.search.query import Filter, Query, make_query
 from index.search.searcher import Hit, Searcher
@@ -99,6 +99,8 @@ class Library:
         words: str | Query | None = None,
         *,
         image: Photo | None = None,
+        like: Iterable[Weighted] = (),
+        unlike: Iterable[Weighted] = (),
         k: int = 10,
         within: Place | None = None,
         since: datetime | int | None = None,
@@ -107,31 +109,43 @@ class Library:
         caption_weight: float | None = None,
         exact: bool | None = None,
     ) -> list[Hit]:
-        """Return the `k` pictures nearest to words, to a picture, or to both, the best first.
+        """Return the `k` pictures nearest to words, to pictures, or to both, the best first.
 
-        `words` may be a `Query` in place of a string. `within`, `since`, `until` and `min_score` narrow the answer, see
-        `Filter`. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
-        compares with every picture, however many there are.
+        `words` may be a `Query` in place of a string. `like` and `unlike` are pictures to look like and not to look
+        like, each a photo or (photo, weight), see `make_query`; `image` is one picture to look like. `within`,
+        `since`, `until` and `min_score` narrow the answer, see `Filter`. `caption_weight` (0 to 1) says how much
+        captions count, by default what the model says; `exact` compares with every picture, however many there are.
         Raises QueryError if no word is known, VsearchError if the picture cannot be read.
 
         >>> words = library.search("dog -boat", k=3)
         >>> both = library.search("dog", image="photos/red.png", within="photos")
         >>> len(words), len(both), words[0].score >= words[1].score
         (3, 4, True)
+        >>> mixed = library.search(like=["photos/red.png", ("photos/blue.webp", 0.5)], unlike=["photos/green.jpg"], k=1)
+        >>> Path(mixed[0].path).name
+        'red.png'
         """
         searcher = self._searcher
-        query = words if isinstance(words, Query) and image is None else self.query(words, image)
+        plain = image is None and not like and not unlike
+        query = words if plain and isinstance(words, Query) else self.query(words, image, like=like, unlike=unlike)
         only = Filter(_expanded(within), since, until, min_score)
         return searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
 
-    def query(self, words: str | Query | None = None, image: Photo | None = None) -> Query:
+    def query(
+        self,
+        words: str | Query | None = None,
+        image: Photo | None = None,
+        *,
+        like: Iterable[Weighted] = (),
+        unlike: Iterable[Weighted] = (),
+    ) -> Query:
         """Return what `search` looks for: a vector, and the words that the model does not know.
 
         >>> query = library.query("dog snowboarding")
         >>> query.kind, query.unknown, query.identity == model.identity
         ('words', ('snowboarding',), True)
         """
-        return make_query(self._required_model, words, _expanded(image))
+        return make_query(self._required_model, words, _expanded(image), _photos(like), _photos(unlike))
 
     def similar(
         self, photo: Photo, k: int = 10, *, within: Place | None = None, min_score: float | None = None
@@ -303,6 +317,12 @@ class Library:
         if self.read_only:
             raise LibraryError(f"{self.path} was opened for reading only", "open it for writing")
         return Database.open(self.path, create=create)
+
+
+def _photos(given: Iterable[Weighted]) -> list[Weighted]:
+    """Return photos, each with its weight if it has one; a path is one photo, not the letters of its name."""
+    listed = [given] if isinstance(given, str | os.PathLike) else given
+    return [(_expanded(one[0]), one[1]) if isinstance(one, tuple) else _expanded(one) for one in listed]
 
 
 def _expanded(path: T) -> T:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vsearch.text.phrase import Query as Phrase
 
 Photo: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"  # a file, or its pixels (H, W, 3)
+Weighted: TypeAlias = "Photo | tuple[Photo, float]"  # a photo, and how much it counts, by default 1
 
 
 class Describer(Protocol):

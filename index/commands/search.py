@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model
+from index.commands.pictures import Pictures
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
@@ -118,12 +119,15 @@ WhyOption = Annotated[
 
 @app.command(cls=SearchCommand)
 @expanded
-def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, language: Language, place: Place) -> None:
+def search(
+    wanted: Wanted, pictures: Pictures, printing: Printing, why: WhyOption = False, *, language: Language, place: Place
+) -> None:
     """Find the pictures nearest to words, to a picture, or to both.
 
     Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
-    --image together are mixed, half and half. The score is how likely the photo shows what was asked, where the model
-    knows that.
+    --image together are mixed, half and half. --like is as --image, and may be given often: each picture counts as all
+    words together, times its weight, and --unlike subtracts one. The score is how likely the photo shows what was
+    asked, where the model knows that.
     --html replaces an earlier page of vsearch, but no other file unless --force.
 
     \b
@@ -132,11 +136,12 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
       vsearch search "-sail 2*boat" -k 5
       vsearch search 'street "hot dog"' --html results.html
       vsearch search snow --image dog.jpg --in ~/Pictures/2024
+      vsearch search --like dog.jpg --like 2:snow.jpg --unlike cat.jpg
       vsearch search --from fr "bateau à moteur"
       vsearch search beach -0 | xargs -0 cp -t beach/
     """
     check_printing(printing, wanted.min_score)
-    check_wanted(wanted)
+    check_wanted(wanted, pictures)
     if why and (printing.paths or printing.nul):
         raise typer.BadParameter("--why does not go with --paths or -0")
     if language.source is not None and not wanted.words:
@@ -149,7 +154,7 @@ def search(wanted: Wanted, printing: Printing, why: WhyOption = False, *, langua
 
         text = translate_query(text, load_translator(language.source, "en", language.translator, place.device))
         remark(f"understood: {text}")
-    run_search(text, wanted, printing, place, why=why)
+    run_search(text, wanted, pictures, printing, place, why=why)
 
 
 def day_after(day: datetime) -> datetime:
@@ -157,28 +162,32 @@ def day_after(day: datetime) -> datetime:
     return day if day.date() == datetime.max.date() else day + timedelta(days=1)
 
 
-def check_wanted(wanted: Wanted) -> None:
+def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
     """Raise BadParameter or VsearchError if nothing is looked for."""
-    if not wanted.words and wanted.image is None:
+    if not wanted.words and wanted.image is None and not pictures:
         raise typer.BadParameter("give words, --image PHOTO, or both")
     if wanted.caption_weight is not None and not wanted.words:
         raise typer.BadParameter("--caption-weight is for words: a picture alone is compared with pictures")
-    if wanted.image is None and not " ".join(wanted.words or []).strip():
+    if wanted.image is None and not pictures and not " ".join(wanted.words or []).strip():
         raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
 
 
-def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, why: bool) -> None:
+def run_search(text: str, wanted: Wanted, pictures: Pictures, printing: Printing, place: Place, *, why: bool) -> None:
     """Search, write the page and print the hits."""
+    like, unlike = pictures.wanted(), pictures.unwanted()
+    images = [*([] if wanted.image is None else [wanted.image]), *(photo for photo, _ in like)]
     with opened_with_model(place, read_only=True) as (library, model):
-        check_html(printing, wanted.image, library)
+        check_html(printing, [*images, *(photo for photo, _ in unlike)], library)
         query = library.query(text) if text else None
         if query is not None and query.unknown:
             remark(f"not in the dictionary: {', '.join(query.unknown)} (a guess from their letters is used)")
         for word, other in (model.space.meant(model.query(text)) if text else {}).items():
-            remark(f"{word} is hardly known: did you mean {other}?")
+            remark(f"{word}: did you mean {other}?")
         hits = library.search(
             query,
             image=wanted.image,
+            like=like,
+            unlike=unlike,
             k=wanted.count,
             within=wanted.within,
             since=wanted.since,
@@ -191,7 +200,7 @@ def run_search(text: str, wanted: Wanted, printing: Printing, place: Place, *, w
         reasons = library.explain(hits) if why else {}
         if printing.html is not None:
             shares = model.scores.is_calibrated("words" if text else "picture")
-            print_page(printing, text, hits, wanted.image, library, reasons, shares=shares)
+            print_page(printing, text, hits, images, library, reasons, shares=shares)
     print_hits(hits, reasons, printing)
 
 
@@ -218,11 +227,11 @@ def similar(
     """
     check_printing(printing, min_score)
     with opened_with_model(place, read_only=True) as (library, model):
-        check_html(printing, photo, library)
+        check_html(printing, [photo], library)
         hits = library.similar(photo, count, within=within, min_score=min_score)
         check_folder(within, found=bool(hits))
         if printing.html is not None:
-            print_page(printing, "", hits, photo, library, {}, shares=model.scores.is_calibrated("picture"))
+            print_page(printing, "", hits, [photo], library, {}, shares=model.scores.is_calibrated("picture"))
     print_hits(hits, {}, printing)
 
 
@@ -234,25 +243,25 @@ def check_printing(printing: Printing, min_score: float | None) -> None:
         raise typer.BadParameter("--min-score takes a number")
 
 
-def check_html(printing: Printing, image: Path | None, library: Library) -> None:
+def check_html(printing: Printing, images: Sequence[Path], library: Library) -> None:
     """Raise VsearchError, before any work is done, where the page would replace what it must not."""
     if printing.html is not None:
         from index.page.page import check_page
 
-        check_page(printing.html, [] if image is None else [image], library.path, force=printing.force)
+        check_page(printing.html, images, library.path, force=printing.force)
 
 
 def print_page(
     printing: Printing,
     text: str,
     hits: Sequence[Hit],
-    image: Path | None,
+    images: Sequence[Path],
     library: Library,
     reasons: Reasons,
     *,
     shares: bool,
 ) -> None:
-    """Write the page with the hits of words `text` and of an `image`; scores are `shares` of hits that fit, or not."""
+    """Write the page with the hits of words `text` and of `images`; scores are `shares` of hits that fit, or not."""
     from index.page.page import write_page
 
     assert printing.html is not None
@@ -260,7 +269,7 @@ def print_page(
         printing.html,
         text,
         hits,
-        image=image,
+        images=images,
         why=reasons,
         total=library.count(),
         shares=shares,

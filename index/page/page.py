@@ -48,7 +48,7 @@ def write_page(
     query: str,
     hits: Sequence[Hit],
     *,
-    image: str | os.PathLike[str] | None = None,
+    images: Sequence[str | os.PathLike[str]] = (),
     why: Mapping[int, Sequence[str]] | None = None,
     total: int | None = None,
     shares: bool = False,
@@ -57,19 +57,19 @@ def write_page(
 ) -> None:
     """Write the hits of a query as one HTML file, thumbnails inside, which needs neither network nor script.
 
-    `image` is the picture that was searched by, `why` maps the id of a hit to words that explain it, `total` is the
+    `images` are the pictures that were searched by, `why` maps the id of a hit to words that explain it, `total` is the
     number of pictures searched; scores are shown in percent if they are `shares` of hits that fit. A picture that
     cannot be read any more keeps its place, with the reason.
     Raises VsearchError if the file cannot be written, and as `check_page` does.
     """
-    check_page(file, [hit.path for hit in hits] + ([] if image is None else [image]), library, force=force)
+    check_page(file, [*(hit.path for hit in hits), *images], library, force=force)
     words = query.encode("utf-8", "replace").decode()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         thumbnails = list(pool.map(lambda hit: _thumbnail(hit.path), hits))
     best = max((hit.score for hit in hits), default=0.0)
     text = _render(
-        title=words or "Pictures like this one",
-        picture="" if image is None else _thumbnail(os.fspath(image))[0],
+        title=words or ("Pictures like these" if len(images) > 1 else "Pictures like this one"),
+        pictures=[_thumbnail(os.fspath(image))[0] for image in images],
         figures=[
             _figure(hit, thumbnail, best, (why or {}).get(hit.id, ()), shares)
             for hit, thumbnail in zip(hits, thumbnails, strict=True)

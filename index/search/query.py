@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.model import Model, Photo
+from index.model import Model, Photo, Weighted
 from vsearch.errors import PictureError, QueryError, VsearchError
 from vsearch.scores import Kind
 
@@ -26,7 +26,7 @@ class Query:
     """What is looked for, as a vector of one model: `Searcher` refuses it for a library of another model.
 
     - `vector`: (D,), of any length above zero.
-    - `kind`: what it was made of, "words" or "picture"; words and a picture together count as words.
+    - `kind`: what it was made of, "words" or "picture"; words and pictures together count as words.
     - `unknown`: words that the model's dictionary does not have; a guess from their letters took their place.
     - `identity`: the model that made it.
     """
@@ -72,23 +72,42 @@ def nanoseconds(moment: datetime | int | None) -> int | None:
     return moment if moment is None else max(-_INT64, min(_INT64, moment))
 
 
-def make_query(model: Model, words: str | Query | None, image: Photo | None) -> Query:
-    """Return the query for words, for a picture, or for both: then the mean of both vectors.
+def make_query(
+    model: Model,
+    words: str | Query | None,
+    image: Photo | None = None,
+    like: Iterable[Weighted] = (),
+    unlike: Iterable[Weighted] = (),
+) -> Query:
+    """Return the query for words, for pictures, or for both.
 
-    Raises QueryError if neither is given, if no word is known, or if the two cancel each other out; VsearchError if
-    the picture cannot be read.
+    With the unit vectors q of the words, x of the pictures `like` with weights w, and y of those `unlike` with weights
+    u, that is q + sum of w x - sum of u y, at length 1: a picture of weight 1 counts as all words together. `image` is
+    one more picture of `like`. Raises QueryError if nothing is given, if no word is known, if a weight is no number
+    above 0, or if all cancel each other out; VsearchError if a picture cannot be read.
     """
-    parts: list[Query] = []
+    parts: list[tuple[Query, float]] = []
     if isinstance(words, Query):
-        parts.append(words)
+        parts.append((words, 1.0))
     elif words:
         found = model.query(words)
-        parts.append(Query(found.vector, "words", tuple(found.unknown), model.identity))
-    if image is not None:
-        parts.append(Query(_embed(model, image), "picture", (), model.identity))
+        parts.append((Query(found.vector, "words", tuple(found.unknown), model.identity), 1.0))
+    wanted = [*([] if image is None else [(image, 1.0)]), *map(_weighted, like)]
+    for photo, weight in [*wanted, *((photo, -weight) for photo, weight in map(_weighted, unlike))]:
+        parts.append((Query(_embed(model, photo), "picture", (), model.identity), weight))
     if not parts:
         raise QueryError("the query is empty", "give words, a picture, or both")
-    return _mean(parts)
+    return _sum(parts)
+
+
+def _weighted(given: Weighted) -> tuple[Photo, float]:
+    """Return a photo and its weight. Raises QueryError if that is no number above 0."""
+    photo, weight = given if isinstance(given, tuple) else (given, 1.0)
+    if not (math.isfinite(weight) and weight > 0):
+        raise QueryError(
+            f"a picture's weight is a number above 0, not {weight}", "leave the weight out, or give one above 0"
+        )
+    return photo, float(weight)
 
 
 def _embed(model: Model, image: Photo) -> Vector:
@@ -99,16 +118,16 @@ def _embed(model: Model, image: Photo) -> Vector:
         raise VsearchError(f"{name}{error}", "name a picture that can be read") from None
 
 
-def _mean(parts: Sequence[Query]) -> Query:
-    """Return the query half way between the first and the last; the first says of which kind it is."""
-    first, last = parts[0], parts[-1]
-    if first is last:
+def _sum(parts: list[tuple[Query, float]]) -> Query:
+    """Return the sum of queries, each at length 1 times its weight; the first says of which kind it is."""
+    first = parts[0][0]
+    if len(parts) == 1 and parts[0][1] > 0:
         return first
-    if first.identity != last.identity:
+    if any(part.identity != first.identity for part, _ in parts):
         raise QueryError("words and picture were embedded by two models", "embed both with the library's model")
-    vector = _unit(first.vector) + _unit(last.vector)
-    if float(np.linalg.norm(vector)) < 1e-6:
-        raise QueryError("words and picture cancel each other out", "leave one of them out")
+    vector = np.stack([np.float32(weight) * _unit(part.vector) for part, weight in parts]).sum(axis=0)  # (D,)
+    if float(np.linalg.norm(vector)) < 1e-6 * max(abs(weight) for _, weight in parts):
+        raise QueryError("words and pictures cancel each other out", "leave one of them out")
     return Query(_unit(vector), first.kind, first.unknown, first.identity)
 
 

@@ -33,7 +33,10 @@ class Words:
         return found
 
     def guess(self, word: str) -> str | None:
-        """Return the word of the captions that is nearest to an unknown one by its letters, None if there is none."""
+        """Return the usual word spelled like an unknown one, else the word of the captions that is nearest to it by its
+        letters, None if there is none."""
+        if meant := self.space.spelled(word):
+            return meant
         vector = self.space.vectors.unit(word)
         names, table = self._spelled
         return names[int(np.argmax(table @ vector))] if len(names) and vector.any() else None

@@ -188,6 +188,67 @@ def test_words_and_picture_are_mixed_half_and_half(photos: Path) -> None:
     assert float(both @ words) > float(words @ picture)
 
 
+def test_pictures_are_weighed_and_subtracted(search: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_model.model_folder(), "cpu")
+    words = model.embed_text("dog")
+    red, green, blue = (model.embed_image(photos / name) for name in ("red.png", "green.jpg", "blue.webp"))
+    made = make_query(model, "dog", like=[photos / "red.png", (photos / "green.jpg", 2)], unlike=[photos / "blue.webp"])
+    vector = words + red + 2 * green - blue
+    assert made.vector == pytest.approx(vector / np.linalg.norm(vector), abs=1e-5) and made.kind == "words"
+    monkeypatch.chdir(photos)
+    pictures = ["--like", "red.png", "--like", "2:green.jpg", "--unlike", ".5:blue.webp"]
+    vector = red + 2 * green - 0.5 * blue
+    rows = json.loads(search(*pictures, "--json").out)
+    unit = vector / np.linalg.norm(vector)
+    expected = {"red.png": red, "green.jpg": green, "blue.webp": blue}
+    for row in rows:
+        if (name := Path(row["path"]).name) in expected:
+            assert row["cosine"] == pytest.approx(float(unit @ expected[name]), abs=2e-3)
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    assert search("--like", "red.png", "--json").out == search("--image", "red.png", "--json").out
+    assert search("dog", "--like", "red.png", "--json").out == search("dog", "--image", "red.png", "--json").out
+    assert search("--unlike", "red.png", "--paths").out.splitlines()[-1].endswith("red.png")
+
+
+def test_a_file_named_like_a_weight_is_a_file(
+    search: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(photos / "red.png", "2:b.png")
+    shutil.copy(photos / "blue.webp", "b.png")
+    assert Path(json.loads(search("--like", "2:b.png", "--json").out)[0]["path"]).name == "red.png"
+    assert Path(json.loads(search("--like", "3:b.png", "--json").out)[0]["path"]).name == "blue.webp"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--like", "https://example.org/a.jpg"], "https://example.org/a.jpg is a URL, and nothing is fetched; save"),
+        (["--unlike", "2:HTTP://example.org/a.jpg"], "is a URL"),
+        (["--like", "none.jpg"], "none.jpg: no such file; name a picture"),
+        (["--like", "2:none.jpg"], "error: none.jpg: no such file"),
+        (["--like", "0:red.png"], "a picture's weight is a number above 0, not 0.0; "),
+        (["--like", "red.png", "--unlike", "red.png"], "words and pictures cancel each other out; leave"),
+    ],
+)
+def test_pictures_that_cannot_be_asked_for(
+    search: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], message: str
+) -> None:
+    monkeypatch.chdir(photos)
+    found = search(*given)
+    assert (found.code, found.out) == (1, "") and message in found.err and found.err.count("\n") == 1
+
+
+def test_a_page_shows_all_pictures_searched_by_and_replaces_none(search: Run, photos: Path, tmp_path: Path) -> None:
+    one, other, page = photos / "red.png", photos / "blue.webp", tmp_path / "page.html"
+    assert search("--like", one, "--like", other, "-k", "1", "--html", page).code == 0
+    text = page.read_text("utf-8")
+    assert text.count("data:image/") == 3 and "Pictures like these" in text
+    mine = shutil.copy(one, tmp_path / "mine.html")
+    refused = search("dog", "--unlike", mine, "--html", mine, "--force")
+    assert refused.code == 1 and Path(mine).read_bytes() == one.read_bytes()
+
+
 @pytest.mark.parametrize("query", [["-sail boat"], ["boat", "-sail"], ["-sail", "boat"]])
 def test_a_word_may_be_subtracted_first(search: Run, query: list[str]) -> None:
     expected = search("boat -sail", "--json")

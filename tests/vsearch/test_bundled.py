@@ -43,6 +43,25 @@ def test_all_bundled_files_together_stay_within_95_mb() -> None:
     assert sum(files.values()) <= LIMIT, files
 
 
+def test_common_misspellings_are_recognised() -> None:
+    """192 misspellings of what photos show; some have two readings ("hourse"). Usual words are never doubted."""
+    space = PhraseSpace.load(FOLDER)
+    pairs = [line.split() for line in (Path(__file__).parents[1] / "support/misspelt.txt").read_text().splitlines()]
+    right = [space.spelled(wrong) == word for wrong, word in pairs]
+    assert len(pairs) == 192 and sum(right) > 0.9 * len(right)
+    usual = sorted(space.idf, key=lambda word: space.idf[word])[:1000]
+    assert [word for word in usual if space.spelled(word)] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("dog", "dogs"), ("child", "children"), ("beach", "beaches"), ("wolf", "wolves")]
+)
+def test_singular_and_plural_ask_for_the_same(one: str, other: str) -> None:
+    space = PhraseSpace.load(FOLDER)
+    first, second, third = (space.query(parse(text)).vector for text in (one, other, "boat"))
+    assert float(first @ second) > 0.98 > 0.9 > float(first @ third)
+
+
 def test_weights_are_the_ones_the_config_names_and_all_finite() -> None:
     model = modelfolder.load(FOLDER, "cpu")  # checks identity and shapes
     for name, value in model.state_dict().items():

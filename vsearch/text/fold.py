@@ -69,8 +69,8 @@ def telling(words: Sequence[str]) -> list[bool]:
 def spelled_alike(word: str, others: Iterable[tuple[str, float]], most: int = 2) -> str | None:
     """Return the word among `others`, pairs of a word and its rarity (idf), that was most likely meant by `word`.
 
-    That is the one with the fewest changes, of how it is written and of how it sounds in equal parts, where a word that is
-    e times as rare must be a tenth of a change nearer. None if none is close: `most` changes, one in words of four
+    That is the one with the fewest changes, of how it is written and of how it sounds in equal parts, where a word that
+    is e times as rare must be a tenth of a change nearer. None if none is close: `most` changes, one in words of four
     letters; the first letter stays. Words of less than four letters have too many neighbours.
     """
     if len(word) < _SHORTEST:
@@ -83,9 +83,9 @@ def spelled_alike(word: str, others: Iterable[tuple[str, float]], most: int = 2)
         changes = distance(word, other, written)
         if changes > written or changes / 2 + _RARITY * rarity >= least:
             continue
-        changes = (changes + distance(heard, _sound(other), written)) / 2
-        if changes <= most and changes + _RARITY * rarity < least:
-            best, least = other, changes + _RARITY * rarity
+        both = (changes + distance(heard, _sound(other), written)) / 2
+        if both <= most and both + _RARITY * rarity < least:
+            best, least = other, both + _RARITY * rarity
     return best
 
 

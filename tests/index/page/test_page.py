@@ -164,7 +164,7 @@ def test_large_pictures_become_thumbnails(tmp_path: Path) -> None:
 
 
 def test_search_by_picture(tmp_path: Path, hits: list[Hit]) -> None:
-    write_page(tmp_path / "page.html", "", hits, image=hits[1].path)
+    write_page(tmp_path / "page.html", "", hits, images=[hits[1].path])
     page = Page(tmp_path / "page.html")
     assert page.all("img")[0]["alt"] == "the picture searched by"
     assert thumbnail(page.all("img")[0]["src"]).size == (64, 48)

@@ -44,7 +44,8 @@ def same(space: PhraseSpace, one: str, other: str) -> bool:
         ("dog \u2014cat", "dog -cat"),
         ("dog \uff0dcat", "dog -cat"), ("dog \u2013 cat", "dog cat"), ("dog \u2014 cat", "dog cat"),
         ("\u20132*cat dog", "-2*cat dog"), ("\uff12\uff0acat dog", "2*cat dog"), ("-caf\u00e9 dog", "-cafe dog"),
-        ('"the caf\u00e9"', '"the cafe"'), ("picture of photo", "photo"),
+        ('"the caf\u00e9"', '"the cafe"'), ("picture of photo", "photo"), ("an image of a dog", "dog"),
+        ("picture showing the dog", "dog"), ("photos with a cat", "cat"), ("photo of my dog", "dog"),
     ],
 )  # fmt: skip
 def test_queries_that_mean_the_same(space: PhraseSpace, query: str, meant: str) -> None:
@@ -70,19 +71,36 @@ def test_vectors_of_plain_words_are_those_of_the_tokeniser(space: PhraseSpace) -
 
 def test_a_misspelling_is_remarked(space: PhraseSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsearch.text.phrase._RARELY", 3)
+    monkeypatch.setattr("vsearch.text.phrase._USUAL", 9)
     ranked = ["elephant", *(f"word{n}" for n in range(20)), "elefant"]
     monkeypatch.setattr(space.vectors, "_words", ranked)
     assert space.meant(space.query(parse("elefant dog"))) == {"elefant": "elephant"}
+    assert space.meant(space.query(parse("elephnat dog"))) == {"elephnat": "elephant"}
     assert space.meant(space.query(parse("dog cat"))) == {}
+    with pytest.raises(QueryError) as refused:
+        space.query(parse("elephnat xyzzy"))
+    assert refused.value.hint == "did you mean elephant?"
 
 
-SPELLED = {"elefant": "elephant", "bycicle": "bicycle", "girafe": "giraffe", "dgo": None, "zebra": None, "cow": None}
+SPELLED = {"dogg": "dog", "elefant": "elephant", "bycicle": "bicycle", "girafe": "giraffe", "dgo": None, "cow": None}
+TWICE_SPELLED = {"tabl": {"table": 5.0, "tab": 9.0}, "dolfin": {"dolphin": 9.0, "doublin": 9.0}, "bridgs": {"bridge": 5.0, "bridges": 9.0}}  # fmt: skip  # noqa: E501
 
 
 @pytest.mark.parametrize("word", SPELLED)
 def test_spelled_alike(word: str) -> None:
-    assert fold.spelled_alike(word, ["dog", "elephant", "bicycle", "giraffe"]) == SPELLED[word]
-    assert fold.spelled_alike("dogg", ["dog"]) == "dog"
+    others = {"dog": 3.0, "elephant": 6.0, "bicycle": 5.0, "giraffe": 7.0}
+    assert fold.spelled_alike(word, others.items()) == SPELLED[word]
+
+
+def test_of_words_spelled_alike_the_usual_one_is_meant() -> None:
+    """A change outweighs ten steps of idf; what sounds the same is half as far; the first letter stays."""
+    for word, others in TWICE_SPELLED.items():
+        assert fold.spelled_alike(word, others.items()) == next(iter(others))
+        assert fold.spelled_alike(word, reversed(others.items())) == next(iter(others))
+    assert fold.spelled_alike("cat", [("bat", 1.0)]) is None and fold.spelled_alike("house", [("mouse", 1.0)]) is None
+    assert fold.spelled_alike("houseboat", [("houses", 1.0)]) is None
+    assert fold.spelled_alike("hotels", [("hosted", 5.0)], most=1) is None
+    assert fold.distance("on", "no", 2) == 1
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=12), st.text("abcdefgh", max_size=12))
