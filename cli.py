@@ -43,6 +43,8 @@ class Vsearch(Commands):
             "Verify the library: database, vectors, caches, recall of the graph, missing files."),
         "export": ("index.commands.library",
             "Write the vectors of all pictures, with paths and captions, for other programs."),
+        "tag": ("index.commands.tag",
+            "Write captions and keywords into XMP files next to photos, or into the photos, for other photo programs."),
         "caption": ("vsearch.commands.caption", "Describe photos in a sentence each."),
         "translate": ("vsearch.commands.translate", "Translate sentences."),
         "label": ("vsearch.commands.label",

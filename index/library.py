@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from index.duplicates import Group
     from index.export import Exported
     from index.forget import Forgotten
+    from index.metadata.tag import Tagged
 
 T = TypeVar("T")
 Place = str | os.PathLike[str]
@@ -227,6 +228,37 @@ class Library:
 
         with self._writable() as database:
             return forget(database, [_expanded(folder) for folder in folders])
+
+    def tag(
+        self,
+        photos: Iterable[Place | Hit],
+        *,
+        caption: bool = True,
+        nouns: int = 0,
+        names: str = "imagenet",
+        in_file: bool = False,
+        undo: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Tagged:
+        """Write captions and keywords into XMP files next to photos, or into the photos; folders stand for all in them.
+
+        `nouns` is how many nouns of the list `names` become keywords, at most, of those with a score of at least 0.5.
+        What a person wrote is kept; `undo` takes out what vsearch wrote, `dry_run` only says what would be done.
+        A photo that cannot be tagged raises nothing, see `Tagged.skipped`.
+
+        >>> report = library.tag(["photos/red.png"])
+        >>> [one.file.name for one in report.changed], library.tag(["photos"], undo=True).unchanged
+        (['red.png.xmp'], 3)
+        """
+        from index.metadata.tag import Wish, tag
+
+        chosen = [one.path if isinstance(one, Hit) else _expanded(one) for one in photos]
+        wish = Wish(caption, nouns, names, in_file, undo, dry_run)
+        if dry_run:
+            return tag(self._database, self.model, chosen, wish, progress)
+        with self._writable() as database:
+            return tag(database, self.model, chosen, wish, progress)
 
     # ---- look at it
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vsearch.scores import Scores
+    from vsearch.text.nouns import EmbeddedNouns
     from vsearch.text.phrase import PhraseSpace
     from vsearch.text.phrase import Query as Phrase
 
@@ -67,6 +68,9 @@ class Model(Describer, Protocol):
 
     def query(self, query: str) -> Phrase:
         """Return the unit vector (D,) of a query, and its unknown words. Raises QueryError if no word is known."""
+
+    def nouns(self, name: str) -> EmbeddedNouns:
+        """Return a list of nouns with vectors, by its name. Raises DataError if it cannot be read."""
 
     def embed_image(self, photo: Photo) -> NDArray[np.float32]:
         """Return the unit vector (D,) of a picture. Raises PictureError if it cannot be read."""

@@ -39,6 +39,7 @@ DETAILS = (
     "CREATE TABLE pools (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
 OF_PICTURES = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}  # table of DETAILS: where the id lies
+BY_CONTENT = {"votes": "query, good", "written": "caption", "ocr": "text"}  # tables by content, and their other columns
 FORGET = (
     "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
     " DELETE FROM caption_vectors WHERE id = OLD.id; "

@@ -18,6 +18,7 @@ from index.database.connection import Connection
 from index.database.read import Reading
 from index.database.schema import (
     APPLICATION,
+    BY_CONTENT,
     CAPTION_VECTORS,
     DETAILS,
     FORGET,
@@ -156,6 +157,23 @@ class Writing:
             sql = "UPDATE pictures SET path = ?, size = ?, mtime_ns = ? WHERE id = ?"
             self._connection.execute(sql, (blob, size, mtime_ns, id_))
         return True
+
+    def renew(self, id_: int, size: int, mtime_ns: int, digest: bytes) -> None:
+        """Note that the file of a picture has other bytes and shows the same: it keeps id, vectors and caption.
+
+        What people said about its content goes with it, and stays where other pictures have that content.
+        """
+        with self._connection.writing():
+            old = self._connection.value("SELECT hash FROM pictures WHERE id = ?", (id_,))
+            sql = "UPDATE pictures SET size = ?, mtime_ns = ?, hash = ? WHERE id = ?"
+            self._connection.execute(sql, (size, mtime_ns, digest, id_))
+            tables = self._reading.tables()
+            for table, columns in BY_CONTENT.items():
+                if table in tables and old not in (None, digest):
+                    sql = f"INSERT OR IGNORE INTO {table} ({columns}, hash) SELECT {columns}, ? FROM {table}"
+                    self._connection.execute(f"{sql} WHERE hash = ?", (digest, old))
+                    other = "NOT EXISTS (SELECT 1 FROM pictures p WHERE p.hash = ?)"
+                    self._connection.execute(f"DELETE FROM {table} WHERE hash = ? AND {other}", (old, old))
 
     def set_caption(self, id_: int, caption: str, vector: NDArray[np.float32] | None = None) -> None:
         """Write the caption of a picture that is there, and its vector (D,). It gets a new id, see `schema`."""

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Upload
 from pydantic import BeforeValidator, Field
 from starlette.responses import FileResponse, Response
 
-from index.web import folders, opinions, pictures, search, sidecar, status, whole
+from index.web import opinions, pictures, search, sidecar, status, whole
 from index.web.answers import (
     AttentionAnswer,
     CaptionRow,
     CheckAnswer,
-    FoldersAnswer,
     InfoAnswer,
     PictureAnswer,
     ProblemRow,
@@ -166,17 +165,6 @@ def get_words(
     return WordsAnswer(words=[] if service.words is None else service.words.complete(prefix, k))
 
 
-@router.get("/api/folders")
-def get_folders(
-    service: Served,
-    within: Annotated[str, Query(alias="in", max_length=5000, description="The folder; none: the topmost ones.")] = "",
-    k: Annotated[int, Query(ge=1, le=1000, description="How many folders.")] = folders.PAGE,
-    after: Annotated[int, Query(ge=0, le=1_000_000, description="How many to pass over.")] = 0,
-) -> FoldersAnswer:
-    """Give the folders right below one of the library, by name, with the number of pictures in each."""
-    return folders.folders(service, within, k, after)
-
-
 @router.get("/api/info")
 def get_info(service: Served) -> InfoAnswer:
     """Say what `vsearch info` says, and how far a build is."""
@@ -230,7 +218,7 @@ def patch_picture(service: Served, id_: Id, row: CaptionRow) -> PictureAnswer:
 
 @router.post("/api/sidecar")
 def post_sidecar(service: Served, row: SidecarRow) -> SidecarAnswer:
-    """Write the captions of pictures as XMP files next to them; files of other programs are left alone."""
+    """Write the captions of pictures into XMP files next to them, as `vsearch tag` does."""
     return sidecar.write(service, row.ids)
 
 
