@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 NAME = "vsearch-photos"  # `vsearch` on the package index is a program of other people
-NAMESPACE = (
-    f"https://github.com/{NAME}/vsearch/ns/1.0/"  # of our XMP properties: in many files, never to change
-)
+NAMESPACE = f"https://github.com/{NAME}/vsearch/ns/1.0/"  # of our XMP properties: in many files, never to change
 
 
 def install_hint(extra: str) -> str:

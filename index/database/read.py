@@ -113,6 +113,23 @@ class Reading:
         """Return every folder that was ever scanned, sorted."""
         return sorted(self._name(row[0]) for row in self._connection.rows("SELECT path FROM folders"))
 
+    def folders_in(self, folder: str, limit: int = -1, skip: int = 0) -> list[tuple[str, int, bool]]:
+        """Return the folders right below one that hold pictures, by name: path, pictures, whether more lie below."""
+        stem, end = below(folder)
+        rest = "SELECT substr(path, ?) AS rest FROM pictures WHERE path >= ? AND path < ?"
+        cut = f"SELECT rest, instr(rest, x'2f') AS at FROM ({rest})"
+        names = "SELECT substr(rest, 1, at - 1) AS name, count(*), max(instr(substr(rest, at + 1), x'2f') > 0)"
+        sql = f"{names} FROM ({cut}) WHERE at > 0 GROUP BY name ORDER BY name LIMIT ? OFFSET ?"
+        rows = self._typed(self._connection.rows(sql, (len(stem) + 1, stem, end, limit, skip)), bytes, int, int)
+        return [(os.fsdecode(stem + name), count, bool(more)) for name, count, more in rows]
+
+    def weight(self, folder: str) -> tuple[int, bool]:
+        """Return how many pictures lie below a folder, and whether any lies in a folder below it."""
+        stem, end = below(folder)
+        sql = "SELECT count(*), max(instr(substr(path, ?), x'2f') > 0) FROM pictures WHERE path >= ? AND path < ?"
+        [(count, more)] = self._connection.rows(sql, (len(stem) + 1, stem, end))
+        return int(count), bool(more)
+
     def mounts(self) -> list[str]:
         """Return the folders that were mount points when they were last scanned, sorted."""
         return sorted(self._name(row[0]) for row in self._connection.rows("SELECT path FROM mounts"))

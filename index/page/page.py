@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
-import io
+import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,33 +14,47 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from PIL import Image
-
+from index.page import grid
+from index.page.thumbnail import jpeg, small
 from index.paths import neighbours, readable
 from index.search.searcher import Hit
 from vsearch.errors import PictureError, VsearchError
 from vsearch.files import replacing
-from vsearch.image.decode import decode
 from vsearch.outputs import check_output
 
 _GENERATOR, _HEAD = b'<meta name="generator" content="vsearch">', 1000  # a mark in so many first bytes of each page
 _READER_SECONDS = 2.0
 THUMBNAIL = 480  # pixels on the longer side: sharp on dense screens, about 30 KB
+SMALLER = 240  # those of hits after the first SHARP: about 8 KB
+SHARP, MOST = 200, 1000  # hits on a page: it stays below 20 MB for most photos, and is bounded for all
+_STYLES = ("palette.css", "grid.css", "results.css")
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture as a data URI, with its size in pixels; `trouble` says why there is none."""
+
+    source: str = ""
+    width: int = 0
+    height: int = 0
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A hit as the template shows it. Its thumbnail is a data URI; `trouble` says why there is none."""
+    """A hit as the template shows it."""
 
     name: str
     path: str
     link: str
+    shape: str  # a class of `grid`
     thumbnail: str
+    width: int
+    height: int
     trouble: str
     caption: str | None
     why: Sequence[str]
     score: str
-    width: str  # of the bar, in percent of the best hit's
 
 
 def write_page(
@@ -59,23 +73,28 @@ def write_page(
 
     `images` are the pictures that were searched by, `why` maps the id of a hit to words that explain it, `total` is the
     number of pictures searched; scores are shown in percent if they are `shares` of hits that fit. A picture that
-    cannot be read any more keeps its place, with the reason.
+    cannot be read any more keeps its place, with the reason. The page holds the first 1,000 hits and says if there
+    are more; it has the style of the pages of `vsearch serve`.
     Raises VsearchError if the file cannot be written, and as `check_page` does.
     """
     check_page(file, [*(hit.path for hit in hits), *images], library, force=force)
     words = query.encode("utf-8", "replace").decode()
+    shown = hits[:MOST]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        thumbnails = list(pool.map(lambda hit: _thumbnail(hit.path), hits))
-    best = max((hit.score for hit in hits), default=0.0)
+        sides = [THUMBNAIL] * SHARP + [SMALLER] * MOST
+        thumbnails = list(pool.map(_thumbnail, [hit.path for hit in shown], sides))
+    figures = [
+        _figure(hit, thumbnail, (why or {}).get(hit.id, ()), shares)
+        for hit, thumbnail in zip(shown, thumbnails, strict=True)
+    ]
     text = _render(
         title=words or ("Pictures like these" if len(images) > 1 else "Pictures like this one"),
-        pictures=[_thumbnail(os.fspath(image))[0] for image in images],
-        figures=[
-            _figure(hit, thumbnail, best, (why or {}).get(hit.id, ()), shares)
-            for hit, thumbnail in zip(hits, thumbnails, strict=True)
-        ],
+        pictures=[_thumbnail(os.fspath(image), SMALLER).source for image in images],
+        figures=figures,
         total=total,
+        left_out=len(hits) - len(shown),
         meaning="how many of such hits fit" if shares else "how near a picture is to the query",
+        **_styled(figures),
     )
     try:
         _write(file, text)
@@ -116,30 +135,40 @@ def _render(**values: Any) -> str:
     return environment.get_template("results.html.j2").render(values)
 
 
-def _figure(hit: Hit, thumbnail: tuple[str, str], best: float, why: Sequence[str], shares: bool) -> Figure:
+def _styled(figures: Sequence[Figure]) -> dict[str, str]:
+    """Return the style of a page, and the policy that lets this style in and nothing else."""
+    here = Path(__file__).parent
+    text = "\n" + "".join((here / name).read_text("utf-8") for name in _STYLES)
+    text += grid.rules(figure.shape for figure in figures)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return {"style": text, "policy": policy}
+
+
+def _figure(hit: Hit, thumbnail: Thumbnail, why: Sequence[str], shares: bool) -> Figure:
     return Figure(
         name=readable(os.path.basename(hit.path)),
         path=readable(hit.path),
         link="file://" + quote_from_bytes(os.fsencode(hit.path)),
-        thumbnail=thumbnail[0],
-        trouble=thumbnail[1],
+        shape=grid.shape(thumbnail.width, thumbnail.height),
+        thumbnail=thumbnail.source,
+        width=thumbnail.width,
+        height=thumbnail.height,
+        trouble=thumbnail.trouble,
         caption=hit.caption,
         why=why,
         score=f"{hit.score:.0%}" if shares else f"{hit.score:.3f}",
-        width=f"{100.0 * max(0.0, hit.score) / best if best > 0 else 0.0:.1f}",
     )
 
 
-def _thumbnail(path: str) -> tuple[str, str]:
-    """Return a data URI of the picture and no trouble, or none and the reason why it cannot be read."""
+def _thumbnail(path: str, side: int) -> Thumbnail:
+    """Return a small copy of the picture, at most `side` pixels a side, or the reason why it cannot be read."""
     try:
-        picture = decode(path, at_least=THUMBNAIL)
+        picture = small(path, side)
+        data = base64.b64encode(jpeg(picture)).decode("ascii")
     except PictureError as error:
-        return "", f"cannot be shown: {error}"
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=82, optimize=True, progressive=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"), ""
+        return Thumbnail(trouble=f"cannot be shown: {error}")
+    return Thumbnail("data:image/jpeg;base64," + data, *picture.size)
 
 
 def _write(file: Path, text: str) -> None:

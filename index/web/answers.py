@@ -117,6 +117,22 @@ class WordsAnswer(BaseModel):
     words: list[str]
 
 
+class FolderRow(BaseModel):
+    """A folder of the library: how many pictures lie below it, and whether it has folders of its own."""
+
+    path: str = Field(description="what `in` of a search takes")
+    name: str
+    pictures: int
+    more: bool
+
+
+class FoldersAnswer(BaseModel):
+    """What /api/folders gives back. `next` is the value of `after` for the next ones, null at the end."""
+
+    folders: list[FolderRow]
+    next: int | None
+
+
 class AttendedWord(BaseModel):
     """A word of a caption: how much it drew on each cell, row by row, and how much on language only."""
 

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Upload
 from pydantic import BeforeValidator, Field
 from starlette.responses import FileResponse, Response
 
-from index.web import opinions, pictures, search, sidecar, status, whole
+from index.web import folders, opinions, pictures, search, sidecar, status, whole
 from index.web.answers import (
     AttentionAnswer,
     CaptionRow,
     CheckAnswer,
+    FoldersAnswer,
     InfoAnswer,
     PictureAnswer,
     ProblemRow,
@@ -163,6 +164,17 @@ def get_words(
 ) -> WordsAnswer:
     """Complete known words that begin with some letters, the most usual first."""
     return WordsAnswer(words=[] if service.words is None else service.words.complete(prefix, k))
+
+
+@router.get("/api/folders")
+def get_folders(
+    service: Served,
+    within: Annotated[str, Query(alias="in", max_length=5000, description="The folder; none: the topmost ones.")] = "",
+    k: Annotated[int, Query(ge=1, le=1000, description="How many folders.")] = folders.PAGE,
+    after: Annotated[int, Query(ge=0, le=1_000_000, description="How many to pass over.")] = 0,
+) -> FoldersAnswer:
+    """Give the folders right below one of the library, by name, with the number of pictures in each."""
+    return folders.folders(service, within, k, after)
 
 
 @router.get("/api/info")

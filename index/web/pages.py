@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, Response
 
 from index import remedies
 from index.database.database import NoLibraryError, OtherModelError
+from index.page import grid
 from index.paths import readable
 from index.web import pictures, search, static, status, whole
 from index.web.answers import HitRow, SearchAnswer
@@ -34,14 +35,16 @@ _ROW = 8  # pictures in the row of similar ones
 
 @functools.cache
 def _environment() -> jinja2.Environment:
+    here = Folder(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Folder(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader([here / "templates", here.parent / "page"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "signed": _signed, "day": _day, "bytes": _bytes, "data": _data}
+    environment.filters |= {"percent": _percent, "signed": _signed, "day": _day, "bytes": _bytes}
+    environment.filters |= {"data": _data, "shape": _shape}
     environment.globals["static"] = f"/static/{static.version()}"
     return environment
 
@@ -62,7 +65,7 @@ def problem_page(service: Service, status: int, detail: str, hint: str) -> Respo
 def get_search(service: Served, wish: Wished, after: After = 0) -> Response:
     """Show the search screen, the first hits in it."""
     found, trouble, hint = _EMPTY, "", ""
-    facts: dict[str, Any] = {"folders": [], "cameras": [], "months": []}
+    facts: dict[str, Any] = {"indexed": False, "cameras": [], "months": []}
     try:
         facts = _facts(service)
         found = search.search(service, wish, PAGE, after)
@@ -70,7 +73,7 @@ def get_search(service: Served, wish: Wished, after: After = 0) -> Response:
         trouble, hint = readable(service.say(str(error))), readable(service.say(error.hint))
         if not isinstance(error, QueryError):
             return page(service, "empty", wish=wish, trouble=trouble, hint=hint)
-    if not facts["folders"] and not found.total:
+    if not facts["indexed"] and not found.total:
         hint = readable(service.say(f"fill it: {remedies.build(service.path, remedies.FOLDER)}"))
         return page(service, "empty", wish=wish, trouble="The library is empty.", hint=hint)
     return page(
@@ -154,10 +157,10 @@ def _last(month: str) -> date:
 
 
 def _facts(service: Service) -> dict[str, Any]:
-    """Return what the filters offer: folders, cameras and how many pictures there are in each month."""
+    """Return what the filters offer: cameras, and how many pictures there are in each month."""
     with service.reading() as (database, _):
         return {
-            "folders": [readable(folder) for folder in database.read.folders()],
+            "indexed": bool(database.read.folders()),
             "cameras": database.details.cameras(),
             "months": _months(service.catalogue().when),
         }
@@ -199,6 +202,10 @@ def address(path: str, wish: Wish, **changed: Any) -> str:
 def _data(row: BaseModel) -> str:
     """Return what a script needs to know of an answer, as JSON: all that the page does not say anyway."""
     return row.model_dump_json(exclude={"hits", "path", "why", "taken", "caption", "width", "height"})
+
+
+def _shape(hit: HitRow) -> str:
+    return grid.shape(hit.width, hit.height)
 
 
 def _signed(number: float) -> str:

@@ -10,9 +10,9 @@ import stat
 
 from index.database.database import Database
 from index.database.read import Picture
+from index.page.thumbnail import jpeg
 from index.paths import inside
 from index.web.problems import Problem
-from index.web.thumbnails import jpeg
 from vsearch.image.decode import decode
 
 _GONE = "bring the library up to date: `library.build([folder])`"

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.database.database import Database
-from index.paths import absolute, inside, readable
+from index.paths import readable
 from index.search.query import Filter
 from index.search.searcher import Hit, Searcher
 from index.web.answers import HitRow, SearchAnswer, TermRow, Unknown
 from index.web.board import Board, make_board
+from index.web.folders import real
 from index.web.photos import row
-from index.web.problems import Problem
 from index.web.service import Service
 from index.web.votes import with_votes
 from vsearch.errors import QueryError
@@ -112,7 +112,7 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
     """Return the ids (n,) of the pictures that pass the filters, ascending; None if all do."""
     found: list[NDArray[np.int64]] = []
     if wish.within:
-        found.append(database.read.ids_under(_folder(database, wish.within)))
+        found.append(database.read.ids_under(real(database, wish.within)))
     if wish.camera is not None or wish.text:
         found.append(database.details.ids_where(wish.camera, wish.text or None))
     if wish.since is not None or wish.until is not None:
@@ -131,14 +131,6 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
     for other in found[1:]:
         ids = np.intersect1d(ids, other, assume_unique=True)
     return ids
-
-
-def _folder(database: Database, given: str) -> str:
-    """Return the folder of the library that `given` names: one that was indexed, or one below it."""
-    folder = absolute(given)
-    if not any(inside(folder, one) or inside(one, folder) for one in database.read.folders()):
-        raise Problem(400, f"{readable(folder)} is no folder of the library", "name one that was indexed")
-    return folder
 
 
 def _begin(day: date, days: int = 0) -> int:

@@ -9,19 +9,22 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from index.page.grid import rules
 from index.web.problems import Problem
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SHARED = ("palette.css", "grid.css")
 _FOREVER = "private, max-age=31536000, immutable"
 router = APIRouter(include_in_schema=False)
 
 
 @functools.cache
 def files() -> dict[str, tuple[bytes, str]]:
-    """Return content and type of each file, by name. The colours are those of the page of results."""
+    """Return content and type of each file, by name. Colours and grid are those of the page of results."""
     here = Path(__file__).parent
-    found = [*sorted((here / "static").iterdir()), here.parent / "page" / "palette.css"]
-    return {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in found if path.suffix in _TYPES}
+    found = [*sorted((here / "static").iterdir()), *(here.parent / "page" / name for name in _SHARED)]
+    read = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in found if path.suffix in _TYPES}
+    return read | {"shapes.css": (rules().encode(), _TYPES[".css"])}
 
 
 @functools.cache

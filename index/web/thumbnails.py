@@ -7,22 +7,17 @@ the folder grows over its cap, those that were made or shown longest ago go firs
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
 import time
 from pathlib import Path
 
-from PIL import Image
-
 from index.database.read import Picture
-from vsearch.errors import PictureError
+from index.page.thumbnail import jpeg, small
 from vsearch.files import PRIVATE, make_private_folder, replacing
-from vsearch.image.decode import decode
 
 SIZES = (240, 480, 960, 1920)  # pixels on the longer side
 CAP = 512 << 20  # bytes of all thumbnails
-_QUALITY = 82
 _DAY = 86_400.0
 _KEPT = 0.8  # share of the cap that is left when it was reached
 
@@ -107,17 +102,4 @@ class Thumbnails:
 
 def make(path: str, size: int) -> bytes:
     """Return the picture in a file as a JPEG of at most `size` pixels a side. Raises PictureError."""
-    picture = decode(path, at_least=size)
-    picture.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return jpeg(picture, _QUALITY)
-
-
-def jpeg(picture: Image.Image, quality: int) -> bytes:
-    """Return a picture as a JPEG with nothing but its pixels: no EXIF, no profile, no comment."""
-    picture.info = {}
-    out = io.BytesIO()
-    try:
-        picture.save(out, "JPEG", quality=quality, optimize=True, progressive=True)
-    except (OSError, ValueError) as error:  # a side above 65,535 pixels
-        raise PictureError(f"cannot be shown ({error})") from None
-    return out.getvalue()
+    return jpeg(small(path, size))

@@ -3,7 +3,7 @@
 import { $, ask, make } from "./ask.js";
 import { calibrate, coefficients, cosine, typed } from "./board.js";
 import { viewer } from "./dialog.js";
-import { lay } from "./grid.js";
+import { folders } from "./folders.js";
 import { keys } from "./keys.js";
 import { receive } from "./receive.js";
 import { read, rescored, tile } from "./tile.js";
@@ -45,6 +45,7 @@ function fromFields() {
 
 function toFields(wish) {
   for (const field of fields) field.value = wish.get(field.name) ?? (field.name === "sort" ? "match" : "");
+  tree.show();
 }
 
 async function go(wish, { replace = false, keep = false } = {}) {
@@ -125,7 +126,6 @@ function afterwards(wish) {
   unknown(wish);
   decorate();
   document.title = `${wish.get("q") || "Photos"} – vsearch`;
-  lay(grid);
 }
 
 function unknown(wish) {
@@ -183,7 +183,6 @@ function reorder() {
   const order = [...grid.children].sort((one, other) => other.hit.cosine - one.hit.cosine);
   for (const one of order) rescored(one, labelled);
   grid.append(...order);
-  lay(grid);
 }
 
 let waiting = 0;
@@ -270,6 +269,8 @@ form.addEventListener("submit", (event) => {
 });
 for (const field of fields) if (field !== $("q")) field.addEventListener("change", () => go(fromFields()));
 
+const tree = folders(() => go(fromFields()));
+
 $("months")?.addEventListener("click", (event) => {
   const month = event.target.closest("rect")?.textContent.slice(0, 7);
   if (!month) return;
@@ -285,7 +286,6 @@ $("next").addEventListener("click", (event) => {
   more();
 });
 new IntersectionObserver(([seen]) => seen.isIntersecting && more(), { rootMargin: "600px" }).observe($("more"));
-new ResizeObserver(() => lay(grid)).observe(grid);
 
 let typing = 0;
 $("q").addEventListener("input", () => {

@@ -1,4 +1,4 @@
-// One hit in the grid, as _tile.html.j2 makes it.
+// One hit in the grid, as index/page/_tile.html.j2 makes it.
 
 import { make } from "./ask.js";
 
@@ -16,9 +16,8 @@ export function tile(hit, href, labelled) {
   const line = make("p", { class: "line" });
   if (hit.score !== null) line.append(make("b", { class: "score" }, score(hit, labelled)), " ");
   line.append(make("span", { class: "caption" }, hit.caption || (hit.taken || "").slice(0, 10)));
-  const made = make("li", { class: "tile" }, make("a", { class: "frame", href }, image), line);
+  const made = make("li", { class: `tile ${shape(width, height)}` }, make("a", { class: "frame", href }, image), line);
   made.hit = hit;
-  ready(made);
   return made;
 }
 
@@ -27,12 +26,12 @@ export function read(made) {
   const image = made.querySelector("img");
   const caption = image.alt === "no caption" ? null : made.querySelector(".caption").textContent;
   made.hit = { ...JSON.parse(made.dataset.hit), caption, width: Number(image.getAttribute("width")), height: Number(image.getAttribute("height")) };
-  ready(made);
   return made.hit;
 }
 
-function ready(made) {
-  made.dataset.ratio = made.hit.width ? made.hit.width / made.hit.height : 4 / 3;
+// The class that makes a tile as wide as its picture's shape needs, as index/page/grid.py names it.
+function shape(width, height) {
+  return `r${Math.min(400, Math.max(40, Math.round((100 * width) / height)))}`;
 }
 
 export function rescored(made, labelled) {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
+import re
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from index.page import page as page_module
+from index.page.grid import rules, shape
 from index.page.page import THUMBNAIL, write_page
 from index.search.searcher import Hit
 from tests.support.pictures import draw, draw_folder
@@ -70,7 +73,7 @@ def test_what_is_on_it(tmp_path: Path, hits: list[Hit]) -> None:
     assert "boat engine" in text and "3 pictures of 12,345" in text
     for expected in ("a dog runs through the grass", "two boats", "0.500", "0.400", "0.300", "002.png", "harbour"):
         assert expected in text
-    assert [int(word) for word in page.text if word.isdigit()] == [1, 2, 3]  # ranks, in order
+    assert [word for word in page.text if word in ("0.500", "0.400", "0.300")] == ["0.500", "0.400", "0.300"]
     sizes = [thumbnail(image["src"]).size for image in page.all("img")]
     assert sizes == [(64, 48)] * 3  # never enlarged
     assert [image["alt"] for image in page.all("img")] == ["a dog runs through the grass", "two boats", "002.png"]
@@ -92,7 +95,11 @@ def test_nothing_from_outside_and_no_script(tmp_path: Path, hits: list[Hit]) -> 
     source = (tmp_path / "page.html").read_text("utf-8")
     assert "http:" not in source and "https:" not in source and "url(" not in source and "@import" not in source
     policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    [style] = re.findall("<style>(.*?)</style>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    own = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert policy == [own]
+    assert not [name for _, attributes in page.tags for name in attributes if name == "style" or name.startswith("on")]
     assert "prefers-color-scheme: dark" in source
 
 
@@ -105,8 +112,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     write_page(tmp_path / "page.html", EVIL, [hit, gone], why={1: ["<i>"]})
     page = Page(tmp_path / "page.html")
     assert page.open == []
-    assert not {"script", "b", "i>"} & {tag for tag, _ in page.tags}
-    assert [tag for tag, _ in page.tags].count("i") == 2  # the two bars
+    assert not {"script", "i"} & {tag for tag, _ in page.tags}
     assert "".join(page.text).count(EVIL) == 4  # title, heading, two captions
     assert page.all("img")[0]["alt"] == EVIL
 
@@ -118,11 +124,37 @@ def test_what_looks_like_a_template_is_text(tmp_path: Path, hits: list[Hit]) -> 
     assert "".join(Page(tmp_path / "page.html").text).count(words) == 4  # title, heading, caption, reason
 
 
-def test_the_style_sheet_is_the_two_files(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", "q", [])
+def test_tiles_and_style_are_those_of_the_server(tmp_path: Path, hits: list[Hit]) -> None:
+    """The grid's style sheet is in the page as it is served, and a tile has the same elements and classes."""
+    write_page(tmp_path / "page.html", "q", hits)
+    source = (tmp_path / "page.html").read_text("utf-8")
     here = Path(page_module.__file__)
-    sheet = "".join(here.with_name(name).read_text("utf-8") for name in ("palette.css", "results.css"))
-    assert f"<style>\n{sheet}</style>" in (tmp_path / "page.html").read_text("utf-8")
+    for name in ("palette.css", "grid.css"):
+        assert here.with_name(name).read_text("utf-8") in source
+    page = Page(tmp_path / "page.html")
+    assert [tile["class"] for tile in page.all("li")] == ["tile r133"] * 3
+    assert [tag for tag, _ in page.tags if tag in ("ol", "li", "a", "img", "b")] == ["ol", *["li", "a", "img", "b"] * 3]
+    assert ".r133{--ratio:1.33}" in source
+
+
+def test_the_shapes_of_pictures() -> None:
+    assert [shape(*size) for size in ((300, 200), (200, 300), (3000, 100), (10, 1000), (0, 0))] == [
+        "r150", "r67", "r400", "r40", "r133",
+    ]  # fmt: skip
+    assert rules(["r150", "r67", "r150"]) == ".r150{--ratio:1.5}\n.r67{--ratio:0.67}\n"
+    assert len(rules().splitlines()) == 361
+
+
+def test_a_page_is_bounded(tmp_path: Path, hits: list[Hit], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first are sharp, the next smaller, and of too many the page says so."""
+    monkeypatch.setattr(page_module, "SHARP", 1)
+    monkeypatch.setattr(page_module, "MOST", 2)
+    draw(1, (1000, 500)).save(hits[0].path)
+    draw(2, (1000, 500)).save(hits[1].path)
+    write_page(tmp_path / "page.html", "q", hits, total=50)
+    page = Page(tmp_path / "page.html")
+    assert [thumbnail(image["src"]).size for image in page.all("img")] == [(480, 240), (240, 120)]
+    assert "1 more were found than a page holds" in "".join(page.text)
 
 
 def test_odd_names_lead_to_their_files(tmp_path: Path) -> None:
@@ -150,7 +182,7 @@ def test_pictures_that_are_gone_keep_their_place(tmp_path: Path, hits: list[Hit]
     Path(hits[1].path).write_bytes(b"")
     write_page(tmp_path / "page.html", "q", hits)
     page = Page(tmp_path / "page.html")
-    assert len(page.all("figure")) == 3 and len(page.all("img")) == 1
+    assert len(page.all("li")) == 3 and len(page.all("img")) == 1
     text = "".join(page.text)
     assert "cannot be shown: no such file" in text and "cannot be shown: the file is empty" in text
 
@@ -179,7 +211,8 @@ def test_no_hits(tmp_path: Path) -> None:
 def test_scores_of_zero_and_below(tmp_path: Path, hits: list[Hit]) -> None:
     low = [Hit(hit.path, score, None, hit.id, score) for hit, score in zip(hits, (0.0, -0.1, -0.2), strict=True)]
     write_page(tmp_path / "page.html", "q", low)
-    assert {bar["style"] for bar in Page(tmp_path / "page.html").all("i")} == {"width:0.0%"}
+    text = "|".join(Page(tmp_path / "page.html").text)
+    assert all(shown in text for shown in ("0.000", "-0.100", "-0.200"))
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path, hits: list[Hit]) -> None:

@@ -7,13 +7,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index import Library
 from index.web.serve import Server
-from tests.support.site import build, make_service, running
+from tests.support.site import build, draw_photos, make_service, running
+from tests.support.tiny_model import model_folder
+from vsearch.model import Model
 from vsearch.scores import shares_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -127,6 +131,45 @@ def test_filters(page: Page) -> None:
     page.get_by_label("Taken from").blur()
     expect(page.locator("#count")).not_to_have_text(re.compile(r"12 of 12"))
     assert "from=2024-05-01" in page.url
+
+
+def test_folders_are_a_tree(browser: Browser, tmp_path: Path) -> None:
+    """Opened one by one with the keyboard or a click; what is in one is asked for only then."""
+    for name in ("2023", "2024/autumn", "2024/spring"):
+        draw_photos(tmp_path / "photos" / name, 2)
+    with Library.open(tmp_path / "library", Model(model_folder(), "cpu")) as library:
+        library.build([tmp_path / "photos"], captions=False)
+    with running(make_service(tmp_path)) as server, closing(browser.new_context()) as context:
+        page = context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda sent: asked.append(sent.url) if "/api/folders" in sent.url else None)
+        page.goto(server.address_with_key)
+        page.get_by_text("Filters").click()
+        tree = page.get_by_role("tree", name="Folder")
+        top = tree.get_by_role("treeitem", name=f"{tmp_path}/photos, 6 pictures")
+        expect(top).to_have_attribute("aria-expanded", "true")  # the only one
+        later = tree.get_by_role("treeitem", name="2024, 4 pictures")
+        expect(tree.get_by_role("treeitem", name="2023, 2 pictures")).not_to_have_attribute("aria-expanded", "false")
+        assert len(asked) == 2
+        tree.get_by_role("treeitem", name="All folders").focus()
+        for key in ("ArrowDown", "ArrowRight", "ArrowDown", "ArrowRight"):  # opens 2024
+            page.keyboard.press(key)
+        expect(later).to_have_attribute("aria-expanded", "true")
+        assert len(asked) == 3
+        page.keyboard.press("ArrowRight")
+        expect(tree.get_by_role("treeitem", name="autumn, 2 pictures")).to_be_focused()
+        page.keyboard.press("s")
+        page.keyboard.press("Enter")
+        expect(page.locator("#count")).to_have_text("2 of 2 pictures, by date")
+        assert page.url.endswith("photos%2F2024%2Fspring")
+        expect(tree.locator("[aria-selected=true]")).to_have_attribute("aria-label", "spring, 2 pictures")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowLeft")
+        expect(later).to_have_attribute("aria-expanded", "false")
+        page.reload()  # what the address says is open and marked
+        expect(tree.locator("[aria-selected=true]")).to_have_attribute("aria-label", "spring, 2 pictures")
+        tree.get_by_text("All folders").click()
+        expect(page.locator("#count")).to_have_text("6 of 6 pictures, by date")
 
 
 def test_a_bar_of_the_chart_is_a_month(page: Page) -> None:

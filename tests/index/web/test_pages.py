@@ -40,7 +40,10 @@ class Page(HTMLParser):
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
         found = [attributes for name, attributes in self.tags if name == tag]
-        return [one for one in found if all(one.get(name.rstrip("_")) == value for name, value in wanted.items())]
+        named = wanted.pop("class_", None)
+        if named is not None:
+            found = [one for one in found if named in (one.get("class") or "").split()]
+        return [one for one in found if all(one.get(name) == value for name, value in wanted.items())]
 
 
 def page(client: TestClient, address: str) -> Page:
@@ -163,8 +166,8 @@ def test_files_of_the_pages(client: TestClient) -> None:
     found = page(client, "/?q=dog")
     sheets = [one["href"] or "" for one in found.all("link", rel="stylesheet")]
     scripts = [one["src"] or "" for one in found.all("script")]
-    assert len(sheets) == 2 and len(scripts) == 1
+    assert len(sheets) == 4 and len(scripts) == 1
     for address in (*sheets, *scripts):
         answer = client.get(address)
         assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"]
-    assert "http" not in client.get(sheets[1]).text
+    assert not [sheet for sheet in sheets if "http" in client.get(sheet).text]
