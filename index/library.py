@@ -14,7 +14,7 @@ A path that is a string may begin with ~, the user's home; one that is a Path is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from index.database.database import Database, NoLibraryError
 from index.model import Model, Photo, Weighted
 from index.paths import default_path
+from index.search.dates import Sort, in_order
+from index.search.place import as_near
 from index.search.query import Filter, Query, make_query
 from index.search.searcher import Hit, Searcher
 from vsearch.errors import LibraryError
@@ -30,6 +32,7 @@ from vsearch.progress import Progress
 if TYPE_CHECKING:
     from index.build.report import Report
     from index.check import Checked
+    from index.database.details import Detail
     from index.duplicates import Group
     from index.export import Exported
     from index.forget import Forgotten
@@ -107,6 +110,10 @@ class Library:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         min_score: float | None = None,
+        camera: str | None = None,
+        near: Sequence[float] | None = None,
+        by_file_time: bool = False,
+        sort: Sort = "score",
         caption_weight: float | None = None,
         exact: bool | None = None,
     ) -> list[Hit]:
@@ -114,9 +121,12 @@ class Library:
 
         `words` may be a `Query` in place of a string. `like` and `unlike` are pictures to look like and not to look
         like, each a photo or (photo, weight), see `make_query`; `image` is one picture to look like. `within`,
-        `since`, `until` and `min_score` narrow the answer, see `Filter`. `caption_weight` (0 to 1) says how much
-        captions count, by default what the model says; `exact` compares with every picture, however many there are.
-        Raises QueryError if no word is known, VsearchError if the picture cannot be read.
+        `since`, `until`, `min_score`, `camera` and `near` (latitude, longitude, kilometres) narrow the answer, see
+        `Filter`. `sort`: "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or
+        the earliest first. Dates are those that pictures were taken at, else those of their files, as `by_file_time`
+        has it for all. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
+        compares with every picture, however many there are.
+        Raises QueryError if no word is known or there is no such place, VsearchError if the picture cannot be read.
 
         >>> words = library.search("dog -boat", k=3)
         >>> both = library.search("dog", image="photos/red.png", within="photos")
@@ -129,8 +139,10 @@ class Library:
         searcher = self._searcher
         plain = image is None and not like and not unlike
         query = words if plain and isinstance(words, Query) else self.query(words, image, like=like, unlike=unlike)
-        only = Filter(_expanded(within), since, until, min_score)
-        return searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
+        place = None if near is None else as_near(near)
+        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place)
+        hits = searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
+        return in_order(self._database, hits, sort, by_file_time=by_file_time)
 
     def query(
         self,
@@ -149,12 +161,23 @@ class Library:
         return make_query(self._required_model, words, _expanded(image), _photos(like), _photos(unlike))
 
     def similar(
-        self, photo: Photo, k: int = 10, *, within: Place | None = None, min_score: float | None = None
+        self,
+        photo: Photo,
+        k: int = 10,
+        *,
+        within: Place | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        min_score: float | None = None,
+        camera: str | None = None,
+        near: Sequence[float] | None = None,
+        by_file_time: bool = False,
+        sort: Sort = "score",
     ) -> list[Hit]:
         """Return the `k` pictures most like a photo, the best first, without the photo itself.
 
-        If the photo is already in the library, its stored vector is used.
-        Raises VsearchError if the photo cannot be read.
+        If the photo is already in the library, its stored vector is used. All else is as in `search`.
+        Raises VsearchError if the photo cannot be read, QueryError if there is no such place.
 
         >>> hits = library.similar("photos/red.png", k=2)
         >>> len(hits), any(hit.path.endswith("red.png") for hit in hits)
@@ -162,8 +185,20 @@ class Library:
         """
         from index.search.similar import similar
 
-        only = Filter(_expanded(within), min_score=min_score)
-        return similar(self._searcher, self._required_model, _expanded(photo), k, only)
+        place = None if near is None else as_near(near)
+        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place)
+        hits = similar(self._searcher, self._required_model, _expanded(photo), k, only)
+        return in_order(self._database, hits, sort, by_file_time=by_file_time)
+
+    def details(self, hits: Iterable[Hit]) -> dict[int, Detail]:
+        """Return size, date, camera, lens and place of hits, by the hit's id; left out where nothing is known.
+
+        >>> hits = library.search("dog", k=1)
+        >>> detail = library.details(hits)[hits[0].id]
+        >>> detail.width, detail.height, detail.camera
+        (96, 80, None)
+        """
+        return self._database.details.of(hit.id for hit in hits)
 
     def explain(self, hits: Iterable[Hit], k: int = 5) -> dict[int, list[str]]:
         """Return the `k` words of the training captions nearest to each hit, by the hit's id.
@@ -300,6 +335,14 @@ class Library:
         from index.export import export
 
         return export(self._database, Path(_expanded(file)), force=force)
+
+    def knows_details(self) -> bool:
+        """Tell whether the library has dates, cameras and places of pictures; one of an older format has none.
+
+        >>> library.knows_details()
+        True
+        """
+        return self._database.details.known()
 
     def folders(self) -> list[str]:
         """Return every folder that was ever built from, sorted.

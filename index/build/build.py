@@ -47,7 +47,8 @@ def build_index(
     threads: int | None = None,
     graph_from: int = GRAPH_FROM,
 ) -> Report:
-    """Bring the library in step with the folders; `progress(done, total)` counts the files that must be opened.
+    """Bring the library in step with the folders; `progress(done, total)` counts the files that must be opened,
+    and before that the files of an older library whose heads are read.
 
     `beam` is the number of hypotheses kept for a caption, None the model's own. `reindex` forgets every vector and
     embeds all folders that the library knows, and `folders`, with this model. `follow_links` says whether links to
@@ -60,11 +61,12 @@ def build_index(
     with database.building():
         clean(database.path)
         walk, found = look(database, folders, model, reindex=reindex, follow_links=follow_links)
+        show = progress or (lambda done, total: None)
         prepare(database, model, reindex=reindex)
+        note_details(database, progress=show)  # of a library of an older format
         work = make_plan(database, walk, found, captions=settings.captions)
         report = Report(unreadable=walk.unreadable, links=walk.links, unchanged=work.unchanged, skipped=[*work.skipped])
         writer = Writer(database, model, settings, work, report)
-        show = progress or (lambda done, total: None)
         run(database, work, writer, model.side, settings, threads or min(8, os.cpu_count() or 1), show)
         finish(database, walk, writer)
         refresh(database, graph_from=graph_from)

@@ -10,21 +10,27 @@ from index.database.details import Detail
 from vsearch.ahead import ahead
 from vsearch.errors import PictureError
 from vsearch.image.header import read_header
+from vsearch.progress import Progress
 
 _ROWS = 500  # written in one transaction
 _THREADS = 4
 _Row = tuple[int, str, int, int]  # id, path, size, mtime_ns
 
 
-def note_details(database: Database, after: int = 0) -> int:
+def note_details(database: Database, after: int = 0, progress: Progress | None = None) -> int:
     """Write the details of all pictures above the id `after` that have none; return the highest id looked at.
 
-    Of a file that changed meanwhile nothing is written: it gets a new row, or details in the next build.
+    Of a file that changed meanwhile nothing is written: it gets a new row, or details in the next build. `progress`
+    counts the files; what was written stays where this is interrupted.
     """
+    total, done = 0 if progress is None else database.details.count_missing(), 0
     while rows := database.details.missing(after, _ROWS):
         after = rows[-1][0]
         found = ahead(_detail, rows, _THREADS, _ROWS)
         database.details.put([(row[0], detail) for row, detail in zip(rows, found, strict=True) if detail is not None])
+        done += len(rows)
+        if progress is not None:
+            progress(done, total)
     return after
 
 

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from typer.core import TyperCommand
 
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model
 from index.commands.pictures import Pictures
+from index.commands.shot import Shot, detail_row, remark_missing
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 CountOption = Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")]
 MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", metavar="X", help="Only pictures that score X or more.")
-]
-_DAY = ["%Y-%m-%d"]
-SinceOption = Annotated[
-    datetime | None, typer.Option(formats=_DAY, metavar="DATE", help="Only files changed on that day or later.")
-]
-UntilOption = Annotated[
-    datetime | None, typer.Option(formats=_DAY, metavar="DATE", help="Only files changed on that day or earlier.")
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -92,8 +85,6 @@ class Wanted:
     image: Annotated[Path | None, typer.Option(metavar="PHOTO", help="Look for pictures like this one.")] = None
     count: CountOption = 10
     within: WithinOption = None
-    since: SinceOption = None
-    until: UntilOption = None
     min_score: MinScoreOption = None
     caption_weight: Annotated[
         float | None,
@@ -120,7 +111,14 @@ WhyOption = Annotated[
 @app.command(cls=SearchCommand)
 @expanded
 def search(
-    wanted: Wanted, pictures: Pictures, printing: Printing, why: WhyOption = False, *, language: Language, place: Place
+    wanted: Wanted,
+    shot: Shot,
+    pictures: Pictures,
+    printing: Printing,
+    why: WhyOption = False,
+    *,
+    language: Language,
+    place: Place,
 ) -> None:
     """Find the pictures nearest to words, to a picture, or to both.
 
@@ -137,6 +135,7 @@ def search(
       vsearch search 'street "hot dog"' --html results.html
       vsearch search snow --image dog.jpg --in ~/Pictures/2024
       vsearch search --like dog.jpg --like 2:snow.jpg --unlike cat.jpg
+      vsearch search sunset --since 2024-06-01 --near 48.858,2.294,20 --sort taken
       vsearch search --from fr "bateau à moteur"
       vsearch search beach -0 | xargs -0 cp -t beach/
     """
@@ -154,12 +153,7 @@ def search(
 
         text = translate_query(text, load_translator(language.source, "en", language.translator, place.device))
         remark(f"understood: {text}")
-    run_search(text, wanted, pictures, printing, place, why=why)
-
-
-def day_after(day: datetime) -> datetime:
-    """Return the day after, or the last there is."""
-    return day if day.date() == datetime.max.date() else day + timedelta(days=1)
+    run_search(text, wanted, shot, pictures, printing, place, why=why)
 
 
 def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
@@ -172,8 +166,11 @@ def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
         raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
 
 
-def run_search(text: str, wanted: Wanted, pictures: Pictures, printing: Printing, place: Place, *, why: bool) -> None:
+def run_search(
+    text: str, wanted: Wanted, shot: Shot, pictures: Pictures, printing: Printing, place: Place, *, why: bool
+) -> None:
     """Search, write the page and print the hits."""
+    filters = shot.filters()
     like, unlike = pictures.wanted(), pictures.unwanted()
     images = [*([] if wanted.image is None else [wanted.image]), *(photo for photo, _ in like)]
     with opened_with_model(place, read_only=True) as (library, model):
@@ -190,18 +187,18 @@ def run_search(text: str, wanted: Wanted, pictures: Pictures, printing: Printing
             unlike=unlike,
             k=wanted.count,
             within=wanted.within,
-            since=wanted.since,
-            until=None if wanted.until is None else day_after(wanted.until),
             min_score=wanted.min_score,
             caption_weight=wanted.caption_weight,
             exact=wanted.exact or None,
+            **filters,
         )
         check_folder(wanted.within, found=bool(hits))
+        remark_missing(library, shot)
         reasons = library.explain(hits) if why else {}
         if printing.html is not None:
             shares = model.scores.is_calibrated("words" if text else "picture")
             print_page(printing, text, hits, images, library, reasons, shares=shares)
-    print_hits(hits, reasons, printing)
+        print_hits(hits, reasons, printing, library)
 
 
 @app.command()
@@ -212,6 +209,7 @@ def similar(
     within: WithinOption = None,
     min_score: MinScoreOption = None,
     *,
+    shot: Shot,
     printing: Printing,
     place: Place,
 ) -> None:
@@ -226,13 +224,15 @@ def similar(
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
     check_printing(printing, min_score)
+    filters = shot.filters()
     with opened_with_model(place, read_only=True) as (library, model):
         check_html(printing, [photo], library)
-        hits = library.similar(photo, count, within=within, min_score=min_score)
+        hits = library.similar(photo, count, within=within, min_score=min_score, **filters)
         check_folder(within, found=bool(hits))
+        remark_missing(library, shot)
         if printing.html is not None:
             print_page(printing, "", hits, [photo], library, {}, shares=model.scores.is_calibrated("picture"))
-    print_hits(hits, {}, printing)
+        print_hits(hits, {}, printing, library)
 
 
 def check_printing(printing: Printing, min_score: float | None) -> None:
@@ -278,13 +278,14 @@ def print_page(
     )
 
 
-def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing) -> None:
+def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing, library: Library) -> None:
     """Print hits in the form that was asked for."""
     if printing.paths or printing.nul:
         for hit in hits:
             out_path(hit.path, "\0" if printing.nul else "\n")
     elif printing.as_json:
-        out_json([hit_row(hit, reasons) for hit in hits])
+        details = library.details(hits)
+        out_json([hit_row(hit, reasons) | detail_row(details.get(hit.id)) for hit in hits])
     else:
         for hit in hits:
             out(f"{hit.score:6.3f}  {shown_path(hit.path)}")

@@ -6,8 +6,9 @@ number of pictures.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,23 +68,67 @@ class Details:
 
     def cameras(self) -> list[str]:
         """Return the cameras that pictures were taken with, sorted."""
-        sql = "SELECT DISTINCT camera FROM details WHERE camera IS NOT NULL ORDER BY camera"
-        return [str(row[0]) for row in self._connection.rows(sql)] if self.known() else []
+        sql = "SELECT DISTINCT camera FROM details WHERE camera IS NOT NULL"  # sorting there takes twice as long
+        return sorted(str(row[0]) for row in self._connection.rows(sql)) if self.known() else []
 
-    def ids_where(self, camera: str | None = None, text: str | None = None) -> NDArray[np.int64]:
-        """Return the ids of pictures of a camera, and with a text in their captions: int64 (n,), ascending."""
-        tables, wanted, values = "pictures p", ["true"], list[Any]()
-        if camera is not None:
-            if not self.known():
-                return np.empty(0, np.int64)
-            tables += " JOIN details d ON d.id = p.id"
-            wanted.append("d.camera = ?")
-            values.append(camera)
+    def cameras_with(self, text: str) -> list[str]:
+        """Return the cameras with this text in their maker or model, in whatever case, sorted."""
+        return [camera for camera in self.cameras() if text.casefold() in camera.casefold()]
+
+    def ids_where(
+        self,
+        cameras: Collection[str] | None = None,
+        text: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> NDArray[np.int64]:
+        """Return the ids of pictures by one of some cameras, with a text in their captions, and taken in [since, until)
+        (ns; where that is not known: whose file changed then): int64 (n,), ascending.
+        """
+        known = self.known()
+        if cameras is not None and not known:
+            return np.empty(0, np.int64)
+        when = "coalesce(d.taken, p.mtime_ns)" if known else "p.mtime_ns"
+        wanted: dict[str, str | int] = {"?": 1}
+        if cameras is not None:
+            wanted["d.camera IN (SELECT value FROM json_each(?))"] = json.dumps(list(cameras))
         if text is not None:
-            wanted.append("instr(lower(p.caption), ?) > 0")
-            values.append(text.lower())
-        rows = self._connection.rows(f"SELECT p.id FROM {tables} WHERE {' AND '.join(wanted)} ORDER BY p.id", values)
-        return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+            wanted["instr(lower(p.caption), ?) > 0"] = text.lower()
+        if since is not None:
+            wanted[f"{when} >= ?"] = since
+        if until is not None:
+            wanted[f"{when} < ?"] = until
+        tables = "pictures p LEFT JOIN details d ON d.id = p.id" if known else "pictures p"
+        sql = f"SELECT p.id FROM {tables} WHERE {' AND '.join(wanted)} ORDER BY p.id"
+        return _ids(self._connection.rows(sql, list(wanted.values())))
+
+    def places(self, south: float, north: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the pictures taken between two latitudes (degrees): ids int64 (n,), ascending, and latitudes and
+        longitudes float64 (n, 2).
+        """
+        sql = "SELECT id, latitude, longitude FROM details WHERE latitude BETWEEN ? AND ? ORDER BY id"
+        rows = self._connection.rows(sql, (south, north)) if self.known() else []
+        return _ids(rows), np.array([row[1:] for row in rows], np.float64).reshape(-1, 2)
+
+    def when(self, ids: Iterable[int]) -> dict[int, int]:
+        """Return when these pictures were taken, else when their files changed, in nanoseconds since 1970, by id."""
+        if self.known():
+            sql = "SELECT p.id, coalesce(d.taken, p.mtime_ns) FROM pictures p LEFT JOIN details d ON d.id = p.id"
+        else:
+            sql = "SELECT p.id, p.mtime_ns FROM pictures p"
+        return dict(self._connection.rows_in(f"{sql} WHERE p.id IN ({{}})", ids))
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many pictures have a date of their own, and how many a place."""
+        if not self.known():
+            return 0, 0
+        [row] = self._connection.rows("SELECT count(taken), count(latitude) FROM details")
+        return int(row[0]), int(row[1])
+
+    def count_missing(self) -> int:
+        """Return the number of pictures that have no details."""
+        sql = "SELECT count(*) FROM pictures p LEFT JOIN details d ON d.id = p.id WHERE d.id IS NULL"
+        return int(self._connection.value(sql))
 
     def missing(self, after: int, limit: int) -> list[tuple[int, str, int, int]]:
         """Return (id, path, size, mtime_ns) of at most `limit` pictures above an id that have no details, by id."""
@@ -99,3 +144,7 @@ class Details:
         sql = "INSERT OR REPLACE INTO details SELECT id, ?, ?, ?, ?, ?, ?, ? FROM pictures WHERE id = ?"
         with self._connection.writing():
             self._connection.execute_many(sql, [(*detail, id_) for id_, detail in rows])
+
+
+def _ids(rows: list[Any]) -> NDArray[np.int64]:
+    return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.model import Model, Photo, Weighted
+from index.search.place import Near
 from vsearch.errors import PictureError, QueryError, VsearchError
 from vsearch.scores import Kind
 
@@ -42,9 +43,12 @@ class Filter:
     """Which pictures may be found; None lets all of them pass.
 
     - `within`: those below this folder.
-    - `since`, `until`: those whose file changed from then on, and before then; a date, or nanoseconds since 1970.
+    - `since`, `until`: those taken from then on, and before then; a date, or nanoseconds since 1970. Where it is not
+      known when a picture was taken, the last change of its file counts; with `by_file_time`, everywhere.
     - `min_score`: those with at least this score.
     - `ids`: those with one of these ids, int64 (n,), ascending.
+    - `camera`: those with this text in the maker or the model of their camera, in whatever case.
+    - `near`: those taken near a place.
     """
 
     within: str | os.PathLike[str] | None = None
@@ -52,6 +56,9 @@ class Filter:
     until: datetime | int | None = None
     min_score: float | None = None
     ids: NDArray[np.int64] | None = field(default=None, compare=False)
+    by_file_time: bool = False
+    camera: str | None = None
+    near: Near | None = None
 
 
 ANY = Filter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from index.database.connection import as_library_error
 from index.database.database import Database
 from index.paths import absolute
 from index.search.candidates import View, best
+from index.search.place import ids_near
 from index.search.query import ANY, Filter, Query, nanoseconds
 from vsearch.errors import QueryError
 from vsearch.scores import Kind, Scores
@@ -85,12 +87,21 @@ class Searcher:
         return [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
 
     def _wanted(self, only: Filter) -> NDArray[np.int64] | None:
-        """Return the ids (n,) of pictures that pass folder, dates and `only.ids`, None if all do."""
-        if only.within is None and only.since is None and only.until is None and only.ids is None:
-            return None
+        """Return the ids (n,) of pictures that pass the filters but for the score, ascending; None if all do."""
+        details, found = self.database.details, list[NDArray[np.int64]]()
+        dates = nanoseconds(only.since), nanoseconds(only.until)
+        changed, taken = (dates, (None, None)) if only.by_file_time else ((None, None), dates)
         folder = None if only.within is None else absolute(only.within)
-        found = self.database.read.ids_where(folder, nanoseconds(only.since), nanoseconds(only.until))
-        return found if only.ids is None else np.intersect1d(found, only.ids, assume_unique=True)
+        if (folder, *changed) != (None, None, None):
+            found.append(self.database.read.ids_where(folder, *changed))
+        cameras = None if only.camera is None else details.cameras_with(only.camera)
+        if (cameras, *taken) != (None, None, None):
+            found.append(details.ids_where(cameras, None, *taken))
+        if only.near is not None:
+            found.append(ids_near(details, only.near))
+        if only.ids is not None:
+            found.append(only.ids)
+        return reduce(partial(np.intersect1d, assume_unique=True), found) if found else None
 
     def vectors(self, ids: Iterable[int], kind: Kind) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids (m,), ascending, and the unit vectors (m, D) that a query of this kind is compared with."""

@@ -64,7 +64,9 @@ Weight = Annotated[
 Within = Annotated[str, Query(alias="in", max_length=5000, description="Only pictures below this folder.")]
 Since = Annotated[date | None, _BLANK, Query(alias="from", description="Only pictures taken from that day on.")]
 Until = Annotated[date | None, _BLANK, Query(alias="to", description="Only pictures taken up to that day.")]
-Camera = Annotated[str | None, Query(max_length=500, description="Only pictures taken with this camera.")]
+Camera = Annotated[
+    str | None, Query(max_length=500, description="Only pictures taken with this camera: a name, or a part of it.")
+]
 Bound = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 MinScore = Annotated[Bound | None, _BLANK, Query(description="Only hits with this score.")]
 Text = Annotated[str | None, Query(max_length=500, description="Only pictures whose caption says this.")]

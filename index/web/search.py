@@ -114,7 +114,7 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
     if wish.within:
         found.append(database.read.ids_under(real(database, wish.within)))
     if wish.camera is not None or wish.text:
-        found.append(database.details.ids_where(wish.camera, wish.text or None))
+        found.append(database.details.ids_where(_cameras(database, wish.camera), wish.text or None))
     if wish.since is not None or wish.until is not None:
         catalogue = service.catalogue()
         fits = np.ones(len(catalogue.ids), bool)
@@ -131,6 +131,13 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
     for other in found[1:]:
         ids = np.intersect1d(ids, other, assume_unique=True)
     return ids
+
+
+def _cameras(database: Database, given: str | None) -> list[str] | None:
+    """Return the camera of the library that bears this name, else those with this text in maker or model."""
+    if given is None or given in database.details.cameras():
+        return None if given is None else [given]
+    return database.details.cameras_with(given)
 
 
 def _begin(day: date, days: int = 0) -> int:

@@ -32,7 +32,7 @@ def test_every_picture_has_its_size_and_date(library: Database, describer: FakeD
     assert library.details.cameras() == ["Lumina L1", "Lumina L2"]
     taken = [details[id_].taken for id_ in catalogue.ids.tolist()]
     assert [moment is not None for moment in taken] == [number % 3 == 0 for number in range(8)]
-    assert library.details.ids_where(camera="Lumina L2").tolist() == [int(catalogue.ids[3])]
+    assert library.details.ids_where(["Lumina L2"]).tolist() == [int(catalogue.ids[3])]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -46,9 +46,10 @@ def test_an_older_library_gets_them_without_the_network(
     with Database.open(library.path, read_only=True) as old:  # read as it is
         assert old.details.of([1]) == {} and old.details.cameras() == []
         assert old.details.catalogue().when.tolist() == [path.stat().st_mtime_ns for path in paths]
-        assert len(old.details.ids_where(camera="Lumina L2")) == 0 and old.opinions.votes() == []
-    seen = describer.seen
-    build_index(library, [tmp_path / "photos"], describer)
+        assert len(old.details.ids_where(["Lumina L2"])) == 0 and old.opinions.votes() == []
+    seen, told = describer.seen, list[tuple[int, int]]()
+    build_index(library, [tmp_path / "photos"], describer, progress=lambda *step: told.append(step))
+    assert told == [(8, 8), (0, 0)]  # heads, then pictures
     assert describer.seen == seen and library.read.noted("format") == str(FORMAT)
     assert [one.width for one in library.details.of(range(1, 9)).values()] == [96, 64, 80, 150] * 2
     assert schema(library) == fresh
