@@ -113,6 +113,9 @@ class Store(Protocol):
     def sync(self) -> None:
         """Let searches from now on see everything that was written before, by whomever."""
 
+    def finish(self) -> None:
+        """Bring what was written into the form that is searched fastest: a graph, where the engine builds one."""
+
     # ---- ask
 
     def search(
@@ -124,7 +127,7 @@ class Store(Protocol):
         """
 
     def fetch(self, paths: Sequence[str]) -> dict[str, Row]:
-        """Return the pictures at these paths, by path; those that are not there are left out."""
+        """Return the pictures at these paths, by path; sees everything that was written before."""
 
     def known(self, paths: Sequence[str]) -> dict[str, Dates]:
         """Return the dates of the pictures at these paths, by path; sees everything that was written before."""

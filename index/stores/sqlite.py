@@ -94,6 +94,12 @@ class SQLiteStore:
     def sync(self) -> None:
         """Do nothing: what is committed is seen."""
 
+    def finish(self) -> None:
+        """Bring the caches next to the library up to date."""
+        from index.caches.refresh import refresh
+
+        refresh(self._database)
+
     def _start_run(self) -> None:
         """Give what this store changes a token of its own, so that caches know."""
         if not self._started:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from index.database.database import OtherModelError
 from index.stores.protocol import ALL, Dates, Row, Store, Vector, Where
-from tests.distributed.conftest import MakeStore
+from tests.distributed.conftest import DIM, MODEL, WEIGHT, MakeStore
 from vsearch.errors import LibraryError
 
-DIM, WEIGHT, MODEL = 16, 0.4, "model-1"
 Vectors = NDArray[np.float32]
 
 
@@ -45,12 +44,11 @@ def paths(found: Sequence[object]) -> set[str]:
 
 
 @pytest.fixture
-def filled(store: Store) -> Store:
+def filled(adopted: Store) -> Store:
     """A store with 40 pictures."""
-    store.adopt(MODEL, DIM, WEIGHT)
-    store.upsert(rows(40))
-    store.sync()
-    return store
+    adopted.upsert(rows(40))
+    adopted.sync()
+    return adopted
 
 
 # ---- whose vectors it holds
@@ -253,12 +251,11 @@ ODD = [
 
 
 @pytest.fixture
-def odd(store: Store) -> Store:
+def odd(adopted: Store) -> Store:
     """A store of paths that files may have, and URLs."""
-    store.adopt(MODEL, DIM, WEIGHT)
-    store.upsert([row(path, vector) for path, vector in zip(ODD, directions(len(ODD)), strict=True)])
-    store.sync()
-    return store
+    adopted.upsert([row(path, vector) for path, vector in zip(ODD, directions(len(ODD)), strict=True)])
+    adopted.sync()
+    return adopted
 
 
 def test_any_path_comes_back_as_it_was(odd: Store) -> None:
