@@ -11,6 +11,8 @@ SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+# What tests need; with test-distributed, too, those marked `distributed` run, which takes 1 GB more.
+EXTRAS ?= test
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -38,7 +40,7 @@ $(BIN)/python:
 
 .venv/.test-installed: pyproject.toml | $(BIN)/python
 	@echo "installing into .venv (the first time takes minutes)" >&2
-	@$(PIP) install --editable '.[test]'
+	@$(PIP) install --editable '.[$(EXTRAS)]'
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && timeout 300 apt-get install -y -qq chromium >/dev/null 2>&1; } \
 	|| echo "no chromium: the tests in a browser are skipped; on Debian: apt-get install chromium" >&2
 	@touch $@
