@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, Field
 
 
 class Unknown(BaseModel):
@@ -181,15 +183,23 @@ class TimeAnswer(BaseModel):
     months: list[MonthRow]
 
 
-class VoteRow(BaseModel):
+def _whole(value: object) -> object:
+    """Return a number that is whole, as JSON has it, as an int; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_whole)]  # of a picture, in a body
+
+
+class VoteRow(BaseModel, strict=True):
     """A vote: whether a picture fits a query."""
 
-    id: int = Field(ge=1, le=2**63 - 1)
+    id: Number
     q: str = Field(max_length=1000)
     good: bool
 
 
-class CaptionRow(BaseModel):
+class CaptionRow(BaseModel, strict=True):
     """A caption that a person writes."""
 
     caption: str = Field(max_length=2000)
@@ -209,10 +219,10 @@ class CheckAnswer(BaseModel):
     findings: list[FindingRow]
 
 
-class SidecarRow(BaseModel):
+class SidecarRow(BaseModel, strict=True):
     """Of which pictures captions are to be written as XMP files."""
 
-    ids: list[int] = Field(max_length=1000)
+    ids: list[Number] = Field(max_length=1000)
 
 
 class SkippedRow(BaseModel):

@@ -6,7 +6,8 @@ import hashlib
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Security, UploadFile
+from fastapi.security import HTTPBearer
 from pydantic import BeforeValidator, Field
 from starlette.responses import FileResponse, Response
 
@@ -37,10 +38,13 @@ from vsearch.errors import PictureError
 from vsearch.image.decode import decode_bytes
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ProblemRow, "content": {"application/problem+json": {}}}
-    for code in (400, 401, 403, 404, 409, 410, 413, 415, 421, 422, 501, 503)
+    code: {"model": ProblemRow} for code in (400, 401, 403, 404, 409, 410, 413, 415, 421, 422, 501, 503)
 }
-router = APIRouter(responses=_PROBLEMS)
+_KEY = HTTPBearer(
+    description="The key in the address that the server printed; browsers keep it as a cookie.", auto_error=False
+)
+router = APIRouter(responses=_PROBLEMS, dependencies=[Security(_KEY)])
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -56,10 +60,11 @@ Id = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="A picture'
 Words = Annotated[str, Query(max_length=1000, description='Words, as in: boat engine -sail 2*red "hot dog"')]
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Like = Annotated[Number | None, _BLANK, Query(description="A picture of the library to look like.")]
+Factor = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Weight = Annotated[
-    float,
+    Factor,
     BeforeValidator(lambda value: 1.0 if value == "" else value),
-    Query(ge=-10, le=10, allow_inf_nan=False, description="How much the picture counts."),
+    Query(description="How much the picture counts."),
 ]
 Within = Annotated[str, Query(alias="in", max_length=5000, description="Only pictures below this folder.")]
 Since = Annotated[date | None, _BLANK, Query(alias="from", description="Only pictures taken from that day on.")]
@@ -109,7 +114,7 @@ def post_search(
     service: Served,
     file: Annotated[UploadFile, File(description="The picture to look like: 32 MB at most, never kept.")],
     q: Annotated[str, Form(max_length=1000)] = "",
-    like_weight: Annotated[float, Form(ge=-10, le=10, allow_inf_nan=False)] = 1.0,
+    like_weight: Annotated[Factor, Form()] = 1.0,
     within: Annotated[str, Form(alias="in", max_length=5000)] = "",
     since: Annotated[date | None, _BLANK, Form(alias="from")] = None,
     until: Annotated[date | None, _BLANK, Form(alias="to")] = None,
@@ -185,7 +190,7 @@ def get_info(service: Served) -> InfoAnswer:
     return status.info(service)
 
 
-@router.get("/api/map", response_class=Response)
+@router.get("/api/map", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
 def get_map(service: Served, x: Words = "", y: Words = "") -> Response:
     """Give a place for each picture: n ids as float64, then n pairs of float32, little-endian; axes are words."""
     return Response(whole.points(service, x, y), media_type="application/octet-stream")
@@ -217,7 +222,7 @@ def delete_vote(service: Served, id_: Annotated[int, Query(alias="id", ge=1, le=
     return Response(status_code=204)
 
 
-@router.get("/api/votes", response_class=Response)
+@router.get("/api/votes", response_class=Response, responses={200: {"content": {"application/jsonl": {}}}})
 def get_votes(service: Served) -> Response:
     """Give all votes as JSON lines: query, path, caption, hash and whether it fits."""
     headers = {"Content-Disposition": 'attachment; filename="votes.jsonl"'}
@@ -242,7 +247,7 @@ def post_check(service: Served) -> CheckAnswer:
     return status.check(service)
 
 
-@router.get("/thumb/{id}", response_class=Response)
+@router.get("/thumb/{id}", response_class=Response, responses={**_JPEG, 304: {"description": "It has not changed."}})
 def get_thumb(
     request: Request,
     service: Served,
@@ -264,7 +269,15 @@ def get_thumb(
     return Response(service.thumbnails.get(picture, rounded(s)), media_type="image/jpeg", headers=headers)
 
 
-@router.get("/photo/{id}", response_class=Response)
+@router.get(
+    "/photo/{id}",
+    response_class=Response,
+    responses={
+        200: {"content": {f"image/{kind}": {} for kind in ("jpeg", "png", "gif", "webp", "avif")}},
+        206: {"description": "The part that the header Range names."},
+        416: {"description": "The file has no such part."},
+    },
+)
 def get_photo(service: Served, id_: Id) -> Response:
     """Give the file itself if browsers show its kind, else a JPEG of it."""
     with service.reading() as (database, _):

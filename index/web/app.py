@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.formparsers import MultiPartParser
@@ -27,7 +28,19 @@ def make_app(service: Service) -> FastAPI:
     problems.install(app, partial(pages.problem_page, service), service.say)
     for part in (api, pages, static):
         app.include_router(part.router)
+    whole = app.openapi
+    app.openapi = lambda: described(whole())  # type: ignore[method-assign]
     return app
+
+
+def described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a description in which errors are what they are, `application/problem+json`."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for code, response in operation["responses"].items():
+                if code >= "400" and "application/json" in response.get("content", {}):
+                    response["content"] = {"application/problem+json": response["content"].pop("application/json")}
+    return schema
 
 
 def make_guarded(service: Service, hosts: frozenset[str], key: str, cookie: str) -> Guard:
