@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
+from index.paths import file_of, titled
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
@@ -281,14 +282,14 @@ def print_page(
 def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing, library: Library) -> None:
     """Print hits in the form that was asked for."""
     if printing.paths or printing.nul:
-        for hit in hits:
-            out_path(hit.path, "\0" if printing.nul else "\n")
+        for file in dict.fromkeys(file_of(hit.path) for hit in hits):
+            out_path(file, "\0" if printing.nul else "\n")
     elif printing.as_json:
         details = library.details(hits)
         out_json([hit_row(hit, reasons) | detail_row(details.get(hit.id)) for hit in hits])
     else:
         for hit in hits:
-            out(f"{hit.score:6.3f}  {shown_path(hit.path)}")
+            out(f"{hit.score:6.3f}  {shown_path(titled(hit.path))}")
             if hit.caption:
                 out(f"        {hit.caption}")
             if hit.id in reasons:
