@@ -105,6 +105,7 @@ class Library:
         image: Photo | None = None,
         like: Iterable[Weighted] = (),
         unlike: Iterable[Weighted] = (),
+        text: str | None = None,
         k: int = 10,
         within: Place | None = None,
         since: datetime | int | None = None,
@@ -120,12 +121,14 @@ class Library:
         """Return the `k` pictures nearest to words, to pictures, or to both, the best first.
 
         `words` may be a `Query` in place of a string. `like` and `unlike` are pictures to look like and not to look
-        like, each a photo or (photo, weight), see `make_query`; `image` is one picture to look like. `within`,
-        `since`, `until`, `min_score`, `camera` and `near` (latitude, longitude, kilometres) narrow the answer, see
-        `Filter`. `sort`: "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or
-        the earliest first. Dates are those that pictures were taken at, else those of their files, as `by_file_time`
-        has it for all. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
-        compares with every picture, however many there are.
+        like, each a photo or (photo, weight), see `make_query`; `image` is one picture to look like. `text` is what
+        caption, keywords, name or the picture itself say, see `index.database.texts.expression`; with nothing else to
+        look for, pictures that say little else come first, and no model is needed. `text`, `within`, `since`, `until`,
+        `min_score`, `camera` and `near` (latitude, longitude, kilometres) narrow the answer, see `Filter`. `sort`:
+        "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or the earliest first.
+        Dates are those that pictures were taken at, else those of their files, as `by_file_time` has it for all.
+        `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact` compares with
+        every picture, however many there are.
         Raises QueryError if no word is known or there is no such place, VsearchError if the picture cannot be read.
 
         >>> words = library.search("dog -boat", k=3)
@@ -135,12 +138,16 @@ class Library:
         >>> mixed = library.search(like=["photos/red.png", ("photos/blue.webp", 0.5)], unlike=["photos/green.jpg"], k=1)
         >>> Path(mixed[0].path).name
         'red.png'
+        >>> [Path(hit.path).name for hit in library.search(text='"red"')], len(library.search("dog", text="blu*"))
+        (['red.png'], 1)
         """
         searcher = self._searcher
+        place = None if near is None else as_near(near)
+        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place, text)
+        if text is not None and words is None and image is None and not like and not unlike:
+            return in_order(self._database, searcher.say(text, k, only), sort, by_file_time=by_file_time)
         plain = image is None and not like and not unlike
         query = words if plain and isinstance(words, Query) else self.query(words, image, like=like, unlike=unlike)
-        place = None if near is None else as_near(near)
-        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place)
         hits = searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
         return in_order(self._database, hits, sort, by_file_time=by_file_time)
 
@@ -222,15 +229,13 @@ class Library:
         beam: int | None = None,
         reindex: bool = False,
         follow_links: bool | None = None,
-        video_every: float | None = None,
         progress: Progress | None = None,
     ) -> Report:
         """Embed and describe every picture below some folders; a second time only what changed.
 
         `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
         the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
-        `follow_links` says whether links to folders are followed, `video_every` how many seconds lie between two frames
-        that are taken of a video (0: no videos); None: as the library's last build was told.
+        `follow_links` says whether links to folders are followed; None: as the library's last build was told.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
 
         >>> report = library.build(["photos"])
@@ -250,7 +255,6 @@ class Library:
                 beam=beam,
                 reindex=reindex,
                 follow_links=follow_links,
-                video_every=video_every,
                 progress=progress,
             )
 

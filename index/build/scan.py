@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from index.paths import absolute, file_of, inside
+from index.paths import absolute, inside
 from vsearch.image.decode import SUFFIXES
-from vsearch.image.kinds import BY_SUFFIX, OPTIONAL, VIDEOS, Kind
 
 _INT64 = 2**63 - 1
 
@@ -32,9 +30,6 @@ class Scan:
     them must not be taken for deleted. `mounts` holds the folders on another disk than their parent. A folder of
     `known_mounts` that is empty now is unreadable: its disk is not there. A link to a folder may lead anywhere, to the
     folder above too: unless `follow_links` it is not followed, but noted in `links`. One of `folders` may be a link.
-
-    Videos are found only if `videos` are wanted. `left_out` holds them otherwise, and the files of other kinds whose
-    package is not installed. `ways` maps folders to the names that are looked at in them; in others, all are.
     """
 
     folders: list[str]
@@ -43,9 +38,6 @@ class Scan:
     links: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     mounts: set[str] = field(default_factory=set)
-    videos: bool = False
-    left_out: dict[str, Kind] = field(default_factory=dict)
-    ways: dict[str, set[str]] = field(default_factory=dict)
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Found]:
@@ -56,19 +48,9 @@ class Scan:
                 above = -1
             yield from self._walk(folder, above)
 
-    @functools.cached_property
-    def _endings(self) -> frozenset[str]:
-        """The endings of files that can be read, and are wanted."""
-        kinds = [kind for kind in OPTIONAL if kind.readable() and (kind is not VIDEOS or self.videos)]
-        return SUFFIXES.union(*(kind.suffixes for kind in kinds))
-
     def kept(self, path: str) -> bool:
         """Tell whether a path that was not found may still exist, because nobody could look."""
-        file = file_of(path)
-        kind = self.left_out.get(file)
-        if kind is not None and not kind.readable() and (kind is not VIDEOS or self.videos):
-            return True
-        return any(inside(file, place) for place, _ in self.unreadable)
+        return any(inside(path, place) for place, _ in self.unreadable)
 
     def covers(self, path: str) -> bool:
         """Tell whether a path is one of the folders, or below one."""
@@ -82,7 +64,7 @@ class Scan:
             folder, above = stack.pop()
             try:
                 status = Path(folder).stat()
-                entries = list(os.scandir(folder))
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
                 self.unreadable.append((folder, _reason(error)))
                 continue
@@ -94,9 +76,7 @@ class Scan:
             if not entries and folder in self.known_mounts:
                 self.unreadable.append((folder, "empty: its disk is not mounted"))
             folders = []
-            names = self.ways.get(folder)
-            looked_at = entries if names is None else [entry for entry in entries if entry.name in names]
-            for entry in sorted(looked_at, key=lambda entry: entry.name):
+            for entry in entries:
                 found = self._look(entry)
                 if isinstance(found, Found):
                     yield found
@@ -110,11 +90,7 @@ class Scan:
         if name.startswith("."):
             return None
         try:
-            ending = name[name.rfind(".") :].lower()
-            if (ending in SUFFIXES or ending in BY_SUFFIX) and entry.is_file():
-                if ending not in self._endings:
-                    self.left_out[entry.path] = BY_SUFFIX[ending]
-                    return None
+            if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
             if not entry.is_dir():
@@ -129,39 +105,13 @@ class Scan:
 
 
 def scan(
-    folders: Iterable[str | os.PathLike[str]],
-    known_mounts: Iterable[str] = (),
-    *,
-    follow_links: bool = False,
-    videos: bool = False,
-    only: Collection[str] | None = None,
+    folders: Iterable[str | os.PathLike[str]], known_mounts: Iterable[str] = (), *, follow_links: bool = False
 ) -> Scan:
     """Return a walk over these folders, made absolute; hidden files and folders are left out.
 
-    Links to files are followed, those to folders only with `follow_links`. `only` restricts the walk to these absolute
-    paths, files and whole folders, and to what lies on the way to them.
+    Links to files are followed, those to folders only with `follow_links`.
     """
-    walk = Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links, videos=videos)
-    if only is not None:
-        walk.ways = _ways(walk.folders, only)
-        walk.folders = [folder for folder in walk.folders if any(inside(path, folder) for path in only)]
-    return walk
-
-
-def _ways(folders: Iterable[str], only: Collection[str]) -> dict[str, set[str]]:
-    """Return the names to follow in each folder on the way from `folders` to the paths; none where all is wanted."""
-    ways: dict[str, set[str]] = {}
-    whole = set(only)
-    for folder in folders:
-        for path in whole:
-            steps: list[tuple[str, str]] = []
-            while path != folder and inside(path, folder):
-                path, name = os.path.split(path)
-                steps.append((path, name))
-            if path == folder and not any(parent in whole for parent, _ in steps):
-                for parent, name in steps:
-                    ways.setdefault(parent, set()).add(name)
-    return ways
+    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links)
 
 
 def _reason(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,6 @@ from index.commands.options import FoldersArgument, LibraryOption, Place, opened
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
-from vsearch.distribution import install_hint
-from vsearch.image.kinds import OPTIONAL, VIDEOS
 
 if TYPE_CHECKING:
     from index.build.report import Report
@@ -24,11 +22,6 @@ BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="P
 
 LinksOption = Annotated[
     bool | None, typer.Option("--follow-links/--no-follow-links", help="Look into folders that links lead to.")
-]
-
-VideosOption = Annotated[
-    float | None,
-    typer.Option("--video-every", metavar="SECONDS", help="Take a frame of videos so often; 0 leaves videos out."),
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -52,7 +45,6 @@ def build_index(
     captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
     follow_links: LinksOption = None,
-    video_every: VideosOption = None,
     *,
     work: Work,
 ) -> None:
@@ -60,17 +52,15 @@ def build_index(
 
     Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
     are skipped and listed on stderr. Links to files are followed; what a link to a folder leads to is left out, and
-    stderr says so, unless --follow-links, which later builds of the library remember, as they do --video-every. The
-    exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
+    stderr says so, unless --follow-links, which later builds of the library remember. The exit code is 0, 1 if nothing
+    could be done, 3 if a folder could not be read.
 
     \b
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
-      vsearch build-index ~/Videos --video-every 10
     """
-    how = {"follow_links": follow_links, "video_every": video_every}
-    run_build(library, folders, work, captions=captions, reindex=reindex, **how)
+    run_build(library, folders, work, captions=captions, reindex=reindex, follow_links=follow_links)
 
 
 @app.command()
@@ -119,7 +109,7 @@ def run_build(
     *,
     captions: bool,
     reindex: bool,
-    **how: Any,
+    follow_links: bool | None = None,
 ) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
     place = Place(path, work.model, work.device)
@@ -130,8 +120,8 @@ def run_build(
             batch=work.batch,
             beam=work.beam,
             reindex=reindex,
+            follow_links=follow_links,
             progress=progress,
-            **how,
         )
     print_report(report, shown_library(library, path))
     if report.unreadable:
@@ -148,19 +138,8 @@ def print_report(report: Report, library: str) -> None:
     if report.links:
         some = ", ".join(shown_path(path) for path in report.links[:3]) + (", ..." if len(report.links) > 3 else "")
         remark(f"did not follow {many(len(report.links), 'link')} to folders ({some}); --follow-links does")
-    for noun, number in report.left_out.items():
-        remark(left_out_line(noun, number))
     for path, reason in report.unreadable:
         remark(f"could not look into {shown_path(path)}: {reason}")
-
-
-def left_out_line(noun: str, number: int) -> str:
-    """Return how many files of a kind were left out, and what makes builds read them."""
-    kind = next(kind for kind in OPTIONAL if kind.noun == noun)
-    steps = [] if kind.readable() else [install_hint(kind.extra)]
-    if kind is VIDEOS:
-        steps.append("--video-every 10 takes a frame every ten seconds")
-    return f"left out {many(number, noun)}: {', then '.join(steps)}"
 
 
 def report_line(report: Report, library: str) -> str:

@@ -15,11 +15,10 @@ from typer.core import TyperCommand
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
-from index.paths import file_of, titled
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
-from vsearch.console import out, out_json, out_path, remark, shown_path
+from vsearch.console import out, out_json, out_path, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 CountOption = Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many pictures.")]
 MinScoreOption = Annotated[
     float | None, typer.Option("--min-score", metavar="X", help="Only pictures that score X or more.")
+]
+TextOption = Annotated[
+    str | None,
+    typer.Option("--text", metavar="TEXT", help="Only pictures that say this: caption, keywords, file name, or in it."),
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -92,6 +95,7 @@ class Wanted:
         typer.Option(min=0, max=1, metavar="W", help="How much captions count, 0 to 1; default: the model's."),
     ] = None
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every picture, whatever their number.")] = False
+    text: TextOption = None
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,9 @@ def search(
 
     Words are averaged. -sail subtracts a word, 2*boat weighs it, "hot dog" in double quotes is one label. Words and
     --image together are mixed, half and half. --like is as --image, and may be given often: each picture counts as all
-    words together, times its weight, and --unlike subtracts one. The score is how likely the photo shows what was
-    asked, where the model knows that.
+    words together, times its weight, and --unlike subtracts one. --text finds what captions, keywords, names of files
+    and the pictures themselves say: all its words, "two words" in a row, sto* with any ending; next to words or
+    pictures it narrows the answer. The score is how likely the photo shows what was asked, where the model knows that.
     --html replaces an earlier page of vsearch, but no other file unless --force.
 
     \b
@@ -137,6 +142,7 @@ def search(
       vsearch search snow --image dog.jpg --in ~/Pictures/2024
       vsearch search --like dog.jpg --like 2:snow.jpg --unlike cat.jpg
       vsearch search sunset --since 2024-06-01 --near 48.858,2.294,20 --sort taken
+      vsearch search --text '"stop sign"' --in ~/Pictures/2024
       vsearch search --from fr "bateau à moteur"
       vsearch search beach -0 | xargs -0 cp -t beach/
     """
@@ -160,10 +166,13 @@ def search(
 def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
     """Raise BadParameter or VsearchError if nothing is looked for."""
     if not wanted.words and wanted.image is None and not pictures:
-        raise typer.BadParameter("give words, --image PHOTO, or both")
+        if wanted.text is None:
+            raise typer.BadParameter("give words, --image PHOTO, or both")
+        if wanted.min_score is not None:
+            raise typer.BadParameter("--min-score needs words or a picture: a text has no score")
     if wanted.caption_weight is not None and not wanted.words:
         raise typer.BadParameter("--caption-weight is for words: a picture alone is compared with pictures")
-    if wanted.image is None and not pictures and not " ".join(wanted.words or []).strip():
+    if wanted.words is not None and wanted.image is None and not pictures and not " ".join(wanted.words or []).strip():
         raise VsearchError("the query is empty", "give words, --image PHOTO, or both")
 
 
@@ -173,6 +182,7 @@ def run_search(
     """Search, write the page and print the hits."""
     filters = shot.filters()
     like, unlike = pictures.wanted(), pictures.unwanted()
+    scored = bool(text or wanted.image or pictures)
     images = [*([] if wanted.image is None else [wanted.image]), *(photo for photo, _ in like)]
     with opened_with_model(place, read_only=True) as (library, model):
         check_html(printing, [*images, *(photo for photo, _ in unlike)], library)
@@ -186,6 +196,7 @@ def run_search(
             image=wanted.image,
             like=like,
             unlike=unlike,
+            text=wanted.text,
             k=wanted.count,
             within=wanted.within,
             min_score=wanted.min_score,
@@ -198,8 +209,10 @@ def run_search(
         reasons = library.explain(hits) if why else {}
         if printing.html is not None:
             shares = model.scores.is_calibrated("words" if text else "picture")
-            print_page(printing, text, hits, images, library, reasons, shares=shares)
-        print_hits(hits, reasons, printing, library)
+            print_page(
+                printing, text or wanted.text or "", hits, images, library, reasons, shares=shares, scored=scored
+            )
+        print_hits(hits, reasons, printing, library, scored=scored)
 
 
 @app.command()
@@ -261,6 +274,7 @@ def print_page(
     reasons: Reasons,
     *,
     shares: bool,
+    scored: bool = True,
 ) -> None:
     """Write the page with the hits of words `text` and of `images`; scores are `shares` of hits that fit, or not."""
     from index.page.page import write_page
@@ -274,32 +288,41 @@ def print_page(
         why=reasons,
         total=library.count(),
         shares=shares,
+        scored=scored,
         library=library.path,
         force=printing.force,
     )
 
 
-def print_hits(hits: Sequence[Hit], reasons: Reasons, printing: Printing, library: Library) -> None:
-    """Print hits in the form that was asked for."""
+def print_hits(
+    hits: Sequence[Hit], reasons: Reasons, printing: Printing, library: Library, *, scored: bool = True
+) -> None:
+    """Print hits in the form that was asked for; those of a text only have no score."""
+    from index.database.texts import SAID
+
     if printing.paths or printing.nul:
-        for file in dict.fromkeys(file_of(hit.path) for hit in hits):
-            out_path(file, "\0" if printing.nul else "\n")
+        for hit in hits:
+            out_path(hit.path, "\0" if printing.nul else "\n")
     elif printing.as_json:
         details = library.details(hits)
-        out_json([hit_row(hit, reasons) | detail_row(details.get(hit.id)) for hit in hits])
+        out_json([hit_row(hit, reasons, scored=scored) | detail_row(details.get(hit.id)) for hit in hits])
     else:
         for hit in hits:
-            out(f"{hit.score:6.3f}  {shown_path(titled(hit.path))}")
+            out(f"{hit.score:6.3f}  {shown_path(hit.path)}" if scored else shown_path(hit.path))
             if hit.caption:
                 out(f"        {hit.caption}")
+            if hit.match is not None and hit.match.field != "caption":
+                out(f"        {SAID[hit.match.field]}: {shown(hit.match.snippet)}")
             if hit.id in reasons:
                 out(f"        near: {', '.join(reasons[hit.id])}")
     if not hits:
         remark("no picture fits")
 
 
-def hit_row(hit: Hit, reasons: Reasons) -> dict[str, Any]:
+def hit_row(hit: Hit, reasons: Reasons, *, scored: bool = True) -> dict[str, Any]:
     """Return a hit as an object of JSON."""
-    scores = {"score": round(hit.score, 4), "cosine": round(hit.cosine, 4)}
-    row = {"path": hit.path, **scores, "caption": hit.caption}
+    scores = {"score": round(hit.score, 4), "cosine": round(hit.cosine, 4)} if scored else {}
+    row: dict[str, Any] = {"path": hit.path, **scores, "caption": hit.caption}
+    if hit.match is not None:
+        row["text"] = hit.match._asdict()
     return {**row, "why": reasons[hit.id]} if hit.id in reasons else row

@@ -15,6 +15,7 @@ from index.database.look import look
 from index.database.opinions import Opinions
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
+from index.database.texts import Texts
 from index.database.write import Writing
 from vsearch.errors import LibraryError
 from vsearch.files import make_empty, make_private_folder
@@ -34,7 +35,7 @@ class OtherModelError(LibraryError):
 class Database:
     """An open library file: `read` asks it, `write` changes it. A context manager that closes it.
 
-    `details` holds what is known of pictures next to that, `opinions` what people said about them.
+    `details` holds what is known of pictures next to that, `opinions` what people said about them, `texts` their words.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -43,6 +44,7 @@ class Database:
         self.write = Writing(connection, self.read)
         self.details = Details(connection)
         self.opinions = Opinions(connection)
+        self.texts = Texts(connection)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Database:

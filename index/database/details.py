@@ -78,12 +78,11 @@ class Details:
     def ids_where(
         self,
         cameras: Collection[str] | None = None,
-        text: str | None = None,
         since: int | None = None,
         until: int | None = None,
     ) -> NDArray[np.int64]:
-        """Return the ids of pictures by one of some cameras, with a text in their captions, and taken in [since, until)
-        (ns; where that is not known: whose file changed then): int64 (n,), ascending.
+        """Return the ids of pictures by one of some cameras, and taken in [since, until) (ns; where that is not known:
+        whose file changed then): int64 (n,), ascending.
         """
         known = self.known()
         if cameras is not None and not known:
@@ -92,8 +91,6 @@ class Details:
         wanted: dict[str, str | int] = {"?": 1}
         if cameras is not None:
             wanted["d.camera IN (SELECT value FROM json_each(?))"] = json.dumps(list(cameras))
-        if text is not None:
-            wanted["instr(lower(p.caption), ?) > 0"] = text.lower()
         if since is not None:
             wanted[f"{when} >= ?"] = since
         if until is not None:

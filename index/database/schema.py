@@ -27,19 +27,37 @@ OPINIONS = (
 # Added by format 4 (3 had `details`, but neither lens nor place). `details` has no row before a build has read the head
 # of a file, `notes` none where neither file nor sidecar says anything; keywords are a JSON list, `sidecar` is the
 # mtime_ns of the sidecar, NULL where the file itself says it. Text in a picture belongs to its content.
+TEXTS = (
+    "CREATE VIRTUAL TABLE texts USING fts5(caption, keywords, name, picture,"
+    " tokenize = 'unicode61 remove_diacritics 2')"
+)
 DETAILS = (
     "CREATE TABLE details (id INTEGER PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL, taken INTEGER,"
     " camera TEXT, lens TEXT, latitude REAL, longitude REAL)",
     "CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT, description TEXT, keywords TEXT NOT NULL, rating INTEGER,"
     " sidecar INTEGER)",
     "CREATE TABLE ocr (hash BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE VIRTUAL TABLE texts USING fts5(caption, keywords, name, picture,"
-    " tokenize = 'unicode61 remove_diacritics 2')",
+    TEXTS,
     "CREATE TABLE excludes (pattern TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE pools (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
 )
 OF_PICTURES = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}  # table of DETAILS: where the id lies
 BY_CONTENT = {"votes": "query, good", "written": "caption", "ocr": "text"}  # tables by content, and their other columns
+# Whatever words are made of takes the row of `texts` away when it changes; `Texts.fill` writes those that are missing.
+REWORD = (
+    "CREATE TRIGGER reword AFTER UPDATE OF path, caption ON pictures"
+    " WHEN OLD.path IS NOT NEW.path OR OLD.caption IS NOT NEW.caption"
+    " BEGIN DELETE FROM texts WHERE rowid = NEW.id; END",
+    *(
+        f"CREATE TRIGGER reword_notes_{when} AFTER {when} ON notes BEGIN DELETE FROM texts WHERE rowid = {row}.id; END"
+        for when, row in (("insert", "NEW"), ("update", "NEW"), ("delete", "OLD"))
+    ),
+    *(
+        f"CREATE TRIGGER reword_ocr_{when} AFTER {when} ON ocr BEGIN"
+        f" DELETE FROM texts WHERE rowid IN (SELECT id FROM pictures WHERE hash = {row}.hash); END"
+        for when, row in (("insert", "NEW"), ("update", "NEW"), ("delete", "OLD"))
+    ),
+)
 FORGET = (
     "CREATE TRIGGER forget AFTER DELETE ON pictures BEGIN DELETE FROM vectors WHERE id = OLD.id;"
     " DELETE FROM caption_vectors WHERE id = OLD.id; "
@@ -61,6 +79,7 @@ SCHEMA = (
     "CREATE TABLE runs (token TEXT PRIMARY KEY) WITHOUT ROWID",
     *OPINIONS,
     *DETAILS,
+    *REWORD,
     FORGET,
 )
 

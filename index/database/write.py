@@ -25,9 +25,12 @@ from index.database.schema import (
     FORMAT,
     OF_PICTURES,
     OPINIONS,
+    REWORD,
     SCHEMA,
+    TEXTS,
     pack,
 )
+from index.database.texts import Texts
 from index.paths import below
 
 _ROWS = 10_000  # captions embedded at a time
@@ -91,6 +94,9 @@ class Writing:
         """Forget every picture, and with them all caches, and begin again with another model; folders stay known."""
         with self._connection.writing():
             there = self._reading.tables()
+            if "texts" in there:  # row by row it would take seconds
+                for statement in ("DROP TABLE texts", TEXTS):
+                    self._connection.execute(statement)
             first = [table for table in (*OF_PICTURES, "caption_vectors", "removed") if table in there]
             for table in (*first, "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
                 self._connection.execute(f"DELETE FROM {table}")
@@ -109,8 +115,9 @@ class Writing:
                 self._connection.execute(CAPTION_VECTORS)
                 self._embed_captions(embed)
             opinions = ["DROP TABLE details"] if before == "3" else OPINIONS
-            for statement in ("DROP TRIGGER forget", *opinions, *DETAILS, FORGET):
+            for statement in ("DROP TRIGGER forget", *opinions, *DETAILS, *REWORD, FORGET):
                 self._connection.execute(statement)
+            Texts(self._connection).fill()
             self.note("format", str(FORMAT))
 
     def _embed_captions(self, embed: Callable[[Sequence[str]], Sequence[NDArray[np.float32] | None]]) -> None:
@@ -176,16 +183,28 @@ class Writing:
                     self._connection.execute(f"DELETE FROM {table} WHERE hash = ? AND {other}", (old, old))
 
     def set_caption(self, id_: int, caption: str, vector: NDArray[np.float32] | None = None) -> None:
-        """Write the caption of a picture that is there, and its vector (D,). It gets a new id, see `schema`."""
+        """Write the caption of a picture that is there, and its vector (D,). It gets a new id, see `schema`.
+
+        What else is known of it is kept.
+        """
         with self._connection.writing():
             found = self._reading.pictures([id_]).get(id_)
             if found is None:
                 return
             own = self._connection.value("SELECT vector FROM vectors WHERE id = ?", (id_,))
+            self._rename(id_, -id_)
             self._connection.execute("DELETE FROM pictures WHERE id = ?", (id_,))
             values = (os.fsencode(found.path), found.size, found.mtime_ns, found.hash, caption)
             new = self._connection.execute(f"{_INSERT} VALUES (?, ?, ?, ?, ?)", values)
             self._put_vectors(new, own, vector)
+            self._rename(-id_, new)
+
+    def _rename(self, old: int, new: int) -> None:
+        """Give what is known of a picture to another id; no picture has one below zero."""
+        there = self._reading.tables()
+        for table, column in OF_PICTURES.items():
+            if table in there and table != "texts":
+                self._connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (new, old))
 
     def _put_vectors(self, id_: int, packed: bytes, caption: NDArray[np.float32] | NDArray[np.float16] | None) -> None:
         self._connection.execute("INSERT INTO vectors VALUES (?, ?)", (id_, packed))
@@ -215,8 +234,12 @@ class Writing:
                 self._connection.execute(f"DELETE FROM {table} WHERE path >= ? AND path < ?", below(folder))
 
     def drop_forgotten_words(self) -> None:
-        """Write the index of words again without those of pictures that are gone, which SQLite only marks as gone."""
+        """Write the index of words again without those of pictures that are gone, which SQLite only marks as gone.
+
+        What was written in them goes, too.
+        """
         if "texts" in self._reading.tables():
+            self._connection.execute("DELETE FROM ocr WHERE hash NOT IN (SELECT hash FROM pictures)")
             self._connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
 
     def forget_skipped(self) -> None:

@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
+from index.database.texts import SAID
 from index.page import grid
 from index.page.thumbnail import jpeg, small
-from index.paths import link, neighbours, readable, titled
+from index.paths import neighbours, readable
 from index.search.searcher import Hit
 from vsearch.errors import PictureError, VsearchError
 from vsearch.files import replacing
@@ -53,7 +55,8 @@ class Figure:
     trouble: str
     caption: str | None
     why: Sequence[str]
-    score: str
+    score: str  # empty where hits have none
+    said: str  # where it says the text that was searched for, if that is not its caption
 
 
 def write_page(
@@ -65,15 +68,16 @@ def write_page(
     why: Mapping[int, Sequence[str]] | None = None,
     total: int | None = None,
     shares: bool = False,
+    scored: bool = True,
     library: Path | None = None,
     force: bool = False,
 ) -> None:
     """Write the hits of a query as one HTML file, thumbnails inside, which needs neither network nor script.
 
     `images` are the pictures that were searched by, `why` maps the id of a hit to words that explain it, `total` is the
-    number of pictures searched; scores are shown in percent if they are `shares` of hits that fit. A picture that
-    cannot be read any more keeps its place, with the reason. The page holds the first 1,000 hits and says if there
-    are more; it has the style of the pages of `vsearch serve`.
+    number of pictures searched; scores are shown if the hits are `scored`, in percent if they are `shares` of hits that
+    fit. A picture that cannot be read any more keeps its place, with the reason. The page holds the first 1,000 hits
+    and says if there are more; it has the style of the pages of `vsearch serve`.
     Raises VsearchError if the file cannot be written, and as `check_page` does.
     """
     check_page(file, [*(hit.path for hit in hits), *images], library, force=force)
@@ -83,7 +87,7 @@ def write_page(
         sides = [THUMBNAIL] * SHARP + [SMALLER] * MOST
         thumbnails = list(pool.map(_thumbnail, [hit.path for hit in shown], sides))
     figures = [
-        _figure(hit, thumbnail, (why or {}).get(hit.id, ()), shares)
+        _figure(hit, thumbnail, (why or {}).get(hit.id, ()), shares=shares, scored=scored)
         for hit, thumbnail in zip(shown, thumbnails, strict=True)
     ]
     text = _render(
@@ -91,6 +95,7 @@ def write_page(
         pictures=[_thumbnail(os.fspath(image), SMALLER).source for image in images],
         figures=figures,
         total=total,
+        scored=scored,
         left_out=len(hits) - len(shown),
         meaning="how many of such hits fit" if shares else "how near a picture is to the query",
         **_styled(figures),
@@ -144,11 +149,12 @@ def _styled(figures: Sequence[Figure]) -> dict[str, str]:
     return {"style": text, "policy": policy}
 
 
-def _figure(hit: Hit, thumbnail: Thumbnail, why: Sequence[str], shares: bool) -> Figure:
+def _figure(hit: Hit, thumbnail: Thumbnail, why: Sequence[str], *, shares: bool, scored: bool) -> Figure:
+    match, score = hit.match, f"{hit.score:.0%}" if shares else f"{hit.score:.3f}"
     return Figure(
-        name=readable(os.path.basename(titled(hit.path))),
+        name=readable(os.path.basename(hit.path)),
         path=readable(hit.path),
-        link=link(hit.path),
+        link="file://" + quote_from_bytes(os.fsencode(hit.path)),
         shape=grid.shape(thumbnail.width, thumbnail.height),
         thumbnail=thumbnail.source,
         width=thumbnail.width,
@@ -156,7 +162,8 @@ def _figure(hit: Hit, thumbnail: Thumbnail, why: Sequence[str], shares: bool) ->
         trouble=thumbnail.trouble,
         caption=hit.caption,
         why=why,
-        score=f"{hit.score:.0%}" if shares else f"{hit.score:.3f}",
+        score=score if scored else "",
+        said="" if match is None or match.field == "caption" else f"{SAID[match.field]}: {match.snippet}",
     )
 
 

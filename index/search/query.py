@@ -49,6 +49,7 @@ class Filter:
     - `ids`: those with one of these ids, int64 (n,), ascending.
     - `camera`: those with this text in the maker or the model of their camera, in whatever case.
     - `near`: those taken near a place.
+    - `text`: those that say this, see `index.database.texts.expression`.
     """
 
     within: str | os.PathLike[str] | None = None
@@ -59,6 +60,7 @@ class Filter:
     by_file_time: bool = False
     camera: str | None = None
     near: Near | None = None
+    text: str | None = None
 
 
 ANY = Filter()

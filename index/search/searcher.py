@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import numpy as np
@@ -18,6 +18,7 @@ from index.caches.refresh import GRAPH_AFTER, GRAPH_FROM
 from index.caches.vectors import positions
 from index.database.connection import as_library_error
 from index.database.database import Database
+from index.database.texts import Match
 from index.paths import absolute
 from index.search.candidates import View, best
 from index.search.place import ids_near
@@ -25,19 +26,24 @@ from index.search.query import ANY, Filter, Query, nanoseconds
 from vsearch.errors import QueryError
 from vsearch.scores import Kind, Scores
 
+_NO_ANSWERS = "the number of answers must be at least 1, not {}"
 _FEW = 2_000  # rows that a filter leaves: read from the library, no cache is touched
 _ROWS = 20_000  # read from the library at a time
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture found: path, score (how likely it fits, 0 to 1, or the cosine), caption, id, cosine (-1 to 1)."""
+    """A picture found: path, score (how likely it fits, 0 to 1, or the cosine), caption, id, cosine (-1 to 1).
+
+    `match` is where it says the text that was searched for; where that was all, score and cosine are 0.
+    """
 
     path: str
     score: float
     caption: str | None
     id: int
     cosine: float
+    match: Match | None = None
 
 
 class Searcher:
@@ -82,9 +88,40 @@ class Searcher:
                 return []
             wish = self.scores.weight(query.kind) if caption_weight is None else caption_weight
             weight = self.database.read.mixed(wish)
-            candidates = self.nearest(vector, k, weight, self._wanted(only), exact)
+            candidates = self.nearest(vector, k, weight, self._passing(only), exact)
             hits = self._score(vector, candidates, weight, query.kind)
-        return [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
+            hits = [hit for hit in hits if only.min_score is None or hit.score >= only.min_score][:k]
+            return hits if only.text is None else self._told(hits, only.text)
+
+    def say(self, text: str, k: int = 10, only: Filter = ANY) -> list[Hit]:
+        """Return k of the pictures that say a text and that `only` lets pass, those that say little else first.
+
+        Raises QueryError if there is no word in the text, LibraryError if the library has no index of words yet.
+        """
+        if k < 1:
+            raise QueryError(_NO_ANSWERS.format(k))
+        with self.database.snapshot():
+            wanted = self._wanted(only)
+            ranked = self.database.texts.best(text, k if wanted is None else -1)
+            if wanted is not None:
+                ranks = np.array(ranked, np.int64)
+                ranked = ranks[np.isin(ranks, wanted)][:k].tolist()
+            pictures = self.database.read.pictures(ranked)
+            hits = [Hit(pictures[id_].path, 0.0, pictures[id_].caption, id_, 0.0) for id_ in ranked if id_ in pictures]
+            return self._told(hits, text)
+
+    def _passing(self, only: Filter) -> NDArray[np.int64] | None:
+        """Return the ids (n,) of pictures that pass all filters and say the text, ascending, None if all do."""
+        wanted = self._wanted(only)
+        if only.text is None:
+            return wanted
+        said = self.database.texts.ids(only.text)
+        return said if wanted is None else np.intersect1d(said, wanted, assume_unique=True)
+
+    def _told(self, hits: list[Hit], text: str) -> list[Hit]:
+        """Return the hits with where each says a text."""
+        found = self.database.texts.where(text, [hit.id for hit in hits])
+        return [replace(hit, match=found.get(hit.id)) for hit in hits]
 
     def _wanted(self, only: Filter) -> NDArray[np.int64] | None:
         """Return the ids (n,) of pictures that pass the filters but for the score, ascending; None if all do."""
@@ -96,7 +133,7 @@ class Searcher:
             found.append(self.database.read.ids_where(folder, *changed))
         cameras = None if only.camera is None else details.cameras_with(only.camera)
         if (cameras, *taken) != (None, None, None):
-            found.append(details.ids_where(cameras, None, *taken))
+            found.append(details.ids_where(cameras, *taken))
         if only.near is not None:
             found.append(ids_near(details, only.near))
         if only.ids is not None:
@@ -110,7 +147,7 @@ class Searcher:
     def _check(self, query: Query, k: int) -> NDArray[np.float32] | None:
         """Return the query's vector at unit length (D,), None if the library is empty."""
         if k < 1:
-            raise QueryError(f"the number of answers must be at least 1, not {k}")
+            raise QueryError(_NO_ANSWERS.format(k))
         dim = self.database.read.dim
         if dim is None:
             return None

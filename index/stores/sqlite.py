@@ -92,7 +92,8 @@ class SQLiteStore:
             self._database.write.remove(paths)
 
     def sync(self) -> None:
-        """Do nothing: what is committed is seen."""
+        """Let searches by text see what was written; for all others it is enough that it is committed."""
+        self._database.texts.fill()
 
     def finish(self) -> None:
         """Bring the caches next to the library up to date."""

@@ -74,7 +74,13 @@ Camera = Annotated[
 ]
 Bound = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 MinScore = Annotated[Bound | None, _BLANK, Query(description="Only hits with this score.")]
-Text = Annotated[str | None, Query(max_length=500, description="Only pictures whose caption says this.")]
+Text = Annotated[
+    str | None,
+    Query(
+        max_length=500,
+        description='Only pictures that say this (caption, keywords, file name, in it): stop "all way" sig*',
+    ),
+]
 Sort = Annotated[str, Query(pattern="^(match|newest|oldest)$")]
 Ids = Annotated[str, Query(max_length=200_000, pattern=r"^(\d{1,18}(,\d{1,18})*)?$", description="Only these ids.")]
 Count = Annotated[int, Query(ge=1, le=500, description="How many hits.")]

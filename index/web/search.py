@@ -113,8 +113,10 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
     found: list[NDArray[np.int64]] = []
     if wish.within:
         found.append(database.read.ids_under(real(database, wish.within)))
-    if wish.camera is not None or wish.text:
-        found.append(database.details.ids_where(_cameras(database, wish.camera), wish.text or None))
+    if wish.camera is not None:
+        found.append(database.details.ids_where(_cameras(database, wish.camera)))
+    if wish.text:
+        found.append(database.texts.ids(wish.text))
     if wish.since is not None or wish.until is not None:
         catalogue = service.catalogue()
         fits = np.ones(len(catalogue.ids), bool)
@@ -239,7 +241,6 @@ def hit_rows(
     pictures, details = database.read.pictures(ids), database.details.of(ids)
     votes = [] if board is None or not board.key else database.opinions.votes(board.key)
     good = {vote.hash: vote.good for vote in votes}
-    by_hand = database.opinions.captions([picture.hash for picture in pictures.values()])
     parts = {} if board is None or not hits else _products(searcher, board, ids)
     reasons = _reasons(service, database, ids) if why and hits else {}
     rows = []
@@ -256,7 +257,6 @@ def hit_rows(
                 score=None if board is None else round(hit.score, 4),
                 cosine=None if board is None else round(hit.cosine, 5),
                 caption=hit.caption,
-                by_hand=picture.hash in by_hand,
                 width=0 if detail is None else detail.width,
                 height=0 if detail is None else detail.height,
                 taken=local_time(taken),

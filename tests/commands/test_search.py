@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from index.commands.search import subtracted_last
+from index.library import Library
 from index.search.explain import telling_words
 from index.search.query import make_query
 from tests.support import tiny_model
@@ -218,6 +219,40 @@ def test_a_file_named_like_a_weight_is_a_file(
     shutil.copy(photos / "blue.webp", "b.png")
     assert Path(json.loads(search("--like", "2:b.png", "--json").out)[0]["path"]).name == "red.png"
     assert Path(json.loads(search("--like", "3:b.png", "--json").out)[0]["path"]).name == "blue.webp"
+
+
+def test_a_text_is_found_with_and_without_words(search: Run, library: Path, photos: Path, tmp_path: Path) -> None:
+    rows = json.loads(search("--text", "red", "--json").out)
+    assert [Path(row["path"]).name for row in rows] == ["red.png"] and not {"score", "cosine"} & set(rows[0])
+    assert rows[0]["text"] == {"field": "name", "snippet": f"red {photos.name}"}
+    assert search("--text", "red").out.splitlines()[::2] == [rows[0]["path"], f"        name: red {photos.name}"]
+    found = json.loads(search("dog", "--text", "photos*", "--json").out)
+    plain = {row["path"]: row for row in json.loads(search("dog", "--json").out)}
+    assert len(found) == 3 and all(row.pop("text")["field"] == "name" for row in found)
+    assert found == [row for path, row in plain.items() if "deep" not in path]
+    assert [Path(line).name for line in search("--text", "grey OR deep", "--paths").out.splitlines()] == []
+    assert search("--text", "deep", "--in", photos / "deep", "--paths").out == f"{photos / 'deep' / 'grey.bmp'}\n"
+    assert search("--text", "deep", "--until", "1990-01-01").err == "no picture fits\n"
+    page = tmp_path / "page.html"
+    assert search("--text", "red", "--html", page).code == 0
+    assert "name: red" in page.read_text() and "0.000" not in page.read_text() and "<title>red" in page.read_text()
+    with Library.open(library, read_only=True) as opened:
+        assert [hit.path for hit in opened.search(text="red")] == [rows[0]["path"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        (["--text", "!?"], 1, "there is no word in '!?'; give letters"),
+        (["--text", '"stop'], 1, "a quote is left open"),
+        (["dog", "--text", ""], 1, "there is no word in ''"),
+        (["--text", "dog", "--min-score", "0.1"], 2, "--min-score needs words"),
+        (["--text", "dog", "--caption-weight", "1"], 2, "--caption-weight is for words"),
+    ],
+)
+def test_texts_that_cannot_be_asked_for(search: Run, given: list[str], code: int, message: str) -> None:
+    found = search(*given)
+    assert (found.code, found.out) == (code, "") and message in found.err
 
 
 @pytest.mark.parametrize(

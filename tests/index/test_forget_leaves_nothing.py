@@ -28,13 +28,14 @@ def test_forget_leaves_nothing(tmp_path: Path, describer: FakeDescriber) -> None
     home = tmp_path / "home"
     with Database.open(home / "pics", create=True) as library:
         build_index(library, [tmp_path / "kept", tmp_path / "private-holiday"], describer, graph_from=1)
-        words = "INSERT INTO texts (rowid, caption, name) SELECT id, caption, CAST(path AS TEXT) FROM pictures"
-        library.connection.execute(words)
+        library.connection.execute("INSERT INTO ocr SELECT DISTINCT hash, 'seen' || hex(hash) FROM pictures")
+        library.texts.fill()
         ids = library.read.ids_under(str(tmp_path / "private-holiday")).tolist()
         pictures = list(library.read.pictures(ids).values())
         _, vectors = library.read.vectors(ids)
         secrets = {
-            "path": [b"private-holiday"], "word": [b"liday"], "skipped": [b"broken-secret"],
+            "path": [b"private-holiday"], "word": [b"liday"],
+            "seen": [b"seen" + one.hash.hex().upper().encode() for one in pictures], "skipped": [b"broken-secret"],
             "caption": [os.fsencode(one.caption or "") for one in pictures],
             "hash": [one.hash for one in pictures],
             "vector": [pack(vector)[:16] for vector in vectors],

@@ -22,7 +22,7 @@ def as_format(library: Database, number: int) -> None:
     more = {1: "", 2: " DELETE FROM caption_vectors WHERE id = OLD.id;"}
     more[3] = more[2] + " DELETE FROM details WHERE id = OLD.id;"
     with library.writing():
-        for statement in ["DROP TRIGGER forget", *(f"DROP TABLE {table}" for table in gone)]:
+        for statement in ["DROP TRIGGER forget", "DROP TRIGGER reword", *(f"DROP TABLE {table}" for table in gone)]:
             library.connection.execute(statement)
         if number == 3:
             library.connection.execute(_DETAILS_3)

@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
@@ -39,14 +39,9 @@ class Preview(NamedTuple):
 
 
 class VideoHead(NamedTuple):
-    """What the head of a video says: its length in seconds, width and height upright, when and by what it was taken.
-
-    `taken` is when it began, in UTC or with the zone that it names.
-    """
+    """What the head of a video says: its length in seconds, when and by what it was taken."""
 
     length: float
-    width: int
-    height: int
     taken: datetime | None
     camera: str | None
 
@@ -77,8 +72,7 @@ def read_video_head(path: str | os.PathLike[str]) -> VideoHead:
     if not 0 <= length < 1e9:
         raise PictureError("damaged (its length makes no sense)")
     maker, model = (" ".join(str(facts[key]).split())[:200] for key in ("maker", "model"))
-    size = int(facts["width"]), int(facts["height"])
-    return VideoHead(length, *size, _moment(str(facts["taken"])), f"{maker} {model}".strip() or None)
+    return VideoHead(length, _moment(str(facts["taken"])), f"{maker} {model}".strip() or None)
 
 
 def raw_picture(path: str | os.PathLike[str], at_least: int | None, max_pixels: int) -> Image.Image | Preview:
@@ -106,7 +100,7 @@ def jpeg_xl_picture(file: BinaryIO | str | os.PathLike[str], max_pixels: int) ->
 
 
 def jpeg_xl_head(path: str | os.PathLike[str]) -> tuple[int, int, bytes, bool]:
-    """Return width and height, upright, and the EXIF data, or the JPEG (True) that holds them."""
+    """Return width and height before the picture is turned, and its EXIF data, or the JPEG (True) that holds them."""
     check(JPEG_XLS)
     facts, data = WORKER.ask("jpeg xl head", path)
     return int(facts["width"]), int(facts["height"]), data, facts["kind"] == "jpeg"
@@ -133,10 +127,9 @@ def _on_disk(file: BinaryIO | str | os.PathLike[str]) -> Iterator[str]:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return a date of a video; without a zone it is UTC, as the formats want it."""
-    with contextlib.suppress(ValueError, OverflowError):
+    """Return a date of a video in local time without a zone, as EXIF has it: as the camera wrote it, else as here."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
         found = datetime.fromisoformat(text)
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        if found.year > 1904 and found <= datetime.now(UTC) + timedelta(days=1):  # 1904 is QuickTime's zero
-            return found
+        if found.year > 1904:  # zero, in the count of QuickTime
+            return (found.astimezone() if found.tzinfo is UTC else found).replace(tzinfo=None)
     return None
