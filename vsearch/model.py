@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vsearch.captions.hypothesis import Hypothesis
-    from vsearch.networks.fast.int8 import Int8Model
+    from vsearch.engine import Engine
     from vsearch.networks.fast.model import FastModel
+    from vsearch.networks.fast.onnx import OnnxModel
     from vsearch.text.nouns import EmbeddedNouns
 
 Floats: TypeAlias = NDArray[np.float32]
 Photo: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.uint8]"  # a path, a picture, or pixels (H, W, 3)
 BATCH = 32  # pictures that `embed_images` gives to the network at once
-NO_VNNI = "the processor has no exact sums of bytes (VNNI)"
 _NO_HEAD = "this model places no pictures among words", "use one with a DeViSE head"
 
 
@@ -72,8 +72,8 @@ class Label:
 class Model:
     """A model folder, opened: embeds, captions and labels photos, embeds queries.
 
-    Only config.json is read at first. The word vectors are read at the first query, the weights (and torch) at the
-    first photo.
+    Only config.json is read at first. The word vectors are read at the first query, the weights at the first photo; see
+    `engine` for whether that takes torch.
 
     >>> model = load()
     >>> model.identity[:12], model.dim, model.side, model.captions
@@ -123,59 +123,57 @@ class Model:
 
     @functools.cached_property
     def network(self) -> FastModel:
-        """The network itself, in evaluation mode; imports torch. Raises ModelError if its weights are damaged."""
+        """The network itself, in evaluation mode; imports torch.
+
+        Raises ModelError if its weights are damaged, VsearchError if torch is not installed.
+        """
+        from vsearch.device import need_torch
+
+        need_torch(self.engine.because or "numpy has no such caption decoder")
         return modelfolder.load_fast(self.folder, self._device)
 
     @functools.cached_property
-    def int8(self) -> Int8Model | None:
-        """What sees photos in eight bits, without torch; None where that is for `network`, see `torch_because`.
+    def engine(self) -> Engine:
+        """What runs the model on photos, and why. Raises VsearchError if there is no such device."""
+        from vsearch.engine import choose
 
-        Raises ModelError if the files of `vsearch.storage.int8` in the folder are damaged, VsearchError if there is no
-        such device.
-        """
-        from vsearch.storage import int8
-
-        if not self.torch_because:
-            return int8.load(self.folder, self.config)
-        if self.torch_because is NO_VNNI:
-            _say_once(f"torch runs the model, more slowly: {NO_VNNI}")
-        return None
+        return choose(self.folder, self.config, self._device)
 
     @functools.cached_property
-    def torch_because(self) -> str:
-        """Why torch looks at photos; empty where ONNX Runtime does, in eight bits.
+    def onnx(self) -> OnnxModel | None:
+        """What sees photos by ONNX Runtime, without torch; None where that is for `network`, see `engine`.
 
-        Raises VsearchError if there is no such device.
+        Raises ModelError if the files of `vsearch.storage.onnx` in the folder are damaged, VsearchError if there is no
+        such device.
         """
-        from vsearch.device import fast_int8, is_cpu
-        from vsearch.storage import int8
+        from vsearch.engine import FLOAT32, NO_VNNI, TORCH
+        from vsearch.storage import onnx
 
-        if self.config.devise is None:
-            return "the model places no photos among words"
-        if not int8.exported(self.folder):
-            return "the model's encoder is not exported to ONNX"
-        if not int8.runnable():
-            return "onnxruntime is not installed"
-        if not is_cpu(self._device):
-            return "the device is not the processor"
-        return "" if fast_int8() else NO_VNNI
+        engine = self.engine
+        if engine.because == NO_VNNI:
+            runs = "torch" if engine.kind == TORCH else "ONNX Runtime in float32"
+            _say_once(f"{runs} sees the photos, more slowly than in eight bits: {NO_VNNI}")
+        if engine.kind == TORCH:
+            return None
+        return onnx.load(self.folder, self.config, floats=engine.kind == FLOAT32, cuda=engine.cuda)
 
     def prepare(self) -> None:
         """Read all that captions are written with, so that what is wrong with the model shows before any photo.
 
         Raises ModelError if a file is damaged, VsearchError if the device is not there.
         """
-        if self.torch_captions or self.int8 is None:
+        if self.torch_captions or self.onnx is None:
             _ = self.network
         else:
-            self.int8.prepare()
+            self.onnx.prepare()
 
     @property
     def torch_captions(self) -> bool:
-        """Whether captions, if there are any, are for torch: numpy knows decoders of kind soft with an LSTM."""
-        from vsearch.storage import int8
+        """Whether captions, if there are any, are for torch: numpy knows decoders of kind soft."""
+        from vsearch.engine import TORCH
+        from vsearch.storage import onnx
 
-        return self.captions and (bool(self.torch_because) or not int8.captions(self.config))
+        return self.captions and (self.engine.kind == TORCH or not onnx.captions(self.config))
 
     @functools.cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -282,18 +280,26 @@ class Model:
         >>> shares.shape, bool(abs(shares.sum() - model.embed_image("dog.jpg") @ model.embed_text("dog")) < 0.02)
         ((7, 7), True)
         """
-        import torch
-
         from vsearch.networks.where import shares
 
-        head, pixels = self.network.joint.devise, self.pixels(photo)
-        if head is None:
+        if self.config.devise is None:
             raise ModelError(*_NO_HEAD)
         vector = self.embed_text(query) if isinstance(query, str) else query
-        grid = self.network.encode(torch.from_numpy(pixels[None])).grid[0]  # (N, C)
-        found = shares(head, grid, torch.from_numpy(np.asarray(vector, np.float32)).to(grid.device))
+        weights, grid = self._seen(self.pixels(photo)[None])
+        found = shares(weights, grid[0], np.asarray(vector, np.float32))
         side = math.isqrt(len(found))
-        return np.asarray(found.reshape(side, side).cpu().numpy(), np.float32)
+        return np.asarray(found.reshape(side, side), np.float32)
+
+    def _seen(self, pixels: NDArray[np.uint8]) -> tuple[Mapping[str, Floats], Floats]:
+        """Return the weights of the DeViSE head by their names in it, and the cells (B, N, C) of pixels."""
+        if self.onnx is not None:
+            return self.onnx.head.weights, self.onnx.encode(pixels)[0]
+        network = self.network
+        import torch
+
+        assert network.joint.devise is not None
+        weights = {name: t.float().cpu().numpy() for name, t in network.joint.devise.state_dict().items()}
+        return weights, network.encode(torch.from_numpy(pixels)).grid.float().cpu().numpy()
 
     def nouns(self, name: str) -> EmbeddedNouns:
         """Return the list of nouns that `label` calls `name`, with vectors; read and embedded once.
@@ -344,12 +350,13 @@ class Model:
     ) -> tuple[Floats, list[list[Hypothesis]] | None]:
         if beam is not None and not 1 <= beam <= WIDEST_BEAM:
             raise ModelError(f"a search keeps 1 to {WIDEST_BEAM} beams, not {beam}", "name a number between them")
-        if not (captions and self.torch_captions) and self.int8 is not None:
-            return self.int8.describe(pixels, captions, beam, n_best, block_repeats)
+        if not (captions and self.torch_captions) and self.onnx is not None:
+            return self.onnx.describe(pixels, captions, beam, n_best, block_repeats)
+        network = self.network
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(pixels))
-        found = self.network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
+        found = network.describe(images, captions=captions, beam=beam, n_best=n_best, block_repeats=block_repeats)
         return found.vectors, found.captions
 
     def _caption(self, found: Hypothesis) -> Caption:

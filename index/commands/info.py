@@ -28,8 +28,7 @@ def info(place: Place) -> None:
     for name, value in [
         *library_facts(place),
         *model_facts(model_folder(place.model)),
-        *device_facts(place.device),
-        ("engine", engine(place)),
+        *engine_facts(place),
         *version_facts(),
     ]:
         out(f"{name:<12} {value}")
@@ -70,27 +69,41 @@ def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
         yield "captions", f"{config.decoder.kind} decoder, beam {config.decoder.beam}"
 
 
-def device_facts(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the device that `name` stands for."""
+def engine_facts(place: Place) -> Iterator[tuple[str, str]]:
+    """Yield the device that runs the model, and what runs it there; if that is torch, why."""
+    from vsearch.device import installed, threads
+    from vsearch.engine import INT8, TORCH
+    from vsearch.model import load
+
+    model = load(place.model, place.device)
+    engine = model.engine
+    if engine.kind != TORCH:
+        import onnxruntime
+
+        yield "device", "cuda" if engine.cuda else f"cpu, {many(threads(), 'thread')}"
+        bits = "8 bits" if engine.kind == INT8 else f"float32 ({engine.because})"
+        yield (
+            "engine",
+            f"ONNX Runtime {onnxruntime.__version__}, {bits}{'; torch for captions' if model.torch_captions else ''}",
+        )
+    elif installed("torch"):
+        yield "device", torch_device(place.device)
+        yield "engine", f"torch ({engine.because})"
+    else:
+        from vsearch.distribution import install_hint
+
+        yield "engine", f"torch, which is not installed: {install_hint('train')} ({engine.because})"
+
+
+def torch_device(name: str) -> str:
+    """Return what torch says of the device that `name` stands for."""
     import torch
 
     from vsearch.device import fast_bf16, resolve
 
     device = resolve(name)
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    yield "device", f"{device}, {kind}, {'bfloat16' if fast_bf16(device) else 'float32'}"
-
-
-def engine(place: Place) -> str:
-    """Return what runs the model on photos, and if that is torch, why."""
-    from importlib.metadata import version
-
-    from vsearch.model import load
-
-    model = load(place.model, place.device)
-    if model.torch_because:
-        return f"torch ({model.torch_because})"
-    return f"ONNX Runtime {version('onnxruntime')}, 8 bits{'; torch for captions' if model.torch_captions else ''}"
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else many(torch.get_num_threads(), "thread")
+    return f"{device}, {kind}, {'bfloat16' if fast_bf16(device) else 'float32'}"
 
 
 def version_facts() -> Iterator[tuple[str, str]]:
@@ -102,7 +115,7 @@ def version_facts() -> Iterator[tuple[str, str]]:
 
     yield "vsearch", distribution.version()
     yield "python", platform.python_version()
-    for package in ("torch", "torchvision", "fasttext-wheel", "nmslib", "numpy", "pillow"):
+    for package in ("onnxruntime", "torch", "torchvision", "fasttext-wheel", "nmslib", "numpy", "pillow"):
         try:
             yield package, version(package)
         except PackageNotFoundError:

@@ -16,14 +16,14 @@ LEMMAS = {"dog": ["dog", "domestic_dog", "Xzqwv_vzzxq"], "ark": ["zzvqx"]}  # th
 def install(
     monkeypatch: pytest.MonkeyPatch, folder: Path, nouns: Mapping[str, Sequence[str]] = NOUNS
 ) -> dict[str, str]:
-    """Make NLTK find this corpus below `folder`, and no other; returns the WordNet numbers of `nouns`."""
+    """Have this corpus found below `folder`, and no other; returns the WordNet numbers of `nouns`."""
     numbers = write(folder / "corpora" / "wordnet", nouns)
     _point_to(monkeypatch, folder)
     return numbers
 
 
 def remove(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make NLTK find no corpus: `folder` is empty."""
+    """Have no corpus found: `folder` is empty."""
     _point_to(monkeypatch, folder)
 
 
@@ -55,6 +55,4 @@ def _line(name: str, above: Sequence[str], numbers: Mapping[str, str]) -> str:
 
 
 def _point_to(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    import nltk
-
-    monkeypatch.setattr(nltk.data, "path", [str(folder)])
+    monkeypatch.setattr("vsearch.text.wordnet.places", lambda: [folder])

@@ -1,4 +1,4 @@
-"""A model's encoder in eight bits, for ONNX Runtime: made of the trained one, checked against it, and only then kept.
+"""A model's encoder for ONNX Runtime, in eight bits: made of the trained one, checked against it, and only then kept.
 
 Shapes: I pictures, S side in pixels, D word-vector size.
 """
@@ -27,9 +27,9 @@ from vsearch.errors import DataError, ModelError, PictureError, VsearchError
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.pixels import read_pixels
 from vsearch.metrics.retrieval import mean_recall
-from vsearch.networks.fast.int8 import Int8Model
+from vsearch.networks.fast.onnx import OnnxModel
 from vsearch.networks.joint import JointModel
-from vsearch.storage import int8, modelfolder
+from vsearch.storage import modelfolder, onnx
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.tokenise import tokenise
 
@@ -78,19 +78,19 @@ def export_onnx(folder: Path, photos: Path) -> Exported:
         raise ModelError("this model places no pictures among words", "export one with a DeViSE head")
     side = model.config.preprocess.side
     calibration, held_out, split = _read_set(photos, side) if photos.is_file() else _read_folder(photos, side)
-    graph, steps = quantised(model, calibration)
+    graphs = quantised(model, calibration)
     with tempfile.TemporaryDirectory(prefix="export-") as scratch:
         copy = Path(scratch)
-        int8.save(copy, graph, steps, model.config.identity)
+        onnx.save(copy, graphs, model.config.identity)
         for path in folder.iterdir():
-            if path.is_file() and path.name not in (modelfolder.GRAPH, modelfolder.STEPS):
+            if path.is_file() and path.name not in modelfolder.EXPORTED:
                 (copy / path.name).symlink_to(path.resolve())
-        small = int8.load(copy, model.config)
+        small = onnx.load(copy, model.config)
         found = compare(model, small.embed, held_out, split, folder)
-        if split is not None and int8.captions(model.config):
+        if split is not None and onnx.captions(model.config):
             found = dataclasses.replace(found, cider=compare_captions(folder, small, held_out[:CAPTIONED], split))
     check(found)
-    int8.save(folder, graph, steps, model.config.identity)
+    onnx.save(folder, graphs, model.config.identity)
     return found
 
 
@@ -111,7 +111,7 @@ def compare(
     return Exported(len(pixels), float(cosines.mean()), low, float(cosines.min()), recall)
 
 
-def compare_captions(folder: Path, small: Int8Model, pixels: Pixels, split: Split) -> tuple[float, float]:
+def compare_captions(folder: Path, small: OnnxModel, pixels: Pixels, split: Split) -> tuple[float, float]:
     """Return CIDEr, in percent, of the captions of the first pictures of `split`: by torch, and by `small`."""
     fast = modelfolder.load_fast(folder, "cpu")
 

@@ -1,7 +1,7 @@
 """An encoder in whole numbers of eight bits (static quantisation: Jacob et al. 2018, sections 2 and 3).
 
 Batch norm is folded into the weights. Each channel of weights has a step of its own; of activations each tensor has a
-range, looked up on photos. The graph comes without the convolutions' weights, see `vsearch.storage.int8`.
+range, looked up on photos. The graph comes without the convolutions' weights, see `vsearch.storage.onnx`.
 
 Shapes: I pictures, S side in pixels, O channels out of a convolution.
 """
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from vsearch.image.pixels import normalise
 from vsearch.networks.fast.batchnorm import folded
-from vsearch.networks.fast.int8 import GRID, PIXELS, POOL
+from vsearch.networks.fast.onnx import GRID, PIXELS, POOL
 from vsearch.networks.joint import JointModel
+from vsearch.storage.onnx import Graphs, Scales
 
 TAIL = 5  # percent of the photos whose extremes are left out of a range: a rare one would make all steps coarse
 BATCH = 2  # photos at once: what is kept of one takes a hundred megabytes in a ResNet-50
@@ -43,16 +44,19 @@ class PixelEncoder(nn.Module):
         return grid, pool
 
 
-def quantised(model: JointModel, pixels: NDArray[np.uint8]) -> tuple[bytes, dict[str, Floats]]:
-    """Return the graph of the encoder in eight bits, and what each step of a convolution's weights is, by its name.
+def quantised(model: JointModel, pixels: NDArray[np.uint8]) -> Graphs:
+    """Return the encoder's graph in eight bits and the one in float32 that it was made of.
 
     `pixels` (I, S, S, 3) give the ranges of the activations.
     """
     network = PixelEncoder(model)
-    graph = float_graph(network, model.config.preprocess.side)
-    made = _with_steps(graph, ranges(graph, pixels))
-    steps = _strip(made, model.encoder.state_dict(), network.encoder.state_dict())
-    return made.SerializeToString(), steps
+    stored, own = model.encoder.state_dict(), network.encoder.state_dict()
+    factors = {f"encoder.{key}": _factor(stored[key], own[key]) for key in own if own[key].ndim == 4}
+    floats = float_graph(network, model.config.preprocess.side)
+    eight = _with_steps(floats, ranges(floats, pixels))
+    steps = _strip(eight, factors)
+    _strip_floats(floats, factors)
+    return Graphs(_bytes(eight), steps, _bytes(floats), factors)
 
 
 def float_graph(network: PixelEncoder, side: int) -> Any:
@@ -102,36 +106,55 @@ def _with_steps(graph: Any, found: dict[str, tuple[float, float]]) -> Any:
     data = {name: TensorData(lowest=np.float32(low), highest=np.float32(high)) for name, (low, high) in found.items()}
     kinds = quantization.QuantType.QInt8, quantization.QuantType.QUInt8  # of weights, of activations
     ranges = TensorsData(CalibrationMethod.MinMax, data)
-    quantiser = QDQQuantizer(graph, True, False, *kinds, ranges, [], [], list(QUANTISED), {})
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)  # it works in its own
+    quantiser = QDQQuantizer(copy, True, False, *kinds, ranges, [], [], list(QUANTISED), {})
     quantiser.quantize_model()
     return quantiser.model.model
 
 
-def _strip(graph: Any, stored: dict[str, Tensor], folded: dict[str, Tensor]) -> dict[str, Floats]:
-    """Take the convolutions' weights out of `graph`; return the step of each, of the weights as they are `stored`.
+def _factor(stored: Tensor, folded: Tensor) -> Floats:
+    """Return by how much each channel (O,) of a convolution's weights was multiplied, to take in batch norm."""
+    weight, own = stored.flatten(1).numpy(), folded.flatten(1).numpy()
+    largest = np.abs(weight).argmax(1)[:, None]
+    parts = np.take_along_axis(own, largest, 1), np.take_along_axis(weight, largest, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of channels of zeros
+        return np.asarray(np.nan_to_num(parts[0] / parts[1])[:, 0], np.float32)
 
-    `folded` are the weights that the graph was made of, which are the stored ones times a factor for each channel.
-    """
+
+def _strip(graph: Any, factors: Scales) -> dict[str, Floats]:
+    """Take the convolutions' weights out of `graph`, in eight bits; return the step of each, as they are stored."""
     constants = {constant.name: constant for constant in graph.graph.initializer}
     steps: dict[str, Floats] = {}
     for node in graph.graph.node:
         name = node.input[0].removesuffix("_quantized") if node.op_type == "DequantizeLinear" else ""
-        key = name.removeprefix("encoder.")
-        if name == key or key not in stored or stored[key].ndim != 4:
+        if name not in factors:
             continue
         scale = onnx.numpy_helper.to_array(constants[node.input[1]])  # (O,)
-        weight, own = (state[key].flatten(1).numpy() for state in (stored, folded))
-        with np.errstate(divide="ignore", invalid="ignore"):  # of channels of zeros, whose step is infinite
-            largest = np.abs(weight).argmax(1)[:, None]
-            factor = np.take_along_axis(own, largest, 1) / np.take_along_axis(weight, largest, 1)
-            steps[name] = (scale / np.nan_to_num(factor[:, 0])).astype(np.float32)
+        with np.errstate(divide="ignore"):  # of channels of zeros, whose step is infinite
+            steps[name] = (scale / factors[name]).astype(np.float32)
         _take_out(constants[node.input[0]], name)
         node.input[0] = name
+    return steps
+
+
+def _strip_floats(graph: Any, factors: Scales) -> None:
+    """Take the convolutions' weights out of `graph`, in float32."""
+    for constant in graph.graph.initializer:
+        if constant.name in factors:
+            _take_out(constant, constant.name)
+
+
+def _bytes(graph: Any) -> bytes:
+    """Return a graph as a file holds it, without what it does not use and what the exporter noted."""
     used = {node.domain for node in graph.graph.node}
     domains = [domain for domain in graph.opset_import if domain.domain in used]
     del graph.opset_import[:]
     graph.opset_import.extend(domains)
-    return steps
+    for part in (*graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        del part.metadata_props[:]
+    del graph.graph.value_info[:]
+    return bytes(graph.SerializeToString())
 
 
 def _take_out(constant: Any, name: str) -> None:

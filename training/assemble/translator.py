@@ -10,13 +10,14 @@ from training.loop.checkpoint import load_best
 from training.run_folder import RECIPE
 from training.tasks.translate import TranslateRecipe
 from vsearch.config import TranslatorConfig
+from vsearch.device import resolve
 from vsearch.errors import ConfigError, DataError
 from vsearch.translation.network import TranslationModel
 from vsearch.translation.translator import Translator
 
 
-def load_translator(run: Path, data: Path) -> Translator:
-    """Load the translator that the training in the folder `run` made of the prepared file `data`, on the CPU.
+def load_translator(run: Path, data: Path, device: str = "cpu") -> Translator:
+    """Load the translator that the training in the folder `run` made of the prepared file `data`, for torch.
 
     Raises DataError if the folder holds none, ConfigError where it trained something else.
     """
@@ -34,7 +35,7 @@ def load_translator(run: Path, data: Path) -> Translator:
     )
     model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
     load_best(run, model)
-    return Translator(model, source, target)
+    return Translator(model.to(resolve(device)), source, target)
 
 
 def assemble_translator(run: Path, data: Path, output: Path) -> TranslatorConfig:

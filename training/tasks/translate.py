@@ -131,8 +131,8 @@ class TranslateTask:
         sums = np.zeros(3)
         for rows in np.array_split(_by_length(self.dev, lengths), -(-len(self.dev) // 100)):
             batch = self._batch(rows, 0.0)
-            for row, (tokens, *_) in zip(rows.tolist(), search(fast, batch.source, self.config.dev_beam), strict=True):
-                units = vocabulary.decode(tokens)
+            for row, best in zip(rows.tolist(), search(fast, batch.source, self.config.dev_beam), strict=True):
+                units = vocabulary.decode(best.tokens)
                 found[row] = units if pieces is None else Pieces.join(units)
             sums += [
                 *(self._entropy(batch, sampling) for sampling in (0.0, 1.0)),

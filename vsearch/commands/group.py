@@ -18,7 +18,10 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from vsearch.console import INTERRUPTED, fail, remark, shown
+from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
+
+TRAINING = {"torch", "torchvision", "h5py", "nltk"}  # packages of the extra `train`
 
 
 class Commands(TyperGroup):
@@ -46,6 +49,11 @@ class Commands(TyperGroup):
             from vsearch.commands.terms import typed
 
             fail(typed(str(error)), typed(error.hint))
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in TRAINING:
+                raise
+            fail(f"this needs {package}, which is not installed", install_hint("train"))
         except BrokenPipeError:
             raise  # whoever read our output has had enough: Typer ends quietly
         except OSError as error:

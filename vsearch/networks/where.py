@@ -21,45 +21,48 @@ As each r sums to one over the cells, the shares still sum to the cosine. They a
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+from numpy.typing import NDArray
 
-from vsearch.networks.devise import ClassBranch, DeviseHead
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 
-@torch.inference_mode()
-def shares(head: DeviseHead, grid: Tensor, query: Tensor) -> Tensor:
+def shares(weights: Mapping[str, Floats], grid: Floats, query: Floats) -> Doubles:
     """Return the share of each cell of one picture, `grid` (N, C), in its cosine with a vector (D,): float64 (N,).
 
-    They sum to the cosine of `query` with what the head, in evaluation mode, says of the mean cell.
+    `weights` are those of a `DeviseHead`, by their names. The shares sum to the cosine of `query` with what the head,
+    in evaluation mode, says of the mean cell.
     """
-    cells, wanted = grid.double(), F.normalize(query.double(), dim=0)
+    cells, wanted = grid.astype(np.float64), query.astype(np.float64)
+    wanted /= max(float(np.linalg.norm(wanted)), 1e-12)
     pool = cells.mean(0)
-    first, last = cast("tuple[torch.nn.Linear, torch.nn.Linear]", (head.layers[0], head.layers[3]))
-    hidden = _linear(first, pool)
-    towards = (wanted @ last.weight.double()) * (hidden > 0)  # (H,), what each active unit adds to the product
-    found = _linear(first, cells) @ towards + wanted @ last.bias.double()  # (N,)
+    hidden = _linear(weights, "layers.0", pool)
+    towards = (wanted @ weights["layers.3.weight"]) * (hidden > 0)  # (H,), what each active unit adds to the product
+    found = _linear(weights, "layers.0", cells) @ towards + wanted @ weights["layers.3.bias"]  # (N,)
     found = found / len(cells)
-    out = _linear(last, hidden.relu())
-    if head.branch is not None:
-        own, places = _branch(head.branch, cells, pool, wanted)
+    out = _linear(weights, "layers.3", np.maximum(hidden, 0))
+    if "branch.vectors" in weights:
+        own, places = _branch(weights, cells, pool, wanted)
         found, out = found + own, out + places
-    return cast(Tensor, found / out.norm().clamp_min(1e-12))
+    return np.asarray(found / max(float(np.linalg.norm(out)), 1e-12))
 
 
-def _branch(branch: ClassBranch, cells: Tensor, pool: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _branch(weights: Mapping[str, Floats], cells: Doubles, pool: Doubles, wanted: Doubles) -> tuple[Doubles, Doubles]:
     """Return the shares (N,) of the cells in the branch's product with `wanted` (D,), and its answer (D,)."""
-    logits = _linear(branch.classifier, pool) / branch.log_temperature.double().exp()
-    chances, places = logits.softmax(0), branch.places().double()  # (K,), (K, D)
-    weight = branch.classifier.weight.double()
-    maps = (cells @ (weight - weight.mean(0)).T).relu()  # (N, K)
+    logits = _linear(weights, "branch.classifier", pool) / np.exp(weights["branch.log_temperature"].astype(np.float64))
+    chances = np.exp(logits - logits.max())
+    chances /= chances.sum()  # (K,)
+    places = weights["branch.vectors"] @ weights["branch.map"].astype(np.float64) + weights["branch.shift"]
+    places *= np.exp(weights["branch.log_gate"].astype(np.float64))  # (K, D)
+    weight = weights["branch.classifier.weight"].astype(np.float64)
+    maps = np.maximum(cells @ (weight - weight.mean(0)).T, 0)  # (N, K)
     sums = maps.sum(0)
-    parts = torch.where(sums > 0, maps / sums.clamp_min(1e-300), 1 / len(cells))
+    parts = np.where(sums > 0, maps / np.maximum(sums, 1e-300), 1 / len(cells))
     return parts @ (chances * (places @ wanted)), chances @ places
 
 
-def _linear(layer: torch.nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight.double(), layer.bias.double())
+def _linear(weights: Mapping[str, Floats], name: str, x: Doubles) -> Doubles:
+    return np.asarray(x @ weights[f"{name}.weight"].T.astype(np.float64) + weights[f"{name}.bias"])

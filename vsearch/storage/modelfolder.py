@@ -11,9 +11,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from vsearch.text.phrase import PhraseSpace
 
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocab.json"
-GRAPH, STEPS = "encoder.onnx", "encoder.steps.safetensors"  # see `vsearch.storage.int8`
+GRAPH, STEPS = "encoder.onnx", "encoder.steps.safetensors"  # see `vsearch.storage.onnx`
+FLOAT_GRAPH, FACTORS = "encoder.float.onnx", "encoder.factors.safetensors"
+EXPORTED = GRAPH, STEPS, FLOAT_GRAPH, FACTORS
 PLAIN, CODED = 1, 2  # formats: without and with weights as 8-bit codes
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
 
@@ -73,7 +75,7 @@ def save(
 ) -> ModelConfig:
     """Write `model` into `folder`, with a copy of the word vectors and the phrase space where given.
 
-    A ranking and an encoder in eight bits that are there already are of another model, and are removed.
+    A ranking and an encoder for ONNX Runtime that are there already are of another model, and are removed.
 
     Every file takes its name only when complete, config.json last. Returns the config with its identity.
     """
@@ -89,7 +91,7 @@ def save(
         phrase.save(folder)
     if model.vocabulary is not None:
         model.vocabulary.save(folder / VOCABULARY)
-    for name in (RANKING, GRAPH, STEPS):
+    for name in (RANKING, *EXPORTED):
         (folder / name).unlink(missing_ok=True)
     write_bytes(folder / WEIGHTS, to_bytes(state))
     write_json(folder / CONFIG, to_dict(config))
@@ -139,7 +141,12 @@ def identity(state: Mapping[str, Tensor], config: ModelConfig) -> str:
 
 def array_identity(arrays: Mapping[str, NDArray[Any]], config: ModelConfig) -> str:
     """Return what `identity` does, of weights that numpy holds, without torch."""
-    found = hashlib.sha256(_settings(config).encode())
+    return array_digest(arrays, _settings(config))
+
+
+def array_digest(arrays: Mapping[str, NDArray[Any]], settings: str) -> str:
+    """Return what `digest` does, of weights that numpy holds, without torch."""
+    found = hashlib.sha256(settings.encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         found.update(f"{name} torch.{array.dtype.name} {list(arrays[name].shape)}".encode())
@@ -210,8 +217,23 @@ _HINT = f"vsearch opens {WEIGHTS} only: convert the weights with safetensors.tor
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the weights of a model folder. Raises ModelError if they are missing, damaged, or a pickle."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    return _read(folder, load_file)
+
+
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """Read the weights of a model folder as `read_weights` does, with numpy."""
+    from safetensors.numpy import load_file
+
+    return _read(folder, load_file)
+
+
+Weights = TypeVar("Weights")
+
+
+def _read(folder: Path, load_file: Callable[[Path], Weights]) -> Weights:
+    from safetensors import SafetensorError
 
     path = folder / WEIGHTS
     if not path.is_file():
@@ -221,7 +243,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise ModelError(f"no {WEIGHTS} in {folder}", "copy or download the model again")
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged: {error}", "copy or download the model again") from None
 
 

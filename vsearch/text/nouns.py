@@ -1,6 +1,6 @@
 """Lists of nouns to name a picture with, and where each noun lies among the word vectors.
 
-Shapes: K nouns, D word-vector size. Of the lists, "imagenet" comes with torchvision and "wordnet" with NLTK's corpus or
+Shapes: K nouns, D word-vector size. Of the lists, "imagenet" lies next to this file and "wordnet" is NLTK's corpus or
 a file of the user's; nothing is downloaded.
 """
 
@@ -21,6 +21,8 @@ from vsearch.text.tokenise import tokenise
 from vsearch.text.vectors import Floats
 
 WORDNET_FILE = "wordnet-nouns.tsv.gz"
+IMAGENET_FILE = Path(__file__).with_name("imagenet.nouns.tsv")  # in the order of the classes, with all their lemmas
+TOLD_APART = {134: "crane bird", 639: "maillot tank suit"}  # classes whose first lemma another one has, too
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,9 @@ def read_nouns(name: str) -> list[Noun]:
 
 
 def imagenet() -> list[Noun]:
-    """Return the names of the 1,000 classes of ImageNet 2012, from torchvision."""
-    from vsearch.torchvision import torchvision
-
-    return [Noun((str(name),)) for name in torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"]]
+    """Return the names of the 1,000 classes of ImageNet 2012, one each, as torchvision has them."""
+    names = [noun.lemmas[0] for noun in _read_file(IMAGENET_FILE)]
+    return [Noun((TOLD_APART.get(number, name),)) for number, name in enumerate(names)]
 
 
 def wordnet() -> list[Noun]:

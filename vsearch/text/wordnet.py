@@ -1,18 +1,26 @@
 """WordNet 3.0, read from the corpus that NLTK's downloader installs; nothing is downloaded here.
 
-Only its data files are read (wndb(5WN) in WordNet's manual says how), which is quicker than NLTK's own reader.
+Only its data files are read (wndb(5WN) in WordNet's manual says how), unpacked or in wordnet.zip, where NLTK would find
+them; NLTK itself is not needed.
 """
 
 from __future__ import annotations
 
+import functools
+import io
+import os
 import re
+import sys
+import zipfile
+import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import BinaryIO
 
 from vsearch.errors import DataError
 
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}  # first letter of a number: file
-INSTALL = "run `python -m nltk.downloader wordnet` once"
+INSTALL = "run `python -m nltk.downloader wordnet` once (NLTK comes with the extra `train`)"
 
 
 MARKER = re.compile(r"\((a|p|ip)\)$")  # of an adjective: where it may stand
@@ -65,9 +73,31 @@ def _read() -> str:
 
 def _open(part: str) -> BinaryIO:
     """Open the file of a part of speech. Raises LookupError if the corpus is not installed."""
-    import nltk
+    name = f"data.{part}"
+    for folder in places():
+        corpora = folder / "corpora"
+        if (corpora / "wordnet" / name).is_file():
+            return (corpora / "wordnet" / name).open("rb")
+        if (corpora / "wordnet.zip").is_file():
+            return io.BytesIO(_unpacked(corpora / "wordnet.zip", f"wordnet/{name}"))
+    raise LookupError("WordNet is not installed")
 
-    return cast(BinaryIO, nltk.data.find(f"corpora/wordnet/data.{part}").open())
+
+@functools.lru_cache(maxsize=1)
+def _unpacked(path: Path, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except (KeyError, zipfile.BadZipFile, zlib.error):
+        raise DataError("NLTK's WordNet is damaged", f"delete it and {INSTALL}") from None
+
+
+def places() -> list[Path]:
+    """Return the folders where NLTK looks for corpora: those of NLTK_DATA, the user's, Python's and the system's."""
+    named = [Path(name) for name in os.environ.get("NLTK_DATA", "").split(os.pathsep) if name]
+    own = [Path(sys.prefix, part, "nltk_data") for part in ("", "share", "lib")]
+    system = [Path("/usr", part, "nltk_data") for part in ("share", "local/share", "lib", "local/lib")]
+    return [*named, Path("~/nltk_data").expanduser(), *own, *system]
 
 
 def _synset(line: str, part: str = "n") -> Synset:

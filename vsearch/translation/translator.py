@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch.captions.hypothesis import Hypothesis
 from vsearch.config import TranslatorConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.files import MODEL_JSON, read_json, write_bytes, write_json
@@ -25,10 +26,13 @@ from vsearch.translation.language import Language
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import TypeIs
 
+    from vsearch.networks.fast.numpy_translation import NumpyTranslation
     from vsearch.translation.network import QuickTranslation, TranslationModel
 
 FORMAT, AT_ONCE = 1, 64  # sentences searched at a time
+Arrays = Mapping[str, NDArray[Any]]
 END_LABEL = "(end)"
 
 
@@ -47,38 +51,46 @@ class Translation:
 class Translator:
     """A model with the languages of its two sides."""
 
-    def __init__(self, model: TranslationModel, source: Language, target: Language) -> None:
-        """Put `model` into evaluation mode."""
-        self.model, self.source, self.target = model.eval(), source, target
+    def __init__(self, model: TranslationModel | NumpyTranslation, source: Language, target: Language) -> None:
+        """Take a model of torch, which is put into evaluation mode, or of numpy."""
+        self.model, self.source, self.target = model, source, target
         self._fast: QuickTranslation | None = None
+        if _of_torch(model):
+            model.eval()
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Translator:
-        """Load the translator in `folder`, float32, on `device`.
+        """Load the translator in `folder`, float32, on `device`: by numpy on a processor, if it has such a decoder,
+        else by torch.
 
         Raises ModelError for a missing or damaged file, a folder of another kind of model, or weights that do not fit;
-        ConfigError for a wrong setting.
+        ConfigError for a wrong setting; VsearchError if there is no such device, or torch is not installed.
         """
-        from vsearch.device import resolve
-        from vsearch.translation.network import TranslationModel
+        from vsearch.device import is_cpu
+        from vsearch.networks.fast.numpy_translation import runs
 
         config = read_config(folder)
         source = Language.load(folder, "source", config.source_language)
         target = Language.load(folder, "target", config.target_language)
-        state = modelfolder.read_weights(folder)
-        if config.identity and config.identity != modelfolder.digest(state, _settings(config)):
+        arrays = modelfolder.read_arrays(folder)
+        if config.identity and config.identity != modelfolder.array_digest(arrays, _settings(config)):
             raise ModelError(
                 f"{folder} holds weights other than its config.json was written with", "copy or make the model again"
             )
-        model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
-        modelfolder.check_fit(folder, model.state_dict(), state)
-        model.load_state_dict({name: t.float() for name, t in state.items()})
-        return cls(model.to(resolve(device)), source, target)
+        if runs(config) and is_cpu(device):
+            return cls(_load_numpy(folder, config, arrays, source, target), source, target)
+        return cls(_load_torch(folder, config, arrays, source, target, device), source, target)
 
     def save(self, folder: Path) -> TranslatorConfig:
-        """Write the folder, config.json last; matrices in float16. Returns the config with its identity."""
+        """Write the folder of a model of torch, config.json last; matrices in float16. Returns the config with its
+        identity.
+
+        Raises ValueError for a model of numpy.
+        """
         from safetensors.torch import save as to_bytes
 
+        if not _of_torch(self.model):
+            raise ValueError("only a model of torch is saved; one of numpy has a folder already")
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: modelfolder.stored(t, half=True) for name, t in self.model.state_dict().items()}
         config = dataclasses.replace(self.model.config, format=FORMAT)
@@ -105,26 +117,66 @@ class Translator:
         return [found[i] for i in range(len(texts))]
 
     def _some(self, texts: list[str], ids: list[list[int]], beam: int | None) -> list[Translation]:
+        return [self._read(text, best) for text, best in zip(texts, self._search(ids, beam), strict=True)]
+
+    def _search(self, ids: list[list[int]], beam: int | None) -> list[Hypothesis]:
+        if not _of_torch(self.model):
+            return self.model.search(ids, beam)
         from vsearch.translation.network import pad
 
         if self._fast is None:
             self._fast = quick_model(self.model)
-        captions = search(self._fast, pad(ids), beam)
-        return [self._read(text, *best) for text, best in zip(texts, captions, strict=True)]
+        return search(self._fast, pad(ids), beam)
 
-    def _read(self, text: str, tokens: list[int], log_p: float, attention: NDArray[np.float32] | None) -> Translation:
-        source, units = self.source.units(text), self.target.vocabulary.decode(tokens)
+    def _read(self, text: str, best: Hypothesis) -> Translation:
+        source, units = self.source.units(text), self.target.vocabulary.decode(best.tokens)
         names = [*map(self.source.label, source), END_LABEL]
-        weights = None if attention is None else attention[:, : len(names)]
-        return Translation(self.target.text(units), names, [*map(self.target.label, units)], log_p, weights)
+        weights = None if best.attention is None else best.attention[:, : len(names)]
+        labels = [*map(self.target.label, units)]
+        return Translation(self.target.text(units), names, labels, best.log_probability, weights)
 
 
-Found = tuple[list[int], float, NDArray[np.float32] | None]
+def _of_torch(model: TranslationModel | NumpyTranslation) -> TypeIs[TranslationModel]:
+    from vsearch.networks.fast.numpy_translation import NumpyTranslation
+
+    return not isinstance(model, NumpyTranslation)
 
 
-def search(model: TranslationModel | QuickTranslation, ids: torch.Tensor, beam: int | None = None) -> list[Found]:
-    """Run beam search for each of the source sentences `ids` (B, N): target ids, log-probability and attention
-    (T, N)."""
+def _load_numpy(
+    folder: Path, config: TranslatorConfig, arrays: Arrays, source: Language, target: Language
+) -> NumpyTranslation:
+    """Return the model of `arrays`. Raises ModelError if they do not fit the config."""
+    from vsearch.networks.fast.numpy_translation import NumpyTranslation
+
+    try:
+        model = NumpyTranslation(config, {name: np.asarray(array, np.float32) for name, array in arrays.items()})
+        model.rehearse(len(source.vocabulary), len(target.vocabulary))
+        return model
+    except (KeyError, ValueError) as error:
+        said = f"the weights in {folder} do not fit its {modelfolder.CONFIG}: {error}"
+        raise ModelError(said, "the two are of different models") from None
+
+
+def _load_torch(
+    folder: Path, config: TranslatorConfig, arrays: Arrays, source: Language, target: Language, device: str
+) -> TranslationModel:
+    """Return the model of `arrays`, on `device`. Raises ModelError if they do not fit the config."""
+    from vsearch.device import need_torch, resolve
+
+    need_torch(f"the translator on device {device!r}")
+    import torch
+
+    from vsearch.translation.network import TranslationModel
+
+    model = TranslationModel(config, len(source.vocabulary), len(target.vocabulary))
+    state = {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+    modelfolder.check_fit(folder, model.state_dict(), state)
+    model.load_state_dict(state)
+    return model.to(resolve(device))
+
+
+def search(model: TranslationModel | QuickTranslation, ids: torch.Tensor, beam: int | None = None) -> list[Hypothesis]:
+    """Run beam search for each of the source sentences `ids` (B, N); attention is (T, N)."""
     from vsearch.captions.beam import beam_search
     from vsearch.device import autocast
 
@@ -133,7 +185,7 @@ def search(model: TranslationModel | QuickTranslation, ids: torch.Tensor, beam: 
         found = beam_search(
             model, ids.to(device), beam or c.beam, c.max_len, c.length_power, block_repeats=c.block_repeats
         )
-    return [(best.tokens, best.log_probability, best.attention) for best, *_ in found]
+    return [best for best, *_ in found]
 
 
 def quick_model(model: TranslationModel) -> QuickTranslation:

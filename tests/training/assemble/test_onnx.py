@@ -18,7 +18,7 @@ from training.assemble import onnx as export
 from training.assemble.onnx import Exported, check, export_onnx
 from training.assemble.quantise import TAIL, PixelEncoder, ranges
 from vsearch.errors import DataError, ModelError
-from vsearch.networks.fast.int8 import GRID, PIXELS, POOL
+from vsearch.networks.fast.onnx import GRID, PIXELS, POOL
 from vsearch.storage import modelfolder
 from vsearch.storage.modelfolder import GRAPH, STEPS
 from vsearch.text.phrase import PhraseSpace

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import gzip
+import importlib
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import pytest
 from tests.support import tiny_wordnet
 from tests.support.tiny_model import model_folder
 from vsearch.errors import DataError, QueryError
-from vsearch.text.nouns import WORDNET_FILE, EmbeddedNouns, Noun, embed_nouns, noun_vectors, read_nouns
+from vsearch.text import wordnet as corpus
+from vsearch.text.nouns import WORDNET_FILE, EmbeddedNouns, Noun, embed_nouns, imagenet, noun_vectors, read_nouns
 from vsearch.text.phrase import PhraseSpace
 from vsearch.text.vectors import WordVectors
 from vsearch.text.wordnet import Synset, synsets
@@ -120,11 +124,13 @@ def test_wordnet_comes_from_nltk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NLTK leaves its files open
 def test_our_reader_of_wordnet_agrees_with_nltks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nltk
     from nltk.corpus.reader import CorpusReader, WordNetCorpusReader
     from nltk.corpus.util import LazyCorpusLoader
     from nltk.data import FileSystemPathPointer
 
     tiny_wordnet.install(monkeypatch, tmp_path)
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     other = LazyCorpusLoader("omw-1.4", CorpusReader, r".*/wn-data-.*\.tab")
     reader = WordNetCorpusReader(FileSystemPathPointer(str(tmp_path / "corpora" / "wordnet")), other)
     theirs = [
@@ -178,3 +184,35 @@ def test_placed_keeps_the_order_of_ties() -> None:
     nouns = [Noun(("a",)), Noun(("b",)), Noun(("c",))]
     found = EmbeddedNouns(nouns, np.array([[1, 0], [0, 1], [1, 0]], np.float32), 0)
     assert [noun.lemmas[0] for noun, _ in found.nearest(np.array([1, 0], np.float32), 3)] == ["a", "c", "b"]
+
+
+def test_wordnet_is_looked_for_where_nltk_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import nltk.data
+
+    monkeypatch.setenv("NLTK_DATA", os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b")]))
+    theirs = importlib.reload(nltk.data).path  # it reads the variable when it is imported
+    assert [str(place) for place in corpus.places()] == theirs
+
+
+def test_wordnet_may_be_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NLTK's downloader leaves it."""
+    numbers = tiny_wordnet.write(tmp_path / "wordnet")
+    tiny_wordnet.remove(monkeypatch, tmp_path)
+    (tmp_path / "corpora").mkdir()
+    packed = tmp_path / "corpora" / "wordnet.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "wordnet" / "data.noun", "wordnet/data.noun")
+    assert [noun.wnid for noun in read_nouns("wordnet")] == list(numbers.values())
+    found = find_synset(numbers["dog"])
+    assert found is not None and found.lemmas[0] == "dog"
+    corpus._unpacked.cache_clear()
+    packed.write_bytes(b"no archive")
+    with pytest.raises(DataError, match="damaged"):
+        read_nouns("wordnet")
+
+
+def test_the_names_of_imagenet_are_those_of_torchvision() -> None:
+    from vsearch.torchvision import torchvision
+
+    theirs = torchvision().models.ResNet18_Weights.DEFAULT.meta["categories"]
+    assert [noun.lemmas for noun in imagenet()] == [(name,) for name in theirs]

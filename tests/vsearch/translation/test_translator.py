@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from vsearch.errors import ConfigError, ModelError, QueryError, VsearchError
 from vsearch.networks.attention import SCORINGS
 from vsearch.networks.decoder import Teacher
 from vsearch.networks.decoders import SoftAttentionDecoder, build_decoder
+from vsearch.networks.fast.numpy_translation import NumpyTranslation
 from vsearch.storage import modelfolder
 from vsearch.text.vocab import END, START
 from vsearch.translation.network import SourceEncoder, TranslationModel, pad
@@ -171,11 +173,16 @@ def test_a_network_that_there_is_not(config: TranslatorConfig, told: str) -> Non
         TranslationModel(config, 10, 10)
 
 
-def test_saved_and_loaded_it_translates_the_same(tmp_path: Path) -> None:
+def test_saved_and_loaded_it_translates_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded, numpy translates, in float32."""
+    monkeypatch.setattr("vsearch.device.fast_bf16", lambda device: False)
     own = tiny_translator()
     config = own.save(tmp_path)
     loaded = Translator.load(tmp_path, "cpu")
+    assert isinstance(loaded.model, NumpyTranslation) and isinstance(own.model, TranslationModel)
     assert loaded.model.config == config and len(config.identity) == 64
+    with pytest.raises(ValueError, match="only a model of torch is saved"):
+        loaded.save(tmp_path)
     before, after = own.translate(SOURCE[:3]), loaded.translate(SOURCE[:3])
     assert [t.text for t in after] == [t.text for t in before]
     for one in after:
@@ -246,3 +253,23 @@ def test_find_names_what_there_is(tmp_path: Path) -> None:
 
 def test_the_toy_language_is_what_it_says() -> None:
     assert len(SOURCE) == len(TARGET) == len(set(SOURCE)) == 30
+
+
+def test_without_attention_torch_translates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tiny_translator()
+    config = TranslatorConfig(source_language="fr", decoder=DecoderConfig(kind="gru", embed=8, hidden=12, max_len=6))
+    torch.manual_seed(1)
+    sizes = len(own.source.vocabulary), len(own.target.vocabulary)
+    Translator(TranslationModel(config, *sizes), own.source, own.target).save(tmp_path)
+    loaded = Translator.load(tmp_path, "cpu")
+    assert isinstance(loaded.model, TranslationModel) and loaded.translate(SOURCE[:1])[0].attention is None
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(VsearchError, match="takes torch, which is not installed"):
+        Translator.load(tmp_path, "cpu")
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    tiny_translator().save(tmp_path)
+    (tmp_path / "target.json").write_text('["dog"]', "utf-8")
+    with pytest.raises(ModelError, match=r"do not fit its config\.json: 10 words come out"):
+        Translator.load(tmp_path, "cpu")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from training.data.sources.entries import Classes
 from vsearch.errors import DataError
-from vsearch.text.nouns import read_nouns
+from vsearch.text.nouns import IMAGENET_FILE, read_nouns
 
 IMAGENET = "imagenet"  # its classes and terms ship, made from WordNet 3.0
 
@@ -52,8 +52,7 @@ def read_classes(name: str) -> Classes:
     Raises DataError where that cannot be read or holds no noun.
     """
     if name == IMAGENET:
-        with resources.as_file(resources.files("training") / "recipes" / "imagenet.nouns.tsv") as path:
-            nouns = read_nouns(str(path))
+        nouns = read_nouns(str(IMAGENET_FILE))
     else:
         nouns = read_nouns(name)
     return [(noun.wnid or noun.lemmas[0], list(noun.lemmas)) for noun in nouns]

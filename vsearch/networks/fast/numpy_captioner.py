@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vsearch.captions.hypothesis import Found, Hypothesis, Step
-from vsearch.networks.fast.numpy_decoder import Floats, Ints, NumpyDecoder
+from vsearch.networks.fast.numpy_decoder import Floats, Ints, NumpyDecoder, NumpyState
 from vsearch.text.vocab import END, PAD, START, UNK
 
 COMPACT_BELOW = 0.75  # share of pictures still searched under which the finished ones leave the batch
@@ -42,9 +42,19 @@ class NumpyCaptioner:
         return found if self.rerank is None else [own[:n_best] for own in self.rerank(found, vectors)]
 
 
+class Steps(Protocol):
+    """What search needs of a decoder: `start` and `step` of `NumpyDecoder`."""
+
+    def start(self, memory: Any, vectors: Floats) -> NumpyState:
+        """Return the state before the first word of what `memory` (B, N, ...) holds."""
+
+    def step(self, token: Ints, state: NumpyState) -> tuple[Floats, NumpyState, Floats]:
+        """Feed `token` (R,) -> logits of the next one (R, V), the new state, attention (R, N)."""
+
+
 def beam_search(
-    decoder: NumpyDecoder,
-    memory: Floats,
+    decoder: Steps,
+    memory: NDArray[Any],
     vectors: Floats,
     beam: int,
     max_len: int,

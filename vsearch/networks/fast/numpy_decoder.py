@@ -23,26 +23,29 @@ class NumpyState(NamedTuple):
     """What the decoder carries from step to step, as `vsearch.networks.decoder.State`."""
 
     hidden: Floats  # (R, H)
-    cell: Floats  # (R, H)
+    cell: Floats  # (R, H), of a GRU (R, 0)
     memory: Floats  # (B, N, C)
     keys: Floats  # (B, N, A)
     image: Floats  # (B, G), or (B, 0)
+    mask: NDArray[np.bool_] | None = None  # (B, N) True where the memory holds something; None: everywhere
 
     def select(self, rows: Ints, pictures: Ints | None = None) -> NumpyState:
         """Return the hypotheses `rows` of the pictures `pictures`; None: of all."""
         state = self._replace(hidden=self.hidden[rows], cell=self.cell[rows])
         if pictures is None:
             return state
-        return state._replace(memory=self.memory[pictures], keys=self.keys[pictures], image=self.image[pictures])
+        mask = None if self.mask is None else self.mask[pictures]
+        memory, keys, image = self.memory[pictures], self.keys[pictures], self.image[pictures]
+        return state._replace(memory=memory, keys=keys, image=image, mask=mask)
 
 
 class NumpyDecoder:
-    """A decoder of kind soft with an LSTM, to search over."""
+    """A decoder of kind soft, to search over."""
 
     def __init__(self, config: DecoderConfig, weights: Mapping[str, Floats]) -> None:
         """Take the weights by their names in a `SoftAttentionDecoder`. Raises KeyError if one is missing."""
         if not runs(config):
-            raise ValueError(f"numpy runs decoders of kind soft with an LSTM, not {config.kind} with {config.cell}")
+            raise ValueError(f"numpy runs decoders of kind soft, not {config.kind}")
         self.config, self._weights = config, weights
         embedding = weights["embedding.weight"]
         self._inputs = self._linear("input", embedding)  # (V, G): the words' part of the gates
@@ -61,10 +64,11 @@ class NumpyDecoder:
         if logits.shape != (1, vocabulary):
             raise ValueError(f"{logits.shape[1]} words come out, the vocabulary has {vocabulary}")
 
-    def start(self, memory: Floats, vectors: Floats) -> NumpyState:
+    def start(self, memory: Floats, vectors: Floats, mask: NDArray[np.bool_] | None = None) -> NumpyState:
         """Return the state before the first word of pictures, their cells (B, N, C), their places among words (B, D).
 
-        Decoders that take no vectors leave those aside; others project them first, if they do.
+        Decoders that take no vectors leave those aside; others project them first, if they do. `mask` (B, N) is False
+        in cells that are padding.
         """
         config = self.config
         if config.cells:
@@ -72,29 +76,31 @@ class NumpyDecoder:
             memory = self._linear("reduce.1", reduced)
         plain = normed(memory)
         memory = plain * self._weights["norm.weight"] + self._weights["norm.bias"]
-        first = self._linear("initial", memory.mean(1))  # (B, 2H)
+        first = self._linear("initial", _mean(memory, mask))  # (B, 2H), of a GRU (B, H)
         image = np.zeros((len(first), 0), np.float32)
         if config.vector:
             both = self._project_vectors(vectors) @ self._weights["vector.weight"].T  # (B, G + 2H)
-            image, own = np.split(both, [4 * config.hidden], axis=1)
+            image, own = np.split(both, [self._inputs.shape[1]], axis=1)
             first = first + own
-        hidden, cell = np.split(first, 2, axis=1)
-        return NumpyState(hidden, cell, plain, self._linear("attention.key", memory), image)
+        hidden, cell = np.split(first, [config.hidden], axis=1)
+        return NumpyState(hidden, cell, plain, self._linear("attention.key", memory), image, mask)
 
     def step(self, token: Ints, state: NumpyState) -> tuple[Floats, NumpyState, Floats]:
         """Feed `token` (R,) -> logits of the next one (R, V), the new state, attention (R, N)."""
         pictures = len(state.memory)
-        weights = softmax(self._scores(state))  # (R, N)
+        scores = self._scores(state)  # (R, N)
+        if state.mask is not None:
+            scores[~np.repeat(state.mask, len(token) // pictures, 0)] = -np.inf
+        weights = softmax(scores)
         context = (weights.reshape(pictures, -1, weights.shape[1]) @ state.memory).reshape(len(token), -1)  # (R, C)
         context = context * self._weights["norm.weight"] + self._weights["norm.bias"]
         if self.config.gate:
             context *= sigmoid(self._linear("gate", state.hidden))
-        gates = self._inputs[token] + context @ self._context + self._linear("cell.recurrent", state.hidden)  # (R, G)
+        gates = self._inputs[token] + context @ self._context  # (R, G)
         if self.config.vector:
             gates = (gates.reshape(pictures, -1, gates.shape[1]) + state.image[:, None]).reshape(gates.shape)
-        i, f, g, o = np.split(np.asarray(gates, np.float32), 4, axis=1)
-        cell = sigmoid(f) * state.cell + sigmoid(i) * np.tanh(g)
-        hidden = sigmoid(o) * np.tanh(cell)
+        own = self._linear("cell.recurrent", state.hidden)
+        hidden, cell = CELLS[self.config.cell](np.asarray(gates, np.float32), own, state.hidden, state.cell)
         features = hidden if self._project is None else hidden @ self._project
         logits = np.asarray(features @ self._output + self._weights["output.bias"], np.float32)
         return logits, state._replace(hidden=hidden, cell=cell), weights
@@ -132,7 +138,32 @@ class NumpyDecoder:
 
 def runs(config: DecoderConfig) -> bool:
     """Return whether numpy has such a decoder."""
-    return config.kind == "soft" and config.cell == "lstm"
+    return config.kind == "soft" and config.cell in CELLS
+
+
+def lstm(inputs: Floats, own: Floats, hidden: Floats, cell: Floats) -> tuple[Floats, Floats]:
+    """Return hidden and cell (R, H) from what inputs and state add to the gates, (R, 4H) in torch's order (i f g o)."""
+    i, f, g, o = np.split(inputs + own, 4, axis=1)
+    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(cell), cell
+
+
+def gru(inputs: Floats, own: Floats, hidden: Floats, cell: Floats) -> tuple[Floats, Floats]:
+    """Return hidden (R, H), and `cell` as it is; gates (R, 3H) in torch's order (r z n)."""
+    (r, z, n), (own_r, own_z, own_n) = np.split(inputs, 3, axis=1), np.split(own, 3, axis=1)
+    new = np.tanh(n + sigmoid(r + own_r) * own_n)
+    return new + sigmoid(z + own_z) * (hidden - new), cell
+
+
+CELLS = {"lstm": lstm, "gru": gru}
+
+
+def _mean(memory: Floats, mask: NDArray[np.bool_] | None) -> Floats:
+    """Return the mean (B, C) of the cells of `memory` (B, N, C), of those in `mask` (B, N) only."""
+    if mask is None:
+        return np.asarray(memory.mean(1), np.float32)
+    held = mask[..., None].astype(np.float32)
+    return np.asarray((memory * held).sum(1) / held.sum(1), np.float32)
 
 
 def normed(x: Floats) -> Floats:

@@ -25,6 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "tied": {"tied": True},
     "mapped cells": {"cells": 8},
     "a vector": {"vector": 6},
+    "a GRU": {"cell": "gru"},
+    "a GRU and a vector": {"cell": "gru", "vector": 6},
     "all of it": {"tied": True, "cells": 8, "vector": 6, "centroids": 5, "centroid_temperature": 0.1},
 }
 
@@ -62,7 +64,7 @@ def test_steps_are_those_of_torch(kind: str) -> None:
 
 @pytest.mark.parametrize("block", [False, True])
 @pytest.mark.parametrize(("beam", "n_best"), [(1, 1), (3, 2), (2, 5), (60, 60)])
-@pytest.mark.parametrize("kind", ["plain", "all of it"])
+@pytest.mark.parametrize("kind", ["plain", "a GRU", "all of it"])
 def test_captions_are_those_of_torch(kind: str, beam: int, n_best: int, block: bool) -> None:
     decoder, own = both(**KINDS[kind])
     memory, vectors = pictures(7)
@@ -92,7 +94,7 @@ def test_attention_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_other_kinds_are_left_to_torch() -> None:
-    for settings in ({"kind": "adaptive"}, {"kind": "lstm"}, {"cell": "gru"}):
+    for settings in ({"kind": "adaptive"}, {"kind": "lstm"}, {"cell": "rnn"}):
         config = DecoderConfig(**(vars(PLAIN) | settings))
         assert not runs(config)
         with pytest.raises(ValueError, match="kind soft"):

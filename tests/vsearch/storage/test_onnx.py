@@ -1,4 +1,4 @@
-"""An encoder in eight bits: the vectors of torch without torch, and one clear line where its files are not in order."""
+"""An encoder for ONNX Runtime: torch's vectors without torch, and one clear line where files are not in order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from safetensors.numpy import load_file, save_file
 import vsearch.device
 from tests.support.pictures import draw
 from tests.support.tiny_model import int8_folder, model_folder
+from vsearch.engine import FLOAT32, INT8, NO_VNNI, TORCH, Engine
 from vsearch.errors import ModelError, VsearchError
-from vsearch.model import NO_VNNI, Model, _say_once
-from vsearch.networks.fast import int8 as fast
+from vsearch.model import Model, _say_once
+from vsearch.networks.fast import onnx as fast
 from vsearch.networks.fast.model import Encoded
-from vsearch.storage import int8, modelfolder
-from vsearch.storage.modelfolder import GRAPH, STEPS, WEIGHTS
+from vsearch.storage import modelfolder
+from vsearch.storage import onnx as exported
+from vsearch.storage.modelfolder import EXPORTED, FACTORS, FLOAT_GRAPH, GRAPH, STEPS, WEIGHTS
+from vsearch.storage.onnx import Graphs
 
-needs_vnni = pytest.mark.skipif(not vsearch.device.fast_int8(), reason="this processor runs it by torch")
+needs_vnni = pytest.mark.skipif(not vsearch.device.fast_int8(), reason="this processor runs it in float32")
 
 
 def pixels(count: int, side: int = 64) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -38,9 +42,15 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(int8_folder(), tmp_path / "model"))
 
 
+def graphs_of(folder: Path) -> Graphs:
+    """What `save` wrote."""
+    scales = [load_file(folder / name) for name in (STEPS, FACTORS)]
+    return Graphs((folder / GRAPH).read_bytes(), scales[0], (folder / FLOAT_GRAPH).read_bytes(), scales[1])
+
+
 def refused(folder: Path) -> str:
     with pytest.raises(ModelError) as caught:
-        int8.load(folder, modelfolder.read_config(folder))
+        exported.load(folder, modelfolder.read_config(folder))
     text = str(caught.value)
     assert "\n" not in text and len(text) < 500
     assert caught.value.hint
@@ -56,20 +66,30 @@ def test_vectors_are_those_of_torch_but_for_rounding() -> None:
     own, captions = model.describe(photos, captions=False)
     assert captions is None and own.dtype == np.float32 and "network" not in vars(model)
     assert (own * vectors).sum(1).min() > 0.98
-    assert model.int8 is not None
-    cells = model.int8.encode(photos)[0]
+    assert model.onnx is not None
+    cells = model.onnx.encode(photos)[0]
     assert cells.shape == grid.shape
     assert np.corrcoef(cells.ravel(), grid.ravel())[0, 1] > 0.99
-    assert model.int8.embed(photos[:0]).shape == (0, model.dim)
-    np.testing.assert_allclose(model.int8.embed(photos[3:4]), own[3:4], atol=1e-5)  # whatever else is in the batch
+    assert model.onnx.embed(photos[:0]).shape == (0, model.dim)
+    np.testing.assert_allclose(model.onnx.embed(photos[3:4]), own[3:4], atol=1e-5)  # whatever else is in the batch
 
 
-def test_the_files_hold_no_weights_twice() -> None:
-    small = sum((int8_folder() / name).stat().st_size for name in (GRAPH, STEPS))
+@pytest.mark.parametrize(("graph_name", "scales"), [(GRAPH, STEPS), (FLOAT_GRAPH, FACTORS)])
+def test_the_files_hold_no_weights_twice(graph_name: str, scales: str) -> None:
+    small = sum((int8_folder() / name).stat().st_size for name in (graph_name, scales))
     assert small < 0.01 * (int8_folder() / WEIGHTS).stat().st_size
-    graph = onnx.load(int8_folder() / GRAPH, load_external_data=False)
+    graph = onnx.load(int8_folder() / graph_name, load_external_data=False)
     outside = {c.name for c in graph.graph.initializer if c.data_location == onnx.TensorProto.EXTERNAL}
-    assert outside == set(load_file(int8_folder() / STEPS)) and len(outside) == 20  # all convolutions of a ResNet-18
+    assert outside == set(load_file(int8_folder() / scales)) and len(outside) == 20  # all convolutions of a ResNet-18
+
+
+def test_in_float32_vectors_are_those_of_torch() -> None:
+    model = exported.load(int8_folder(), modelfolder.read_config(int8_folder()), floats=True)
+    photos = pixels(5)
+    with torch.inference_mode():
+        grid, vectors = modelfolder.load(model_folder(), "cpu")(torch.from_numpy(photos))
+    np.testing.assert_allclose(model.embed(photos), vectors.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.encode(photos)[0], grid.numpy(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture
@@ -90,9 +110,9 @@ def test_captions_are_those_that_torch_writes_of_the_same_grid(folder: Path, agr
     vectors, captions = model.describe(photos)
     own = model.caption(photos[4], beam=4, block_repeats=True)
     assert captions is not None and not model.torch_captions and "network" not in vars(model)
-    assert model.int8 is not None
+    assert model.onnx is not None
     fast = modelfolder.load_fast(folder, "cpu")
-    encoded = Encoded(torch.from_numpy(model.int8.encode(photos)[0]), vectors)
+    encoded = Encoded(torch.from_numpy(model.onnx.encode(photos)[0]), vectors)
     assert captions == [fast.text(best[0]) for best in fast.write(encoded)]
     expected = fast.write(encoded, beam=4, n_best=4, block_repeats=True)[4]
     assert [own.text, *(other.text for other in own.runner_ups)] == [fast.text(found) for found in expected]
@@ -105,8 +125,7 @@ def test_a_decoder_that_numpy_lacks_is_left_to_torch(folder: Path) -> None:
     other = model_folder(0, "adaptive")
     for name in ("config.json", "vocab.json", WEIGHTS):
         shutil.copyfile(other / name, folder / name)
-    graph, steps = (folder / GRAPH).read_bytes(), load_file(folder / STEPS)
-    int8.save(folder, graph, steps, modelfolder.read_config(folder).identity)
+    exported.save(folder, graphs_of(folder), modelfolder.read_config(folder).identity)
     model, photos = Model(folder, "cpu"), pixels(2)
     assert model.torch_captions
     vectors, captions = model.describe(photos)
@@ -123,11 +142,11 @@ def test_a_decoder_whose_weights_are_missing(folder: Path) -> None:
     table["identity"] = modelfolder.array_identity(arrays, modelfolder.read_config(folder))
     (folder / "config.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match=r"do not fit its config\.json.*initial\.weight"):
-        int8.load_captioner(folder, modelfolder.read_config(folder))
+        exported.load_captioner(folder, modelfolder.read_config(folder))
     shutil.copytree(int8_folder(), folder, dirs_exist_ok=True)
     (folder / "vocab.json").write_text('["dog"]')
     with pytest.raises(ModelError, match=r"the vocabulary has 5"):
-        int8.load_captioner(folder, modelfolder.read_config(folder))
+        exported.load_captioner(folder, modelfolder.read_config(folder))
 
 
 def test_the_head_equals_that_of_torch() -> None:
@@ -165,20 +184,37 @@ def test_the_identity_needs_no_torch() -> None:
 # ---- which engine runs
 
 
-def test_another_device_or_no_onnx_runtime_means_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Model(model_folder(), "cpu").torch_because == "the model's encoder is not exported to ONNX"
+def test_another_device_or_no_export_means_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Model(model_folder(), "cpu").engine == Engine(TORCH, "the model's encoder is not exported to ONNX")
     with pytest.raises(VsearchError, match="unknown device"):
-        _ = Model(int8_folder(), "toaster").torch_because
-    monkeypatch.setattr(vsearch.device, "is_cpu", lambda name: name == "cpu")
-    assert Model(int8_folder(), "cuda").torch_because == "the device is not the processor"
-    monkeypatch.setattr(int8, "runnable", lambda: False)
-    model = Model(int8_folder(), "cpu")
-    assert model.torch_because == "onnxruntime is not installed"
-    assert model.embed_image(draw(1)).shape == (model.dim,) and "network" in vars(model)
+        _ = Model(int8_folder(), "toaster").engine
+    monkeypatch.setattr("vsearch.engine.is_cpu", lambda name: name == "cpu")
+    assert Model(int8_folder(), "cuda").engine == Engine(TORCH, "the device is not the processor")
 
 
-def test_a_processor_without_vnni_falls_back_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_torch_cuda_is_for_onnx_runtime_if_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for device in ("cuda", "cuda:1", "mps"):
+        with pytest.raises(VsearchError, match="torch, which is not installed") as caught:
+            _ = Model(int8_folder(), device).engine
+        assert caught.value.hint == "pip install 'vsearch-photos[train]'"
+    with pytest.raises(VsearchError, match="unknown device"):
+        _ = Model(int8_folder(), "toaster").engine
+    monkeypatch.setattr("vsearch.device._accelerator_driver", lambda: True)
+    assert Model(int8_folder(), "auto").engine.kind in (INT8, FLOAT32)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [fast.CUDA, fast.PROCESSOR])
+    for device in ("auto", "cuda"):
+        assert Model(int8_folder(), device).engine == Engine(FLOAT32, "the device is not the processor", cuda=True)
+
+
+def test_a_model_that_was_not_exported_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(VsearchError, match="not exported to ONNX: that takes torch, which is not installed"):
+        Model(model_folder(), "cpu").embed_image(draw(1))
+
+
+def test_a_processor_without_vnni_takes_float32_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, folder: Path
 ) -> None:
     monkeypatch.setattr(vsearch.device, "_processor_flags", lambda: {"avx2", "avx512f"})
     monkeypatch.setattr("sys.platform", "linux")
@@ -187,9 +223,14 @@ def test_a_processor_without_vnni_falls_back_and_says_so_once(
     expected = Model(model_folder(), "cpu").describe(photos, captions=False)[0]
     for _ in range(2):
         model = Model(int8_folder(), "cpu")
-        np.testing.assert_array_equal(model.describe(photos, captions=False)[0], expected)
-        assert model.torch_because == NO_VNNI
-    assert [record.message for record in caplog.records] == [f"torch runs the model, more slowly: {NO_VNNI}"]
+        assert model.engine == Engine(FLOAT32, NO_VNNI)
+        assert (model.describe(photos, captions=False)[0] * expected).sum(1).min() > 0.999
+        assert "network" not in vars(model)
+    said = f"ONNX Runtime in float32 sees the photos, more slowly than in eight bits: {NO_VNNI}"
+    assert [record.message for record in caplog.records] == [said]
+    for name in (FLOAT_GRAPH, FACTORS):
+        (folder / name).unlink()
+    assert Model(folder, "cpu").engine == Engine(TORCH, NO_VNNI)
 
 
 # ---- files that are not in order
@@ -209,6 +250,9 @@ def change(path: Path) -> None:
 def test_a_damaged_graph(folder: Path, damage: Callable[[Path], None]) -> None:
     damage(folder / GRAPH)
     assert "encoder.onnx is damaged" in refused(folder)
+    damage(folder / FLOAT_GRAPH)
+    with pytest.raises(ModelError, match=r"encoder\.float\.onnx is damaged"):
+        exported.load(folder, modelfolder.read_config(folder), floats=True)
 
 
 def test_damaged_steps(folder: Path) -> None:
@@ -239,7 +283,7 @@ def rewrite(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     graph = onnx.load(folder / GRAPH, load_external_data=False)
     change(graph)
     identity = modelfolder.read_config(folder).identity
-    int8.save(folder, graph.SerializeToString(), load_file(folder / STEPS), identity)
+    exported.save(folder, graphs_of(folder)._replace(eight=graph.SerializeToString()), identity)
 
 
 def test_another_opset(folder: Path) -> None:
@@ -270,7 +314,7 @@ def test_a_graph_larger_than_memory(folder: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(fast, "Int8Model", full)
+    monkeypatch.setattr(fast, "OnnxModel", full)
     assert "needs more memory than there is" in refused(folder)
 
 
@@ -278,5 +322,5 @@ def test_a_model_that_is_saved_again_loses_the_files(folder: Path) -> None:
     model = modelfolder.load(folder, "cpu")
     model.config = dataclasses.replace(model.config, words=None)
     modelfolder.save(model, folder)
-    assert not (folder / GRAPH).exists() and not (folder / STEPS).exists()
-    assert Model(folder, "cpu").torch_because == "the model's encoder is not exported to ONNX"
+    assert not any((folder / name).exists() for name in EXPORTED)
+    assert Model(folder, "cpu").engine.kind == TORCH

@@ -1,6 +1,6 @@
-"""Equals `FastModel.describe`, in eight bits and without torch: ONNX Runtime runs the encoder, numpy what follows it.
+"""Equals `FastModel.describe`, without torch: ONNX Runtime runs the encoder, numpy what follows it.
 
-Eight bits round: it equals at a mean cosine of 0.995 at least, which `vsearch export-onnx` checks.
+In eight bits, which round, it equals at a mean cosine of 0.995 at least, which `vsearch export-onnx` checks.
 
 Shapes: B batch, S side in pixels, C channels, H hidden, D word-vector size, K classes, O channels out of a convolution.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,33 +19,35 @@ from vsearch.networks.fast.numpy_captioner import NumpyCaptioner
 from vsearch.networks.fast.numpy_decoder import Floats, softmax
 
 PIXELS, GRID, POOL = "pixels", "grid", "pool"  # the graph's input and outputs
+PROCESSOR, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"  # ONNX Runtime's names of what computes
 
 
-class Int8Model:
-    """Embeds and captions pictures: an encoder's graph in eight bits, head and decoder behind it in float32."""
+class OnnxModel:
+    """Embeds and captions pictures: an encoder's graph, head and decoder behind it in float32."""
 
     def __init__(
         self,
         graph: bytes,
-        codes: Mapping[str, NDArray[np.int8]],
+        weights: Mapping[str, NDArray[Any]],
         head: Mapping[str, Floats],
         captioner: Callable[[], NumpyCaptioner] | None = None,
+        provider: str = PROCESSOR,
     ) -> None:
-        """Start the encoder's `graph`, an ONNX model that lacks the weights `codes`, by their names in it.
+        """Start the encoder's `graph`, an ONNX model that lacks `weights`, by their names in it.
 
         `head` are the weights of a `DeviseHead`. `captioner` is called when the first caption is asked for; None: there
-        is none for this model. Raises RuntimeError or a kin of it, as ONNX Runtime has many, where
-        it cannot run the graph; ImportError where it is not installed.
+        is none for this model. `provider` is ONNX Runtime's name of what computes. Raises RuntimeError or a kin of it,
+        as ONNX Runtime has many, where it cannot run the graph.
         """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is fatal; the rest is raised
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the threads that read need the cores
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(code) for code in codes.values()]
-        options.add_external_initializers(list(codes), values)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._head = NumpyHead(head)
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        options.add_external_initializers(list(weights), values)
+        self._session = onnxruntime.InferenceSession(graph, options, providers=[provider])
+        self.head = NumpyHead(head)
         self._captioner = None if captioner is None else functools.cache(captioner)
 
     def prepare(self) -> None:
@@ -65,7 +68,7 @@ class Int8Model:
         `beam` and `block_repeats` are the decoder's own where None. Raises ValueError for captions without captioner.
         """
         grid, pool = self.encode(pixels)
-        vectors = self._head(pool)
+        vectors = self.head(pool)
         if not captions:
             return vectors, None
         if self._captioner is None:
@@ -74,7 +77,7 @@ class Int8Model:
 
     def embed(self, pixels: NDArray[np.uint8]) -> Floats:
         """Return unit vectors (B, D) of uint8 pixels (B, S, S, 3)."""
-        return self._head(self.encode(pixels)[1])
+        return self.head(self.encode(pixels)[1])
 
     def encode(self, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """Return grid (B, N, C) and pool (B, C) of uint8 pixels (B, S, S, 3)."""
@@ -88,6 +91,7 @@ class NumpyHead:
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
         """Take the weights by their names in a `DeviseHead`. Raises KeyError if one is missing."""
+        self.weights = weights
         self._first, self._second = ((weights[f"layers.{n}.weight"].T, weights[f"layers.{n}.bias"]) for n in (0, 3))
         self._branch: tuple[Floats, ...] = ()
         if "branch.vectors" in weights:
@@ -115,3 +119,8 @@ def codes_of(weight: Floats, step: Floats) -> NDArray[np.int8]:
     """Return a convolution's weights (O, ...) in steps: whole numbers, -127 to 127. A step of infinity gives zeros."""
     steps = step.reshape(-1, *[1] * (weight.ndim - 1))
     return np.asarray(np.clip(np.rint(weight / steps), -127, 127), np.int8)
+
+
+def multiplied(weight: Floats, factor: Floats) -> Floats:
+    """Return a convolution's weights (O, ...) with each channel times its factor (O,)."""
+    return np.asarray(weight * factor.reshape(-1, *[1] * (weight.ndim - 1)), np.float32)
