@@ -1,9 +1,10 @@
 """Pictures per second of `build-index` against the bare forward pass of the same network at its best batch size.
 
-    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--repeats 5] [--no-openvino] [--json FILE]
+    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--size WxH] [--repeats 5] [--json FILE]
     python -m benchmarks.indexing rescan [--files 100000] [--runs 5] [--graph-from 1000] [--json FILE]
 
-PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. Bare passes and builds take turns, so that a
+PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. With --size they are enlarged to that, and
+saved as JPEG. Bare passes and builds take turns, so that a
 machine that slows down slows both; medians are compared. The bare pass takes pictures that are decoded already.
 `rescan` measures a build with nothing to do, see `benchmarks.rescan`.
 """
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,6 +28,7 @@ from benchmarks import rescan
 from index.build.build import build_index
 from index.build.scan import scan
 from index.database.database import Database
+from vsearch.device import threads
 from vsearch.image.pixels import read_pixels
 from vsearch.model import Model
 from vsearch.storage.modelfolder import bundled
@@ -60,14 +61,21 @@ def take_photos(given: Path | None, folder: Path, count: int, size: tuple[int, i
     return sorted(folder.iterdir())
 
 
+def enlarge(path: Path, size: tuple[int, int]) -> Path:
+    """Put a JPEG of that size in the place of a photo, which may be a link; return its path."""
+    with Image.open(path) as photo:
+        large = photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    path.unlink()
+    large.save(path.with_suffix(".jpg"), quality=90)
+    return path.with_suffix(".jpg")
+
+
 def bare(model: Model, pixels: NDArray[np.uint8], batch: int, captions: bool) -> float:
     """Measure the pictures per second through the network by itself."""
-    images = torch.from_numpy(pixels)
     started = time.perf_counter()
-    for at in range(0, len(images), batch):
-        part = images[at : at + batch]
-        model.network.describe(part, captions=captions)
-    return len(images) / (time.perf_counter() - started)
+    for at in range(0, len(pixels), batch):
+        model.describe(pixels[at : at + batch], captions)
+    return len(pixels) / (time.perf_counter() - started)
 
 
 def build(model: Model, photos: Path, count: int, batch: int, captions: bool) -> float:
@@ -107,18 +115,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--no-openvino", action="store_true", help="as where OpenVINO is not installed")
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), help="as 4000x3000")
     parser.add_argument("--json", type=Path, help="write the results there")
     given = parser.parse_args()
-    if given.no_openvino:
-        sys.modules["openvino"] = None  # type: ignore[assignment]
     model = Model(given.model or bundled(), given.device)
     with tempfile.TemporaryDirectory() as folder:
         paths = take_photos(given.photos, Path(folder), given.pictures)
+        if given.size:
+            paths = [enlarge(path, given.size) for path in paths]
         size = statistics.median(path.stat().st_size for path in paths)
         pixels = np.stack([read_pixels(path, model.side) for path in paths])
         rows = [compare(model, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)]
-    print(f"{len(paths)} photos of {size / 1024:.0f} KB, {torch.get_num_threads()} threads, {given.repeats} repeats")
+    print(
+        f"{len(paths)} photos of {size / 1024:.0f} KB, {threads()} threads, {model.engine.kind}, {given.repeats} repeats"
+    )
     print(f"{'captions':<10}{'batch':>6}{'bare forward':>16}{'build-index':>16}{'ratio':>8}")
     for row in rows:
         name = "on" if row["captions"] else "off"

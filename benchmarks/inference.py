@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import json
 import statistics
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,15 +29,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.assemble.quantise import PixelEncoder
 from training.data.prepared import open_prepared, read_stored_pixels
 from training.evaluate.captions import read_split, retrieval
 from vsearch.config import PreprocessConfig
 from vsearch.device import fast_bf16
 from vsearch.image.pixels import normalise
-from vsearch.networks.fast import model as fast
 from vsearch.networks.fast.batchnorm import folded
 from vsearch.networks.fast.model import FastModel
-from vsearch.networks.fast.openvino import compiled, on_processor, openvino
 from vsearch.networks.joint import JointModel
 from vsearch.storage import modelfolder
 from vsearch.text.phrase import PhraseSpace
@@ -139,9 +140,40 @@ def quantised(network: Network, sample: Tensor, precision: str, calibration: Ten
     return lambda pixels: unit(run(normalise(pixels, preprocess).contiguous().numpy())[1])
 
 
+def compiled(model: JointModel, precision: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Return OpenVINO's encoder, uint8 pictures -> grid and pool; floats are computed in `precision`."""
+    ov, side = openvino(), model.config.preprocess.side
+    graph = ov.convert_model(
+        PixelEncoder(model), example_input=torch.zeros(2, side, side, 3, dtype=torch.uint8),
+        input=[ov.PartialShape([-1, side, side, 3])],
+    )  # fmt: skip
+    run = on_processor(graph, precision)
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        found = run(pixels.contiguous().numpy())
+        return torch.from_numpy(found[0]), torch.from_numpy(found[1])
+
+    return encode
+
+
+def on_processor(graph: Any, precision: str) -> Any:
+    """Return OpenVINO's `graph`, ready to run on as many threads as torch has now; floats in `precision`."""
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    return openvino().Core().compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": precision})
+
+
+def openvino() -> ModuleType:
+    """Return the module openvino, without the package by which it would tell its maker of every import and conversion.
+
+    Raises ImportError if it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
 def headed(model: JointModel, precision: str) -> Way:
-    """Return the encoder as `vsearch.networks.fast.openvino` makes it, under the model's head."""
-    encode, head = compiled(model.encoder, model.config.preprocess, precision), model.devise
+    """Return OpenVINO's encoder under the model's head."""
+    encode, head = compiled(model, precision), model.devise
     assert head is not None
 
     @torch.inference_mode()
@@ -162,7 +194,7 @@ def ways(model: JointModel, sample: Tensor, calibration: Tensor | None, folder: 
         "torch.compile, float32": lambda: eager(Network(model, True), whole, True, compiled=True),
         "ONNX Runtime, float32": lambda: onnx_runtime(Network(model, True), sample, folder, None),
         "OpenVINO, float32": lambda: headed(model, "f32"),
-        "OpenVINO, bfloat16 (as describe() goes on)": lambda: headed(model, "bf16"),
+        "OpenVINO, bfloat16": lambda: headed(model, "bf16"),
     }
     if fast_bf16(torch.device("cpu")):
         found["torch.compile, bfloat16"] = lambda: eager(_own(model), half, True, compiled=True)
@@ -221,7 +253,6 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     a = arguments(given)
     model = modelfolder.load(a.model, "cpu").eval().requires_grad_(False)
-    fast.COMPILE_AFTER = sys.maxsize  # what it would run then is a way of its own
     side = model.config.preprocess.side
     if a.data is None:
         images = torch.randint(0, 256, (a.batch * 2, side, side, 3), dtype=torch.uint8)

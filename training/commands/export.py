@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command("export-onnx")
 def export_onnx(
-    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="The model; two files are added to its folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="The model; four files are added to its folder.")],
     photos: Annotated[
         Path,
         typer.Option(

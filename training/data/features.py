@@ -28,7 +28,7 @@ from vsearch.errors import DataError
 from vsearch.files import replacing
 from vsearch.image.pixels import channels_first, to_pixels
 from vsearch.networks.encoder import Encoder
-from vsearch.networks.fast.openvino import compiled, quick_encoder, usable
+from vsearch.networks.fast.encoder import quick_encoder
 from vsearch.networks.fast.process import keep_memory
 from vsearch.progress import Progress
 from vsearch.storage.modelfolder import stored
@@ -66,10 +66,8 @@ class Network:
 
 
 def encoder_network(encoder: Encoder, preprocess: PreprocessConfig, device: torch.device) -> Network:
-    """Return an encoder of ours, moved to `device`; OpenVINO runs it where that is quicker."""
+    """Return an encoder of ours, moved to `device`."""
     key = key_of(encoder, preprocess)
-    if usable(device):
-        return Network(compiled(encoder, preprocess), preprocess.side, key)
     encode = quick_encoder(encoder.to(device), preprocess, fast_bf16(device))
     return Network(encode, preprocess.side, key)
 

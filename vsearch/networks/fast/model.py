@@ -21,11 +21,9 @@ from vsearch.config import ModelConfig
 from vsearch.device import fast_bf16, moved
 from vsearch.errors import ModelError
 from vsearch.networks.fast.decoder import QuickDecoder
-from vsearch.networks.fast.openvino import EncodePixels, compiled, quick_encoder, usable
+from vsearch.networks.fast.encoder import EncodePixels, quick_encoder
 from vsearch.networks.joint import JointModel
 from vsearch.networks.told import told
-
-COMPILE_AFTER = 1000  # pictures seen; compiling takes as long as what it saves on some more
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,8 @@ class Description:
 class FastModel:
     """A model at work on pictures: `joint`, with copies of its encoder and decoder that compute the same faster.
 
-    The copies are made again when the weights of `joint` have changed. On a processor that multiplies bfloat16 the
-    encoder is run by OpenVINO once it has seen COMPILE_AFTER pictures, where that is installed. Evaluation mode holds
-    for each call, whatever the model's mode is.
+    The copies are made again when the weights of `joint` have changed. Evaluation mode holds for each call, whatever
+    the model's mode is.
     """
 
     def __init__(self, joint: JointModel, embed_captions: EmbedCaptions | None = None) -> None:
@@ -58,7 +55,6 @@ class FastModel:
         self.joint, self.embed_captions = joint, embed_captions
         self.rerank_weight = 0.0 if joint.decoder is None else joint.decoder.config.agreement
         self._copies: tuple[object, EncodePixels, QuickDecoder | None] | None = None
-        self._seen = 0  # pictures, through what `_copies` holds
 
     @property
     def config(self) -> ModelConfig:
@@ -91,7 +87,6 @@ class FastModel:
             parameter, devise = next(self.joint.encoder.parameters()), self.joint.devise
             encode, _ = self._parts()
             grid, pool = encode(moved(pixels, parameter.device))
-            self._count(len(pixels), parameter.device)
             vectors = pool.new_zeros(len(pool), 0) if devise is None else devise(pool.to(parameter.dtype))
             return Encoded(grid.to(parameter.dtype), vectors.float().cpu().numpy())
 
@@ -155,13 +150,4 @@ class FastModel:
             with torch.inference_mode(False):
                 encode = quick_encoder(encoder, self.config.preprocess, half)
                 self._copies = (key, encode, None if decoder is None else QuickDecoder(decoder, half))
-            self._seen = 0
         return self._copies[1:]
-
-    def _count(self, pictures: int, device: torch.device) -> None:
-        """Exchange the quick encoder for a quicker one when it has seen enough pictures."""
-        before, self._seen = self._seen, self._seen + pictures
-        if before < COMPILE_AFTER <= self._seen and usable(device):
-            assert self._copies is not None
-            with torch.inference_mode(False):
-                self._copies = (self._copies[0], compiled(self.joint.encoder, self.config.preprocess), self._copies[2])

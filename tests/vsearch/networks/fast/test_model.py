@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from vsearch.config import DecoderConfig, DeviseConfig, ModelConfig, PreprocessC
 from vsearch.image.pixels import normalise
 from vsearch.networks.fast import model as fast
 from vsearch.networks.fast.model import FastModel
-from vsearch.networks.fast.openvino import compiled, usable
 from vsearch.networks.joint import build_model
 from vsearch.text.vocab import Vocabulary
 
@@ -115,42 +112,6 @@ def test_copies_are_made_once_and_never_saved() -> None:
     made.describe(pixels())
     assert made._copies is kept
     assert {name.split(".")[0] for name in made.joint.state_dict()} == {"encoder", "devise", "decoder"}
-
-
-def test_openvino_takes_over_after_many_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = model()
-    first = made.describe(pixels())
-    monkeypatch.setattr(fast, "COMPILE_AFTER", 10)
-    monkeypatch.setattr(fast, "usable", lambda device: True)
-    made.describe(pixels())
-    assert made._copies is not None
-    taken = made._copies[1]
-    again = made.describe(pixels())
-    assert made._copies[1] is taken
-    assert taken.__module__ == "vsearch.networks.fast.openvino"
-    assert first.captions is not None and again.captions is not None
-    assert (first.vectors * again.vectors).sum(1) == pytest.approx(np.ones(6), abs=1e-3)
-    assert sum(a[0].tokens == b[0].tokens for a, b in zip(first.captions, again.captions, strict=True)) >= 3
-    assert made.describe(pixels()[:0]).vectors.shape == (0, 8)
-    with torch.no_grad():
-        next(made.joint.encoder.parameters()).add_(0.1)
-    assert not np.allclose(made.describe(pixels()).vectors, first.vectors, atol=1e-2)
-
-
-def test_compiled_in_float32_equals_the_plain_path() -> None:
-    made = model()
-    grid, pool = compiled(made.joint.encoder, made.config.preprocess, "f32")(pixels())
-    with torch.no_grad():
-        cells, mean = made.joint.encoder(normalise(pixels(), made.config.preprocess))
-    assert torch.allclose(grid, cells, atol=1e-4) and torch.allclose(pool, mean, atol=1e-4)
-    assert sys.modules["openvino_telemetry"] is None
-
-
-def test_openvino_is_for_processors_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vsearch.networks.fast.openvino.fast_bf16", lambda device: True)
-    assert usable(torch.device("cpu")) and not usable(torch.device("cuda"))
-    monkeypatch.setattr("vsearch.networks.fast.openvino.fast_bf16", lambda device: False)
-    assert not usable(torch.device("cpu"))
 
 
 def test_parts_may_be_missing() -> None:
