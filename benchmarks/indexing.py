@@ -126,9 +126,8 @@ def main() -> None:
         size = statistics.median(path.stat().st_size for path in paths)
         pixels = np.stack([read_pixels(path, model.side) for path in paths])
         rows = [compare(model, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)]
-    print(
-        f"{len(paths)} photos of {size / 1024:.0f} KB, {threads()} threads, {model.engine.kind}, {given.repeats} repeats"
-    )
+    run = f"{threads()} threads, {model.engine.kind}, {given.repeats} repeats"
+    print(f"{len(paths)} photos of {size / 1024:.0f} KB, {run}")
     print(f"{'captions':<10}{'batch':>6}{'bare forward':>16}{'build-index':>16}{'ratio':>8}")
     for row in rows:
         name = "on" if row["captions"] else "off"

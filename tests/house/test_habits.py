@@ -64,7 +64,7 @@ def test_the_test_workflow_runs_everything_on_every_python() -> None:
 def test_the_test_workflow_installs_the_torch_that_the_project_wants() -> None:
     commands = " ".join(s.get("run", "") for s in steps(load(ROOT / ".github" / "workflows" / "test.yml"), "test"))
     for package in ("torch>", "torchvision>"):
-        (wanted,) = [d for d in PROJECT["dependencies"] if d.startswith(package)]
+        (wanted,) = [d for d in PROJECT["optional-dependencies"]["train"] if d.startswith(package)]
         assert f'"{wanted}"' in commands
 
 

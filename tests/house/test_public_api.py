@@ -17,8 +17,8 @@ from tests.support.pictures import draw
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["Caption", "Label", "Model", "Translator", "VsearchError", "__version__", "load"]
 METHODS = [
-    "caption", "captions", "describe", "dim", "embed_captions", "embed_image", "embed_images", "embed_text", "identity",
-    "int8", "label", "network", "nouns", "pixels", "prepare", "query", "scores", "side", "space", "torch_because",
+    "caption", "captions", "describe", "dim", "embed_captions", "embed_image", "embed_images", "embed_text", "engine",
+    "identity", "label", "network", "nouns", "onnx", "pixels", "prepare", "query", "scores", "side", "space",
     "torch_captions", "where",
 ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from vsearch.errors import DataError
 
 PARTS = {"n": "noun", "v": "verb", "a": "adj", "s": "adj", "r": "adv"}  # first letter of a number: file
-INSTALL = "run `python -m nltk.downloader wordnet` once (NLTK comes with the extra `train`)"
+INSTALL = "run `python -m nltk.downloader wordnet` once, where NLTK is installed"
 
 
 MARKER = re.compile(r"\((a|p|ip)\)$")  # of an adjective: where it may stand
