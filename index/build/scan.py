@@ -35,6 +35,7 @@ class Scan:
     folders: list[str]
     known_mounts: frozenset[str] = frozenset()
     follow_links: bool = False
+    suffixes: frozenset[str] = SUFFIXES
     links: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     mounts: set[str] = field(default_factory=set)
@@ -90,7 +91,7 @@ class Scan:
         if name.startswith("."):
             return None
         try:
-            if name[name.rfind(".") :].lower() in SUFFIXES and entry.is_file():
+            if name[name.rfind(".") :].lower() in self.suffixes and entry.is_file():
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
             if not entry.is_dir():
@@ -105,13 +106,17 @@ class Scan:
 
 
 def scan(
-    folders: Iterable[str | os.PathLike[str]], known_mounts: Iterable[str] = (), *, follow_links: bool = False
+    folders: Iterable[str | os.PathLike[str]],
+    known_mounts: Iterable[str] = (),
+    *,
+    follow_links: bool = False,
+    suffixes: frozenset[str] = SUFFIXES,
 ) -> Scan:
-    """Return a walk over these folders, made absolute; hidden files and folders are left out.
+    """Return a walk over these folders, made absolute, for files with these endings; what is hidden is left out.
 
     Links to files are followed, those to folders only with `follow_links`.
     """
-    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links)
+    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links, suffixes)
 
 
 def _reason(error: OSError) -> str:

@@ -1,0 +1,1 @@
+"""How photos beyond one machine become pictures of a store: shards of some hundred photos, each done once."""
