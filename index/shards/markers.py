@@ -119,7 +119,7 @@ class FolderPlace:
             raise self._refused(error) from None
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Create a file that nobody else creates; what it holds may be cut off by a crash, that it is there says all."""
+        """Create a file that nobody else creates; a crash may cut its content off, but that it is there says all."""
         try:
             path = self._above(name)
             try:

@@ -1,10 +1,10 @@
 """Build sources into a store, shard by shard; whoever does the shards, what is done stays done.
 
-    from index.shards.run import build_shards
-    from index.stores import open_store
+from index.shards.run import build_shards
+from index.stores import open_store
 
-    store = open_store("milvus://db:19530/photos")
-    report = build_shards(["s3://photos/shards/"], store, model, batch=32)
+store = open_store("milvus://db:19530/photos")
+report = build_shards(["s3://photos/shards/"], store, model, batch=32)
 """
 
 from __future__ import annotations

@@ -15,7 +15,13 @@ from index.shards.photo import Loaded, Skipped, is_photo, nanoseconds, too_large
 
 _BUFFER = 1 << 20  # bytes read at once
 _HEADER = 1 << 20  # bytes of a member's extended header at most: tarfile keeps it in memory
-_EXTENDED = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 class _Header(tarfile.TarInfo):

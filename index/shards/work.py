@@ -77,7 +77,13 @@ class Worker:
     """Does shard after shard with one model and one store. Not for several threads at once."""
 
     def __init__(
-        self, model: Describer, store: Store, settings: Settings, *, threads: int | None = None, patience: float = PATIENCE
+        self,
+        model: Describer,
+        store: Store,
+        settings: Settings,
+        *,
+        threads: int | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """Read and decode by `threads`; try what fails and may pass again for `patience` seconds in all."""
         self._model = model
