@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from index.commands.options import FoldersArgument, LibraryOption, Place, opened_with_model, shown_library
+from index.commands.options import LibraryOption, Place, SourcesArgument, opened_with_model, shown_library
+from index.commands.shards import Far, is_far, run_shards
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
+from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
     from index.build.report import Report
@@ -40,13 +42,14 @@ class Work:
 @app.command("build-index")
 @expanded
 def build_index(
-    folders: FoldersArgument,
+    folders: SourcesArgument,
     library: LibraryOption = None,
     captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
     follow_links: LinksOption = None,
     *,
     work: Work,
+    far: Far,
 ) -> None:
     """Embed and describe every picture below some folders, and keep them in the library.
 
@@ -55,12 +58,22 @@ def build_index(
     stderr says so, unless --follow-links, which later builds of the library remember. The exit code is 0, 1 if nothing
     could be done, 3 if a folder could not be read.
 
+    With --store, folders, tars of photos (WebDataset) and s3:// prefixes are built into a store, in shards of 500 to
+    1,000 photos, by this process or by a Ray cluster. What is done is marked, so that a build that was killed goes on
+    where it was. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and their like).
+
     \b
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
+      vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
-    run_build(library, folders, work, captions=captions, reindex=reindex, follow_links=follow_links)
+    if is_far(folders, far):
+        if library is not None:
+            raise VsearchError("a build writes to one place", "name either --library or --store")
+        run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
+        return
+    run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, follow_links=follow_links)
 
 
 @app.command()

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 LibraryOption = Annotated[
     Path | None, typer.Option("--library", metavar="PATH", help="Library of pictures; default: in your data directory.")
 ]
-FoldersArgument = Annotated[
-    list[Path], typer.Argument(metavar="FOLDER...", help="Folders of photos.", show_default=False)
+SourcesArgument = Annotated[
+    list[str],  # not Path: that makes s3:/bucket of s3://bucket
+    typer.Argument(
+        metavar="FOLDER...", help="Folders of photos; with --store also tars and s3:// prefixes.", show_default=False
+    ),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="Store in place of a library: milvus://HOST:PORT/COLLECTION, or a path."
+    ),
 ]
 WithinOption = Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")]
 

@@ -143,7 +143,7 @@ def _begin(
     todo = [shard for shard in listing.shards if shard.name not in done]
     if len(todo) < len(listing.shards) and not store.sources():
         message = f"shards are marked as done, but {store.url} was never built"
-        raise LibraryError(message, "do them again: `build_shards(reindex=True)`")
+        raise LibraryError(message, "do them again: `reindex=True`")
     return todo
 
 

@@ -60,9 +60,8 @@ def _name(files: list[Found], tags: dict[str, str]) -> str:
     """Return a name that is safe as that of a file: what the first file is called, and a hash of all."""
     state = hashlib.blake2b(digest_size=10)
     for file in files:
-        state.update(
-            b"%b\0%d\0%d\0%b\0" % (_bytes(file.path), file.size, file.mtime_ns, tags.get(file.path, "").encode())
-        )
+        tag = tags.get(file.path, "").encode()
+        state.update(b"%b\0%d\0%d\0%b\0" % (_bytes(file.path), file.size, file.mtime_ns, tag))
     stem = os.path.splitext(os.path.basename(files[0].path))[0]
     return f"{re.sub('[^A-Za-z0-9_-]', '_', stem)[:40]}-{state.hexdigest()}"
 

@@ -15,13 +15,7 @@ from index.shards.photo import Loaded, Skipped, is_photo, nanoseconds, too_large
 
 _BUFFER = 1 << 20  # bytes read at once
 _HEADER = 1 << 20  # bytes of a member's extended header at most: tarfile keeps it in memory
-_EXTENDED = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
+_EXTENDED = (b"L", b"K", b"x", b"g", b"X")  # types of member that only say more of the next one
 
 
 class _Header(tarfile.TarInfo):
@@ -51,7 +45,7 @@ def members(file: BinaryIO, path: str) -> Iterator[Loaded | Skipped]:
     try:
         with tarfile.open(fileobj=file, mode="r|", bufsize=_BUFFER, tarinfo=_Header) as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # else it keeps them all
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps them all
                 if is_photo(member.name) and not member.isdir():
                     yield _member(tar, member, path, seen)
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:

@@ -5,9 +5,10 @@ S is the side of the square that the network takes.
 
 from __future__ import annotations
 
+import io
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -119,7 +120,7 @@ class Worker:
         outcome.seconds = time.monotonic() - started
         return outcome
 
-    def _prepared(self, shard: Shard, known: dict[str, Dates], outcome: Outcome) -> Iterator[_Ready]:
+    def _prepared(self, shard: Shard, known: dict[str, Dates], outcome: Outcome) -> Generator[_Ready, None, None]:
         """Yield the photos of a shard, read and decoded by threads, in their order; note those that are none."""
 
         def wanted(photo: Found) -> bool:
@@ -177,16 +178,13 @@ def _decoded(read: Read, side: int) -> _Ready | Skipped:
     loaded = read()
     if isinstance(loaded, Skipped):
         return loaded
-    file, path = (loaded.file, None) if isinstance(loaded, Loaded) else (loaded, loaded.path)
+    file = loaded.file if isinstance(loaded, Loaded) else loaded
     try:
         if isinstance(loaded, Loaded):
-            import io
-
-            source, digest = io.BytesIO(loaded.data), content_hash(loaded.data)
-        elif why := too_long(file):
+            return _Ready(file, content_hash(loaded.data), read_pixels(io.BytesIO(loaded.data), side))
+        if why := too_long(file):
             return Skipped(file.path, why)
-        else:
-            source, digest = open_file(Path(file.path), file.size)
+        source, digest = open_file(Path(file.path), file.size)
         return _Ready(file, digest, read_pixels(source, side))
     except OSError as error:
         return Skipped(file.path, reason(error), lasting=False)

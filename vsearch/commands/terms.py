@@ -19,6 +19,8 @@ TERMS = {
     **{name: f"--{name.replace('_', '-')}" for name in OPTIONS},
     "lemmas=file": "--lemmas FILE",
     "force=True": "--force",
+    "markers=place": "--markers PLACE",
+    "reindex=True": "--reindex",
     "port=8770": "--port 8770",
     "read_only=True": "--read-only",
     "Library.open(path)": "--library",
