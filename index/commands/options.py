@@ -30,9 +30,7 @@ SourcesArgument = Annotated[
 ]
 StoreOption = Annotated[
     str | None,
-    typer.Option(
-        "--store", metavar="URL", help="Store in place of a library: milvus://HOST:PORT/COLLECTION, or a path."
-    ),
+    typer.Option("--store", metavar="URL", help="Store in place of a library: milvus://HOST:PORT/NAME, or a path."),
 ]
 WithinOption = Annotated[Path | None, typer.Option("--in", metavar="FOLDER", help="Only pictures below it.")]
 

@@ -36,7 +36,7 @@ class Far:
     ] = None
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, metavar="N", help="Workers of --ray at most; default: one a CPU or GPU."),
+        typer.Option("--workers", min=1, metavar="N", help="Workers of --ray; default: one a CPU, or a GPU."),
     ] = None
     markers: Annotated[
         str | None,
@@ -94,12 +94,14 @@ def _pool(far: Far, work: Work, model: Describer, store: Store) -> Callable[[Set
     """Return what makes the workers of a cluster, None for this process."""
     if far.ray is None:
         return None
-    from index.shards.ray import RayPool
+    from index.shards.ray import Errand, RayPool
 
     folder = None if work.model is None else os.fspath(work.model.absolute())
-    return lambda settings: RayPool(
-        far.ray or "", store.url, folder, work.device, model.identity, settings, far.workers
-    )
+
+    def pool(settings: Settings) -> Pool:
+        return RayPool(far.ray or "auto", Errand(folder, work.device, model.identity, store.url, settings), far.workers)
+
+    return pool
 
 
 class _Shown:

@@ -121,8 +121,9 @@ def build_shards(
     report = ShardReport(len(listing.shards), len(listing.shards) - len(todo), links=listing.links)
     report.unreadable += listing.unreadable
     report.skipped_in = f"{place.rstrip('/')}/_skipped/{name}"
-    doers = pool(settings) if pool is not None else Here(Worker(model, store, settings))
-    _run(doers, todo, kept, report, show or (lambda state: None))
+    if todo:
+        doers = pool(settings) if pool is not None else Here(Worker(model, store, settings))
+        _run(doers, todo, kept, report, show or (lambda state: None))
     store.sync()
     report.total = store.count()
     report.seconds = time.monotonic() - start
@@ -152,8 +153,6 @@ def _run(pool: Pool, todo: Sequence[Shard], kept: Markers, report: ShardReport, 
     start = time.monotonic()
     state = State(len(todo), report.done_before, pool.workers)
     show(state)
-    if not todo:
-        return
     for outcome in pool.run(todo):
         if outcome is not None:
             patiently(lambda outcome=outcome: _keep(kept, outcome))  # type: ignore[misc]
