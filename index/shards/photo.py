@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from index.build.scan import Found
@@ -48,6 +47,6 @@ def too_long(file: Found) -> str:
 
 def nanoseconds(seconds: float) -> int:
     """Return a date as nanoseconds since 1970 that a store can keep, 0 for one that is none."""
-    if not math.isfinite(seconds):
+    if not abs(seconds) < _INT64 / 1e9:  # nor is NaN
         return 0
-    return max(-_INT64, min(_INT64, int(seconds * 1_000_000_000)))
+    return int(seconds * 1_000_000_000)

@@ -125,7 +125,9 @@ class RayPool:
                 while todo and self._free:
                     self._give(self._free.popleft(), todo.popleft())
                 answers, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_TICK)
-                outcomes = [one for one in (self._taken(answer, todo) for answer in answers) if one is not None]
+                outcomes: list[Outcome | None] = [
+                    one for one in (self._taken(answer, todo) for answer in answers) if one is not None
+                ]
                 yield from outcomes or [None]
                 if self.workers:
                     seen = time.monotonic()

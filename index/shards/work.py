@@ -106,15 +106,12 @@ class Worker:
         outcome = Outcome(shard.name, shard.place)
         known = self._store.known([photo.path for photo in shard.photos])
         rows: list[Row] = []
-        try:
-            with closing(self._prepared(shard, known, outcome)) as prepared:
-                for batch in _batches(prepared, self._settings.batch):
-                    rows += self._described(batch, outcome)
-                    if len(rows) >= MOST:
-                        self._write(rows, outcome)
-                        rows = []
-        except ShardError as error:
-            outcome.damage = str(error)
+        with closing(self._prepared(shard, known, outcome)) as prepared:
+            for batch in _batches(prepared, self._settings.batch):
+                rows += self._described(batch, outcome)
+                if len(rows) >= MOST:
+                    self._write(rows, outcome)
+                    rows = []
         self._write(rows, outcome)
         self._store.delete(one.path for one in outcome.skipped if one.lasting)
         outcome.seconds = time.monotonic() - started
@@ -130,9 +127,14 @@ class Worker:
             outcome.unchanged += done
             return not done
 
+        def calls() -> Iterator[Read]:
+            try:
+                yield from photos(shard, wanted)
+            except ShardError as error:  # what came before it is good
+                outcome.damage = str(error)
+
         window = _AHEAD * self._settings.batch
-        calls = photos(shard, wanted)
-        with closing(ahead(lambda read: _decoded(read, self._model.side), calls, self._threads, window)) as found:
+        with closing(ahead(lambda read: _decoded(read, self._model.side), calls(), self._threads, window)) as found:
             for item in found:
                 if isinstance(item, Skipped):
                     outcome.skipped.append(item)
