@@ -91,6 +91,8 @@ FASTER = "Nothing plain stands on what is only faster"
         ("vsearch/metrics/caption.py", "import vsearch.networks.fast.cpu", FASTER),
         ("vsearch/networks/losses.py", "def f(): import vsearch.networks.fast.process", FASTER),
         ("index/paths.py", "import nmslib", "nmslib has one home"),
+        ("index/shards/run.py", "def f(): import ray", "Ray and botocore have one home each"),
+        ("index/shards/markers.py", "import botocore.session", "Ray and botocore have one home each"),
         ("vsearch/config.py", "def f(): import fasttext", "fastText has two homes"),
         ("index/check.py", "from sqlite3 import connect", "SQLite has two homes"),
     ],
