@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TICK = 1.0  # seconds between two looks at a cluster where nothing happens
 _START = 600.0  # seconds without a worker: a cluster may have to rent a machine first
 _DEATHS = 5  # of workers, until it is the shard that is to blame
-_NAME_ONE = "start one with `ray start`, or name another"
+_NAME_ONE = "start one, or name another"
 
 
 class Errand(NamedTuple):

@@ -27,6 +27,7 @@ from index.shards.photo import Loaded, Skipped, too_long
 from index.shards.shard import MOST, Shard
 from index.shards.source import Read, photos
 from index.stores.protocol import Dates, Row, Store
+from index.stores.trouble import UnreachableError
 from vsearch.ahead import ahead
 from vsearch.errors import PictureError
 from vsearch.image.pixels import read_pixels
@@ -96,8 +97,8 @@ class Worker:
     def do(self, shard: Shard) -> Outcome:
         """Bring the store in step with a shard, whatever was written of it before.
 
-        Raises PassingError if a server does not answer for as long as patience lasts, VsearchError if the work makes
-        no sense at all (no right to read, another model, a full disk).
+        Raises PassingError or UnreachableError if a server does not answer for as long as patience lasts, VsearchError
+        if the work makes no sense at all (no right to read, another model, a full disk).
         """
         return patiently(lambda: self._try(shard), self._patience)
 
@@ -158,15 +159,15 @@ class Worker:
 
 
 def patiently(do: Callable[[], T], patience: float = PATIENCE, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Return what `do` returns. While it raises PassingError it is called again, after pauses that grow.
+    """Return what `do` returns; while it raises PassingError or UnreachableError, call it again after growing pauses.
 
-    Raises its last PassingError once the pauses have taken `patience` seconds in all; any other error at once.
+    Raises the last of these once the pauses have taken `patience` seconds in all; any other error at once.
     """
     pause, waited = _FIRST, 0.0
     while True:
         try:
             return do()
-        except PassingError:
+        except (PassingError, UnreachableError):
             if waited >= patience:
                 raise
         pause = min(pause, _LONGEST, patience - waited)
