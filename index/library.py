@@ -359,13 +359,14 @@ class Library:
         """
         return self._database.read.folders()
 
-    def count(self) -> int:
-        """Return the number of pictures.
+    def count(self, within: Place | None = None) -> int:
+        """Return the number of pictures, or of those below a folder.
 
-        >>> library.count()
-        4
+        >>> library.count(), library.count("elsewhere")
+        (4, 0)
         """
-        return self._database.read.count()
+        read = self._database.read
+        return read.count() if within is None else len(read.ids_under(os.fspath(_expanded(within))))
 
     @property
     def identity(self) -> str | None:

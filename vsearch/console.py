@@ -77,7 +77,10 @@ def shown(text: str) -> str:
 def shown_path(path: str | Path) -> str:
     """Return a path for people: relative if it is below the current folder."""
     text = os.fspath(path)
-    here = os.getcwd() + os.sep
+    try:
+        here = os.getcwd() + os.sep
+    except FileNotFoundError:  # it was deleted
+        return shown(text)
     return shown(text.removeprefix(here))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ import typer
 
 from index.commands.options import LibraryOption, Place, SourcesArgument, opened_with_model, shown_library
 from index.commands.shards import Far, is_far, run_shards
+from index.paths import absolute, inside
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
-from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown_path
+from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
     from index.build.report import Report
+    from index.library import Library
 
 CaptionsOption = Annotated[bool, typer.Option("--captions/--no-captions", help="Describe each picture, too.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Pictures the network sees at once.")]
@@ -97,9 +100,14 @@ def forget(
     folders: Annotated[
         list[Path], typer.Argument(metavar="FOLDER...", help="Folders that `vsearch info` shows.", show_default=False)
     ],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, even if a folder holds several of the library's.")
+    ] = False,
     library: LibraryOption = None,
 ) -> None:
     """Take folders and all pictures below them out of the library; no file is touched.
+
+    A folder that was never indexed itself, and holds ones that were, takes them with it; that is asked first.
 
     \b
     Example:
@@ -108,11 +116,29 @@ def forget(
     from index.library import Library
 
     with Library.open(library) as opened:
+        if not yes:
+            ask_before_more(opened, folders)
         done = opened.forget(folders)
     gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
     out(f"{gone}; {many(done.total, 'picture')} in {shown_library(opened, library)}")
     for folder, above in done.covered:
         remark(f"{folder} lies below {above}: the next build of that brings it back")
+
+
+def ask_before_more(library: Library, folders: Sequence[Path]) -> None:
+    """Ask before folders are forgotten that nobody named. Raises VsearchError where nobody can be asked, or says no."""
+    known = library.folders()
+    for folder in map(absolute, folders):
+        more = [one for one in known if inside(one, folder)]
+        if not more or folder in known:
+            continue
+        what = f"{shown(folder)} takes {many(len(more), 'folder')} with {many(library.count(folder), 'picture')}"
+        if not sys.stdin.isatty():
+            raise VsearchError(
+                f"{what} out of the library", "add --yes if that is meant, or name folders of `vsearch info`"
+            )
+        if not typer.confirm(f"{what} out of the library. Go on?", err=True):
+            raise typer.Exit(1)
 
 
 def run_build(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vsearch.commands.options import DeviceOption, ModelOption
-from vsearch.console import shown_path
+from vsearch.console import remark, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -73,3 +73,13 @@ def check_folder(within: Path | None, *, found: bool) -> None:
     """Raise VsearchError if nothing was found because the folder to look in is not there."""
     if within is not None and not found and not within.exists():
         raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")
+
+
+def remark_none(library: Library, within: Path | None) -> None:
+    """Say on stderr why nothing was found."""
+    if not library.count():
+        remark("the library is empty: `vsearch build-index FOLDER` fills it")
+    elif within is not None and not library.count(within):
+        remark(f"no picture of the library lies below {shown_path(within)}: `vsearch info` shows its folders")
+    else:
+        remark("no picture fits")

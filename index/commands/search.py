@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from index.commands.options import Place, WithinOption, check_folder, opened_with_model
+from index.commands.options import Place, WithinOption, check_folder, opened_with_model, remark_none
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
 from vsearch.commands.group import expanded
@@ -213,6 +213,8 @@ def run_search(
                 printing, text or wanted.text or "", hits, images, library, reasons, shares=shares, scored=scored
             )
         print_hits(hits, reasons, printing, library, scored=scored)
+        if not hits:
+            remark_none(library, wanted.within)
 
 
 @app.command()
@@ -247,6 +249,8 @@ def similar(
         if printing.html is not None:
             print_page(printing, "", hits, [photo], library, {}, shares=model.scores.is_calibrated("picture"))
         print_hits(hits, {}, printing, library)
+        if not hits:
+            remark_none(library, within)
 
 
 def check_printing(printing: Printing, min_score: float | None) -> None:
@@ -315,8 +319,6 @@ def print_hits(
                 out(f"        {SAID[hit.match.field]}: {shown(hit.match.snippet)}")
             if hit.id in reasons:
                 out(f"        near: {', '.join(reasons[hit.id])}")
-    if not hits:
-        remark("no picture fits")
 
 
 def hit_row(hit: Hit, reasons: Reasons, *, scored: bool = True) -> dict[str, Any]:

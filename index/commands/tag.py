@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from index.commands.options import Place, WithinOption, check_folder, opened_with_model
+from index.commands.options import Place, WithinOption, check_folder, opened_with_model, remark_none
 from index.commands.search import MinScoreOption, SearchCommand
 from vsearch.commands.group import expanded
 from vsearch.commands.options import JsonOption
@@ -121,7 +121,7 @@ def photos_of(which: Which, library: Library) -> Sequence[Any]:
     hits = library.search(" ".join(which.what), k=k, within=which.within, min_score=which.min_score)
     check_folder(which.within, found=bool(hits))
     if not hits:
-        remark("no picture fits")
+        remark_none(library, which.within)
     return hits
 
 

@@ -218,3 +218,53 @@ def test_forget(home: Path, made: Path) -> None:
     assert call("search", "dog", "--library", place, "--model", model).stdout == ""
     assert call("reindex", "--library", place, "--model", model).exit_code == 1
     assert len(list(photos.iterdir())) == 5
+
+
+def test_forget_asks_before_it_takes_folders_that_nobody_named(made: Path, tmp_path: Path) -> None:
+    photos, place, model = made / "photos", tmp_path / "own", tiny_model.model_folder()
+    build = call("build-index", photos / "sub", "--library", place, "--model", model, "--no-captions")
+    assert build.exit_code == 0
+    asked = call("forget", "/", "--library", place)
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert "/ takes 1 folder with 2 pictures out of the library; add --yes" in asked.stderr
+    assert call("info", "--library", place, "--model", model).stdout.count(str(photos / "sub")) == 1
+    meant = call("forget", "/", "--yes", "--library", place)
+    assert meant.exit_code == 0 and meant.stdout.startswith("forgot 2 pictures below 1 folder in ")
+
+
+def test_why_nothing_was_found(made: Path, tmp_path: Path) -> None:
+    photos, place, model = made / "photos", tmp_path / "own", tiny_model.model_folder()
+    how = "--library", place, "--model", model
+    call("build-index", photos / "sub", *how, "--no-captions")
+    (tmp_path / "other").mkdir()
+    found = call("search", "dog", "--in", tmp_path / "other", *how)
+    assert (found.exit_code, found.stdout) == (0, "")
+    assert (
+        "no picture of the library lies below " in found.stderr and "`vsearch info` shows its folders" in found.stderr
+    )
+    assert "no picture fits" in call("search", "dog", "--min-score", "2", *how).stderr
+    call("forget", photos / "sub", "--library", place)
+    for words in (("search", "dog"), ("similar", photos / "red.png")):
+        assert "the library is empty: `vsearch build-index FOLDER` fills it" in call(*words, *how).stderr
+
+
+def test_numbers_go_by_plain_names_in_errors() -> None:
+    wrong = call("search", "dog", "-k", "1e3")
+    assert wrong.exit_code == 2 and "'1e3' is not a valid whole number" in wrong.stderr
+    assert "'much' is not a valid number" in call("search", "dog", "--min-score", "much").stderr
+
+
+def test_absolute_paths_work_in_a_folder_that_was_deleted(made: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    place, model = made / "library", tiny_model.model_folder()
+    script = (
+        "import os, sys; here = sys.argv.pop(1); os.chdir(here); os.rmdir(here)\n"
+        "import cli; cli.app(sys.argv[1:], prog_name='vsearch')"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tiny_model.ROOT)}
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", script, gone, "search", "dog", "-k", "1", "--library", place, "--model", model],
+        capture_output=True, text=True, env=env, check=False,
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (0, "") and str(made / "photos") in told.stdout

@@ -67,18 +67,24 @@ class Commands(TyperGroup):
 def load(module: str, name: str) -> Any:
     """Return a command by name from the `app` of `module`; the whole group if it has no command of that name."""
     group = typer.main.get_group(importlib.import_module(module).app)
-    _leave_files_alone(group)
+    _prepare(group)
     return group.commands.get(name, group)
 
 
-def _leave_files_alone(group: Any) -> None:
-    """Let no path be looked at before a command does: one that cannot be read is no wrong usage."""
+NUMBERS = {"int range": "whole number", "float range": "number", "float": "number"}  # as errors call them
+
+
+def _prepare(group: Any) -> None:
+    """Call numbers by plain names in errors, and let no path be looked at before a command does: one that cannot be
+    read is no wrong usage."""
     for command in group.commands.values():
         for parameter in command.params:
             if hasattr(parameter.type, "readable"):
                 parameter.type.readable = False
+            if parameter.type.name in NUMBERS and parameter.metavar:
+                parameter.type.name = NUMBERS[parameter.type.name]
         if hasattr(command, "commands"):
-            _leave_files_alone(command)
+            _prepare(command)
 
 
 def expanded(function: Callable[..., None]) -> Callable[..., None]:
