@@ -19,6 +19,7 @@ from index.caches.refresh import GRAPH_FROM, graph_path, load_graph, weights
 from index.caches.sealed_file import CacheError, discard, footer, may_replace
 from index.caches.vectors import arrays_path, load_arrays, positions
 from index.database.database import Database
+from index.paths import file_of
 from vsearch.errors import LibraryError
 
 SAMPLES = 200  # queries the graph answers, rows of the array that are compared
@@ -256,11 +257,12 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
 
 def _missing(database: Database, findings: list[Finding]) -> list[tuple[str, str]]:
     """Add a finding for each folder from which a build would remove pictures; return places nobody could look at."""
-    walk = scan(database.read.folders(), database.read.mounts(), follow_links=database.read.follows_links)
+    read = database.read
+    walk = scan(read.folders(), read.mounts(), follow_links=read.follows_links, videos=bool(read.video_every))
     there = {file.path for file in walk}
     for folder in walk.folders:
         paths = (dates.path for dates in database.read.dates_under(folder))
-        gone = [path for path in paths if path not in there and not walk.kept(path)]
+        gone = [path for path in paths if path not in there and file_of(path) not in there and not walk.kept(path)]
         there.update(gone)  # a folder inside this one does not tell them again
         if gone:
             noun = "picture is" if len(gone) == 1 else "pictures are"

@@ -20,7 +20,7 @@ from index.caches.refresh import GRAPH_FROM, load_graph
 from index.caches.sealed_file import CacheError
 from index.database.database import Database
 from index.database.read import Picture
-from index.paths import absolute
+from index.paths import absolute, file_of
 from vsearch.progress import Progress
 
 # With the bundled model, of 2,000 photos of Flickr8k (224 x 224) 6 of 1,999,000 different pairs reach it. Of copies of
@@ -219,8 +219,19 @@ def _groups(database: Database, ids: NDArray[np.int64], parent: NDArray[np.int64
     for _, positions in groupby(members.tolist(), key=lambda at: int(parent[at])):
         rows = [pictures[int(ids[at])] for at in positions]
         rows.sort(key=lambda row: (-row.size, os.fsencode(row.path)))
-        groups.append(Group(tuple(rows), len({row.hash for row in rows}) == 1))
+        groups += _told([row for row in rows if file_of(row.path) == row.path])
+        groups += _told(_one_each([row for row in rows if file_of(row.path) != row.path]))
+    groups = list({tuple(file_of(row.path) for row in group.pictures): group for group in reversed(groups)}.values())
     return sorted(groups, key=lambda group: (-group.freed, os.fsencode(group.pictures[0].path)))
+
+
+def _one_each(moments: list[Picture]) -> list[Picture]:
+    """Return one moment of each video: that a video looks like itself is not worth a word, and nothing to spare."""
+    return list({file_of(row.path): row for row in reversed(moments)}.values())[::-1]
+
+
+def _told(rows: list[Picture]) -> list[Group]:
+    return [Group(tuple(rows), len({row.hash for row in rows}) == 1)] if len(rows) > 1 else []
 
 
 def _load(database: Database) -> Graph | None:

@@ -229,13 +229,15 @@ class Library:
         beam: int | None = None,
         reindex: bool = False,
         follow_links: bool | None = None,
+        video_every: float | None = None,
         progress: Progress | None = None,
     ) -> Report:
         """Embed and describe every picture below some folders; a second time only what changed.
 
         `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
         the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
-        `follow_links` says whether links to folders are followed; None: as the library's last build was told.
+        `follow_links` says whether links to folders are followed, `video_every` how many seconds lie between two frames
+        that are taken of a video (0: no videos); None: as the library's last build was told.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
 
         >>> report = library.build(["photos"])
@@ -255,6 +257,7 @@ class Library:
                 beam=beam,
                 reindex=reindex,
                 follow_links=follow_links,
+                video_every=video_every,
                 progress=progress,
             )
 

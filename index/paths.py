@@ -6,6 +6,9 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+from vsearch.image.kinds import VIDEO, clock, parse_moment, suffix
 
 
 def default_path() -> Path:
@@ -70,14 +73,34 @@ def below(folder: str) -> tuple[bytes, bytes]:
 
 
 def spans(place: str) -> list[tuple[bytes, bytes]]:
-    """Return the half-open ranges of encoded paths that lie below a folder, or in a tar, whose members follow a `#`."""
+    """Return the half-open ranges of encoded paths that lie below a folder, or in a tar or a video, whose members and
+    moments follow a `#`.
+    """
     stem = os.fsencode(place)
-    return [below(place), (stem + b"#", stem + b"$")] if place.endswith(".tar") else [below(place)]
+    parts = place.endswith(".tar") or suffix(place) in VIDEO
+    return [below(place), (stem + b"#", stem + b"$")] if parts else [below(place)]
+
+
+def file_of(path: str) -> str:
+    """Return the file that a picture of a library lies in: for a moment of a video, `clip.mp4#t=12.5`, the video."""
+    return parse_moment(path)[0]
+
+
+def link(path: str) -> str:
+    """Return a picture's path as a URL; that of a moment begins there."""
+    file, seconds = parse_moment(path)
+    return "file://" + quote_from_bytes(os.fsencode(file)) + path[len(file) :] * (seconds is not None)
 
 
 def inside(path: str, folder: str) -> bool:
     """Tell whether a path is a folder, or is below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def titled(path: str) -> str:
+    """Return a picture's path for people: `clip.mp4 at 0:12` for a moment of a video."""
+    file, seconds = parse_moment(path)
+    return path if seconds is None else f"{file} at {clock(seconds)}"
 
 
 def readable(path: str) -> str:

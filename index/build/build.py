@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 
+from index.build.clips import check_every, expand
 from index.build.describe import Settings
 from index.build.details import note_details
 from index.build.plan import Plan, plan
@@ -27,10 +29,25 @@ from index.model import Describer
 from vsearch.ahead import ahead
 from vsearch.errors import VsearchError
 from vsearch.image.decode import VERSION
+from vsearch.image.kinds import VIDEOS
 from vsearch.progress import Progress
 
 _AHEAD = 3  # batches prepared before the network asks for them
 _BATCHES = 8  # as many files as these batches have pictures are written at once, though fewer need the network
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a build is restricted to: these absolute paths, files and whole folders, of folders that are known.
+
+    What `hold` says of a file that would have to be opened: leave it for later. It stays as it is known.
+    """
+
+    paths: Collection[str] | None = None
+    hold: Callable[[Found], bool] | None = None
+
+
+WHOLE = Part()
 
 
 def build_index(
@@ -43,16 +60,19 @@ def build_index(
     beam: int | None = None,
     reindex: bool = False,
     follow_links: bool | None = None,
+    video_every: float | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
     graph_from: int = GRAPH_FROM,
+    part: Part = WHOLE,
 ) -> Report:
     """Bring the library in step with the folders; `progress(done, total)` counts the files that must be opened,
     and before that the files of an older library whose heads are read.
 
     `beam` is the number of hypotheses kept for a caption, None the model's own. `reindex` forgets every vector and
     embeds all folders that the library knows, and `folders`, with this model. `follow_links` says whether links to
-    folders are followed; None, as the library's last build was told, and at first they are not.
+    folders are followed, `video_every` how many seconds lie between two frames that are taken of a video, 0 for no
+    videos; None, as the library's last build was told, and at first there are neither links nor videos.
     Raises LibraryError if the library is of another model or another build writes to it; VsearchError if no folder can
     be read. A single bad file raises nothing: see `Report.skipped`.
     """
@@ -60,15 +80,23 @@ def build_index(
     settings = Settings(captions and model.captions, max(1, batch), beam)
     with database.building():
         clean(database.path)
-        walk, found = look(database, folders, model, reindex=reindex, follow_links=follow_links)
+        every = database.read.video_every if video_every is None else check_every(video_every)
+        names = [*folders, *(database.read.folders() if reindex else [])]
+        follow = database.read.follows_links if follow_links is None else follow_links
+        walk = scan(
+            dict.fromkeys(names), database.read.mounts(), follow_links=follow, videos=bool(every), only=part.paths
+        )
+        found = look(database, walk, model, adopt=not reindex, part=part)
         show = progress or (lambda done, total: None)
-        prepare(database, model, reindex=reindex)
-        note_details(database, progress=show)  # of a library of an older format
-        work = make_plan(database, walk, found, captions=settings.captions)
+        prepare(database, model, reindex=reindex, every=every)
+        if part.paths is None:
+            note_details(database, progress=show)  # of a library of an older format
+        work = make_plan(database, walk, found, part, captions=settings.captions, every=every)
         report = Report(unreadable=walk.unreadable, links=walk.links, unchanged=work.unchanged, skipped=[*work.skipped])
+        report.left_out = left_out(walk, every)
         writer = Writer(database, model, settings, work, report)
         run(database, work, writer, model.side, settings, threads or min(8, os.cpu_count() or 1), show)
-        finish(database, walk, writer)
+        finish(database, walk, writer, part)
         refresh(database, graph_from=graph_from)
     report.skipped.sort(key=lambda item: os.fsencode(item[0]))
     report.total = database.read.count()
@@ -76,34 +104,28 @@ def build_index(
     return report
 
 
-def look(
-    database: Database,
-    folders: Iterable[str | os.PathLike[str]],
-    model: Describer,
-    *,
-    reindex: bool,
-    follow_links: bool | None = None,
-) -> tuple[Scan, list[Found]]:
+def look(database: Database, walk: Scan, model: Describer, *, adopt: bool, part: Part = WHOLE) -> list[Found]:
     """Walk over the folders, once it is sure that the library is this model's or may become so.
 
     Raises LibraryError if it is another's, VsearchError if no folder can be read.
     """
-    names = [*folders, *(database.read.folders() if reindex else [])]
-    follow = database.read.follows_links if follow_links is None else follow_links
-    walk = scan(dict.fromkeys(names), database.read.mounts(), follow_links=follow)
-    if not reindex:
+    if adopt:
         database.adopt(model.identity, model.dim)
     found, reasons = list(walk), dict(walk.unreadable)
+    if part.paths is not None:
+        return found
     if not walk.folders:
         raise VsearchError("no folder to index", "name at least one: `library.build([folder])`")
     if all(folder in reasons for folder in walk.folders):
         folder = walk.folders[0]
         raise VsearchError(f"{folder}: {reasons[folder]}", "name a folder of pictures that can be read")
-    return walk, found
+    return found
 
 
-def prepare(database: Database, model: Describer, *, reindex: bool) -> None:
+def prepare(database: Database, model: Describer, *, reindex: bool, every: float | None = None) -> None:
     """Bring the library itself up to date: its model, its format, its weight of captions, its decoder."""
+    if every is not None:
+        database.write.note("video_every", f"{every:g}")
     if reindex:
         database.write.clear(model.identity, model.dim)
     database.write.upgrade(model.embed_captions)
@@ -115,11 +137,36 @@ def prepare(database: Database, model: Describer, *, reindex: bool) -> None:
             database.write.note("decoder", VERSION)
 
 
-def make_plan(database: Database, walk: Scan, found: Iterable[Found], *, captions: bool) -> Plan:
-    """Compare the files found with what the library knows below the folders of the walk."""
-    known = (dates for folder in walk.folders for dates in database.read.dates_under(folder))
-    bad = (mark for folder in walk.folders for mark in database.read.skipped_under(folder))
-    return plan(found, known, bad, walk.kept, captions=captions)
+def make_plan(
+    database: Database,
+    walk: Scan,
+    found: Iterable[Found],
+    part: Part = WHOLE,
+    *,
+    captions: bool,
+    every: float | None = None,
+) -> Plan:
+    """Compare the files found with what the library knows below the folders of the walk, or at the paths of a part.
+
+    `every` is the number of seconds between two frames of a video, 0 or None for none.
+    """
+    places = walk.folders if part.paths is None else part.paths
+    known = (dates for place in places for dates in database.read.dates_under(place))
+    bad = (mark for place in places for mark in database.read.skipped_under(place))
+    another = bool(every) and every != database.read.video_every_done
+    work = plan(found, known, bad, walk.kept, captions=captions, every_clip=another)
+    if part.hold is not None:
+        clips = [clip for clip in work.clips if not part.hold(clip.file)]
+        for path in [path for clip in work.clips if clip not in clips for path in clip.known]:
+            work.vanished.pop(path, None)
+        work = replace(work, jobs=[job for job in work.jobs if not part.hold(job.file)], clips=clips)
+    return expand(work, every, captions=captions) if every else work
+
+
+def left_out(walk: Scan, every: float | None) -> dict[str, int]:
+    """Count the files that were left out, by what they are; videos that nobody wants are not worth a word."""
+    nouns = [kind.noun for kind in walk.left_out.values() if kind is not VIDEOS or every != 0]
+    return {noun: nouns.count(noun) for noun in dict.fromkeys(nouns)}
 
 
 def run(
@@ -157,12 +204,16 @@ def batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]
         yield batch
 
 
-def finish(database: Database, walk: Scan, writer: Writer) -> None:
+def finish(database: Database, walk: Scan, writer: Writer, part: Part = WHOLE) -> None:
     """Forget what is no more, and remember where we looked."""
     writer.remove_vanished()
-    unseen = {mount for mount in walk.known_mounts if walk.kept(mount) or not walk.covers(mount)}
-    database.write.set_folders(walk.folders, walk.mounts | unseen)
-    database.write.note("follow_links", str(int(walk.follow_links)))
+    if part.paths is None:
+        unseen = {mount for mount in walk.known_mounts if walk.kept(mount) or not walk.covers(mount)}
+        database.write.set_folders(walk.folders, walk.mounts | unseen)
+        database.write.note("follow_links", str(int(walk.follow_links)))
+        database.write.note("video_every_done", database.read.noted("video_every") or "")
+    elif not walk.mounts <= walk.known_mounts:
+        database.write.set_folders([], walk.mounts | walk.known_mounts)
     note_details(database)
     database.texts.fill()
     database.write.note("progress", "")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from index.database.database import Database
 from index.database.details import Detail
+from index.paths import file_of
 from vsearch.ahead import ahead
 from vsearch.errors import PictureError
 from vsearch.image.header import read_header
@@ -38,7 +39,7 @@ def _detail(row: _Row) -> Detail | None:
     """Return the details of a picture, None if its file is not as the library knows it."""
     _, path, size, mtime_ns = row
     try:
-        file = os.stat(path)
+        file = os.stat(file_of(path))
         if (file.st_size, file.st_mtime_ns) != (size, mtime_ns):
             return None
         head = read_header(path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 from index.build.plan import Job
 from index.database.read import Picture
+from index.paths import file_of
 from vsearch.errors import PictureError
+from vsearch.image.kinds import JPEG_XLS, RAWS
 from vsearch.image.pixels import read_pixels
+from vsearch.image.special import kind_of, read_video_head
 
 _WHOLE_FILE = 64 << 20  # files up to this size are read once, for hash and picture; larger ones twice
 
@@ -65,13 +69,17 @@ class PhotoReader:
         self._lock = threading.Lock()
         self._side = side
         self._captions = captions
+        self._hashing = threading.Lock()
+        self._video = ("", b"")  # the last one, and its hash
 
     def prepare(self, job: Job, *, twins: bool = True) -> Prepared:
         """Open a file as far as needed; without `twins` it is decoded even if the library has its content."""
         try:
-            source, digest = open_file(Path(job.file.path), job.file.size)
+            source, digest = self._open(job)
         except OSError as error:
             return Trouble(job, reason(error))
+        except PictureError as error:
+            return Trouble(job, str(error), lasting=True)
         with self._lock:
             pictures = self._known(digest)
         mine = next((one for one in pictures if job.known is not None and one.id == job.known.id), None)
@@ -82,6 +90,27 @@ class PhotoReader:
             return Decoded(job, digest, read_pixels(source, self._side), same=mine is not None)
         except PictureError as error:
             return Trouble(job, str(error), lasting=True)
+
+    def _open(self, job: Job) -> tuple[io.BytesIO | Path, bytes]:
+        """Return what the decoder is to read, and the hash of the content; a moment's is that of its video and time.
+
+        Raises OSError, and PictureError for what should be a video and is none.
+        """
+        path = Path(job.file.path)
+        kind = kind_of(path)
+        if kind is None or kind is JPEG_XLS:
+            return open_file(path, job.file.size)
+        if kind is RAWS:  # its decoder goes by the name
+            return path, open_file(path, job.file.size)[1]
+        file = file_of(job.file.path)
+        if file == job.file.path:
+            read_video_head(file)
+            raise PictureError("its moments could not be found")
+        with self._hashing:
+            if self._video[0] != file:
+                self._video = file, open_file(Path(file), _WHOLE_FILE + 1)[1]
+            digest = self._video[1]
+        return path, content_hash(digest + os.fsencode(job.file.path.removeprefix(file)))
 
 
 def open_file(path: Path, size: int) -> tuple[io.BytesIO | Path, bytes]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 class Report:
     """What a build did. `skipped` and `unreadable` hold (path, reason); `unchanged` counts touched files, too.
 
-    `links` are the links to folders that were not followed.
+    `links` are the links to folders that were not followed. `left_out` counts files that were not looked at, by what
+    they are ("video"): their package is not installed, or nobody asked for videos.
     """
 
     added: int = 0
@@ -21,6 +22,7 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
     encoded: int = 0  # pictures that went through the network
     total: int = 0  # pictures in the library now
     seconds: float = 0.0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from index.paths import absolute, inside
+from index.paths import absolute, file_of, inside
 from vsearch.image.decode import SUFFIXES
+from vsearch.image.kinds import BY_SUFFIX, OPTIONAL, VIDEOS, Kind
 
 _INT64 = 2**63 - 1
 
@@ -30,6 +32,9 @@ class Scan:
     them must not be taken for deleted. `mounts` holds the folders on another disk than their parent. A folder of
     `known_mounts` that is empty now is unreadable: its disk is not there. A link to a folder may lead anywhere, to the
     folder above too: unless `follow_links` it is not followed, but noted in `links`. One of `folders` may be a link.
+
+    Videos are found only if `videos` are wanted. `left_out` holds them otherwise, and the files of other kinds whose
+    package is not installed. `ways` maps folders to the names that are looked at in them; in others, all are.
     """
 
     folders: list[str]
@@ -39,6 +44,9 @@ class Scan:
     links: list[str] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     mounts: set[str] = field(default_factory=set)
+    videos: bool = False
+    left_out: dict[str, Kind] = field(default_factory=dict)
+    ways: dict[str, set[str]] = field(default_factory=dict)
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Found]:
@@ -49,9 +57,19 @@ class Scan:
                 above = -1
             yield from self._walk(folder, above)
 
+    @functools.cached_property
+    def _endings(self) -> frozenset[str]:
+        """The endings of files that can be read, and are wanted."""
+        kinds = [kind for kind in OPTIONAL if kind.readable() and (kind is not VIDEOS or self.videos)]
+        return self.suffixes.union(*(kind.suffixes for kind in kinds))
+
     def kept(self, path: str) -> bool:
         """Tell whether a path that was not found may still exist, because nobody could look."""
-        return any(inside(path, place) for place, _ in self.unreadable)
+        file = file_of(path)
+        kind = self.left_out.get(file)
+        if kind is not None and not kind.readable() and (kind is not VIDEOS or self.videos):
+            return True
+        return any(inside(file, place) for place, _ in self.unreadable)
 
     def covers(self, path: str) -> bool:
         """Tell whether a path is one of the folders, or below one."""
@@ -65,7 +83,7 @@ class Scan:
             folder, above = stack.pop()
             try:
                 status = Path(folder).stat()
-                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+                entries = list(os.scandir(folder))
             except OSError as error:
                 self.unreadable.append((folder, _reason(error)))
                 continue
@@ -77,7 +95,9 @@ class Scan:
             if not entries and folder in self.known_mounts:
                 self.unreadable.append((folder, "empty: its disk is not mounted"))
             folders = []
-            for entry in entries:
+            names = self.ways.get(folder)
+            looked_at = entries if names is None else [entry for entry in entries if entry.name in names]
+            for entry in sorted(looked_at, key=lambda entry: entry.name):
                 found = self._look(entry)
                 if isinstance(found, Found):
                     yield found
@@ -91,7 +111,12 @@ class Scan:
         if name.startswith("."):
             return None
         try:
-            if name[name.rfind(".") :].lower() in self.suffixes and entry.is_file():
+            ending = name[name.rfind(".") :].lower()
+            optional = ending in BY_SUFFIX and self.suffixes == SUFFIXES
+            if (ending in self.suffixes or optional) and entry.is_file():
+                if ending not in self._endings:
+                    self.left_out[entry.path] = BY_SUFFIX[ending]
+                    return None
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
             if not entry.is_dir():
@@ -111,12 +136,36 @@ def scan(
     *,
     follow_links: bool = False,
     suffixes: frozenset[str] = SUFFIXES,
+    videos: bool = False,
+    only: Collection[str] | None = None,
 ) -> Scan:
     """Return a walk over these folders, made absolute, for files with these endings; what is hidden is left out.
 
-    Links to files are followed, those to folders only with `follow_links`.
+    Links to files are followed, those to folders only with `follow_links`. `only` restricts the walk to these absolute
+    paths, files and whole folders, and to what lies on the way to them.
     """
-    return Scan([absolute(folder) for folder in folders], frozenset(known_mounts), follow_links, suffixes)
+    places = [absolute(folder) for folder in folders]
+    walk = Scan(places, frozenset(known_mounts), follow_links, suffixes, videos=videos)
+    if only is not None:
+        walk.ways = _ways(walk.folders, only)
+        walk.folders = [folder for folder in walk.folders if any(inside(path, folder) for path in only)]
+    return walk
+
+
+def _ways(folders: Iterable[str], only: Collection[str]) -> dict[str, set[str]]:
+    """Return the names to follow in each folder on the way from `folders` to the paths; none where all is wanted."""
+    ways: dict[str, set[str]] = {}
+    whole = set(only)
+    for folder in folders:
+        for path in whole:
+            steps: list[tuple[str, str]] = []
+            while path != folder and inside(path, folder):
+                path, name = os.path.split(path)
+                steps.append((path, name))
+            if path == folder and not any(parent in whole for parent, _ in steps):
+                for parent, name in steps:
+                    ways.setdefault(parent, set()).add(name)
+    return ways
 
 
 def _reason(error: OSError) -> str:

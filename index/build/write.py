@@ -12,6 +12,8 @@ from index.database.database import Database
 from index.database.read import Dates
 from index.database.write import NewPicture
 from index.model import Describer
+from index.paths import file_of
+from vsearch.image.kinds import parse_moment
 
 _ROWS = 500  # removed in one transaction
 
@@ -27,6 +29,8 @@ class Writer:
         self._gone = plan.gone
         self._report = report
         self._started = False
+        self._frames: dict[str, int] = {}  # moments of the video that is being written, and those that were bad
+        self._bad_frames: dict[str, list[Trouble]] = {}
 
     def settle(self, batch: Sequence[Prepared], reader: PhotoReader) -> None:
         """Run the network on what was decoded, then write the whole batch in one transaction."""
@@ -40,15 +44,39 @@ class Writer:
                     self._write_twin(item, reader)
                 else:
                     self._write_trouble(item)
+                self._end_of_video(item)
 
     def remove_vanished(self) -> None:
         """Forget the pictures and skipped files that are no more; those that were moved are still there."""
+        for file, bad in self._bad_frames.items():  # of videos whose first moment was there before
+            self._write_bad_frames(file, bad, self._frames[file])
         paths = [*self._vanished, *self._gone]
         for start in range(0, len(paths), _ROWS):
             with self._database.writing():
                 self._start_run()
                 self._database.write.remove(paths[start : start + _ROWS])
         self._report.removed = len(self._vanished)
+
+    def _end_of_video(self, item: Prepared) -> None:
+        """Once the last moment of a video was written, the first, say in one line what was not readable of it."""
+        file, seconds = parse_moment(item.job.file.path)
+        if seconds is None:
+            return
+        self._frames[file] = self._frames.get(file, 0) + 1
+        if seconds == 0:
+            bad, seen = self._bad_frames.pop(file, []), self._frames.pop(file)
+            if bad:
+                self._write_bad_frames(file, bad, seen)
+
+    def _write_bad_frames(self, file: str, bad: Sequence[Trouble], seen: int) -> None:
+        """Skip a video of which nothing can be read; else note whether its first moment is among what cannot."""
+        first = next((item for item in bad if parse_moment(item.job.file.path)[1] == 0), None)
+        nothing = len(bad) == seen and not any(item.job.known for item in bad)
+        reason = bad[-1].reason if nothing else f"{len(bad)} of {seen} frames are bad: {bad[0].reason}"
+        if first is not None and first.lasting:
+            where = first.job.file._replace(path=file) if nothing else first.job.file
+            self._database.write.skip(*where, reason)
+        self._report.skipped.append((file, reason))
 
     def _start_run(self) -> None:
         """Give this run its token, in the transaction that first changes something."""
@@ -100,6 +128,9 @@ class Writer:
             self._write_trouble(alone)
 
     def _write_trouble(self, item: Trouble) -> None:
+        if file_of(item.job.file.path) != item.job.file.path:
+            self._bad_frames.setdefault(file_of(item.job.file.path), []).append(item)
+            return
         if item.lasting:
             self._database.write.skip(*item.job.file, item.reason)
         self._report.skipped.append((item.job.file.path, item.reason))

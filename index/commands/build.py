@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,9 @@ from index.paths import absolute, inside
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown, shown_path
+from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
+from vsearch.image.kinds import OPTIONAL, VIDEOS
 
 if TYPE_CHECKING:
     from index.build.report import Report
@@ -27,6 +29,11 @@ BatchOption = Annotated[int, typer.Option("--batch", min=1, metavar="N", help="P
 
 LinksOption = Annotated[
     bool | None, typer.Option("--follow-links/--no-follow-links", help="Look into folders that links lead to.")
+]
+
+VideosOption = Annotated[
+    float | None,
+    typer.Option("--video-every", metavar="SECONDS", help="Take a frame of videos so often; 0 leaves videos out."),
 ]
 
 app = typer.Typer(rich_markup_mode=None)
@@ -50,6 +57,7 @@ def build_index(
     captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
     follow_links: LinksOption = None,
+    video_every: VideosOption = None,
     *,
     work: Work,
     far: Far,
@@ -58,8 +66,8 @@ def build_index(
 
     Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
     are skipped and listed on stderr. Links to files are followed; what a link to a folder leads to is left out, and
-    stderr says so, unless --follow-links, which later builds of the library remember. The exit code is 0, 1 if nothing
-    could be done, 3 if a folder could not be read.
+    stderr says so, unless --follow-links, which later builds of the library remember, as they do --video-every. The
+    exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
 
     With --store, folders, tars of photos (WebDataset) and s3:// prefixes are built into a store, in shards of 500 to
     1,000 photos, by this process or by a Ray cluster. What is done is marked, so that a build that was killed goes on
@@ -69,6 +77,7 @@ def build_index(
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
+      vsearch build-index ~/Videos --video-every 10
       vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
     if is_far(folders, far):
@@ -76,7 +85,8 @@ def build_index(
             raise VsearchError("a build writes to one place", "name either --library or --store")
         run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
         return
-    run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, follow_links=follow_links)
+    how = {"follow_links": follow_links, "video_every": video_every}
+    run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, **how)
 
 
 @app.command()
@@ -148,7 +158,7 @@ def run_build(
     *,
     captions: bool,
     reindex: bool,
-    follow_links: bool | None = None,
+    **how: Any,
 ) -> None:
     """Build, and tell what was done; exit code 3 where a folder could not be read."""
     place = Place(path, work.model, work.device)
@@ -159,8 +169,8 @@ def run_build(
             batch=work.batch,
             beam=work.beam,
             reindex=reindex,
-            follow_links=follow_links,
             progress=progress,
+            **how,
         )
     print_report(report, shown_library(library, path))
     if report.unreadable:
@@ -177,8 +187,19 @@ def print_report(report: Report, library: str) -> None:
     if report.links:
         some = ", ".join(shown_path(path) for path in report.links[:3]) + (", ..." if len(report.links) > 3 else "")
         remark(f"did not follow {many(len(report.links), 'link')} to folders ({some}); --follow-links does")
+    for noun, number in report.left_out.items():
+        remark(left_out_line(noun, number))
     for path, reason in report.unreadable:
         remark(f"could not look into {shown_path(path)}: {reason}")
+
+
+def left_out_line(noun: str, number: int) -> str:
+    """Return how many files of a kind were left out, and what makes builds read them."""
+    kind = next(kind for kind in OPTIONAL if kind.noun == noun)
+    steps = [] if kind.readable() else [install_hint(kind.extra)]
+    if kind is VIDEOS:
+        steps.append("--video-every 10 takes a frame every ten seconds")
+    return f"left out {many(number, noun)}: {', then '.join(steps)}"
 
 
 def report_line(report: Report, library: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from index.commands.options import LibraryOption, WithinOption, check_folder
+from index.paths import titled
 from vsearch.commands.options import ForceOption, PlainJsonOption
 from vsearch.console import many, out, out_json, progress_bar, remark, shown_path
 
@@ -63,7 +64,7 @@ def print_groups(groups: Sequence[Group]) -> None:
         kind = "equal files" if group.exact else "pictures"
         out(f"{len(group.pictures)} {kind}, {group.freed:,} bytes but for the first")
         for picture in group.pictures:
-            out(f"{picture.size:>12,}  {shown_path(picture.path)}")
+            out(f"{picture.size:>12,}  {shown_path(titled(picture.path))}")
     spare = sum(len(group.pictures) - 1 for group in groups)
     freed = sum(group.freed for group in groups)
     out(f"{many(len(groups), 'group')}; to spare: {many(spare, 'picture')}, {freed:,} bytes")

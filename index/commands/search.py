@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model, remark_none
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
+from index.paths import file_of, titled
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
@@ -305,14 +306,15 @@ def print_hits(
     from index.database.texts import SAID
 
     if printing.paths or printing.nul:
-        for hit in hits:
-            out_path(hit.path, "\0" if printing.nul else "\n")
+        for file in dict.fromkeys(file_of(hit.path) for hit in hits):
+            out_path(file, "\0" if printing.nul else "\n")
     elif printing.as_json:
         details = library.details(hits)
         out_json([hit_row(hit, reasons, scored=scored) | detail_row(details.get(hit.id)) for hit in hits])
     else:
         for hit in hits:
-            out(f"{hit.score:6.3f}  {shown_path(hit.path)}" if scored else shown_path(hit.path))
+            name = shown_path(titled(hit.path))
+            out(f"{hit.score:6.3f}  {name}" if scored else name)
             if hit.caption:
                 out(f"        {hit.caption}")
             if hit.match is not None and hit.match.field != "caption":

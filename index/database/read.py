@@ -90,6 +90,22 @@ class Reading:
         """Whether the last build followed links to folders."""
         return self.noted("follow_links") == "1"
 
+    @property
+    def video_every(self) -> float | None:
+        """Seconds between two frames of a video, as the last build was told; 0 for no videos, None if none was."""
+        return self._seconds("video_every")
+
+    @property
+    def video_every_done(self) -> float | None:
+        """The same of the last build that came to its end."""
+        return self._seconds("video_every_done")
+
+    def _seconds(self, key: str) -> float | None:
+        try:
+            return float(self.noted(key) or "nan") if self.noted(key) else None
+        except ValueError:
+            raise self._damage(f"the seconds between frames are {self.noted(key)!r}") from None
+
     def noted(self, key: str) -> str | None:
         """Return a fact kept by `Writing.note`, None if it was never noted."""
         value = self._connection.value("SELECT value FROM meta WHERE key = ?", (key,))
@@ -140,16 +156,22 @@ class Reading:
         return [(self._name(path), reason) for path, reason in self._typed(rows, bytes, str)]
 
     def skipped_under(self, folder: str) -> list[Skipped]:
-        """Return the skipped files below a folder."""
-        sql = "SELECT path, size, mtime_ns, reason FROM skipped WHERE path >= ? AND path < ?"
-        rows = self._typed(self._connection.rows(sql, below(folder)), bytes, int, int, str)
+        """Return the skipped files at a path or below it, see `dates_under`."""
+        rows = self._typed(self._rows_at("path, size, mtime_ns, reason FROM skipped", folder), bytes, int, int, str)
         return [Skipped(self._name(row[0]), *row[1:]) for row in rows]
 
     def dates_under(self, folder: str) -> list[Dates]:
-        """Return the dates of the pictures below a folder, by path."""
-        sql = "SELECT path, id, size, mtime_ns, caption IS NOT NULL FROM pictures WHERE path >= ? AND path < ?"
-        rows = self._typed(self._connection.rows(f"{sql} ORDER BY path", below(folder)), bytes, int, int, int, int)
-        return [Dates(self._name(row[0]), *row[1:]) for row in rows]
+        """Return the dates of the pictures at a path, or below a folder, or of a video, by path."""
+        what = "path, id, size, mtime_ns, caption IS NOT NULL FROM pictures"
+        rows = self._typed(self._rows_at(what, folder), bytes, int, int, int, int)
+        return [Dates(self._name(row[0]), *row[1:]) for row in sorted(rows)]
+
+    def _rows_at(self, what: str, place: str) -> list[Any]:
+        """Return the rows of "columns FROM table" whose path is this one or lies below it."""
+        rows = self._connection.rows(f"SELECT {what} WHERE path = ?", (os.fsencode(place),))
+        for span in spans(place):
+            rows += self._connection.rows(f"SELECT {what} WHERE path >= ? AND path < ?", span)
+        return rows
 
     # ---- pictures
 

@@ -21,6 +21,7 @@ from index.metadata.xmp import Edit
 from index.paths import readable
 from vsearch.files import replacing
 from vsearch.image.decode import SUFFIXES
+from vsearch.image.kinds import BY_SUFFIX
 
 ENDING = ".xmp"
 _LARGEST = 1 << 30  # bytes of a photo that words are written into
@@ -54,7 +55,8 @@ def sidecar_of(photo: str, exists: Callable[[str], bool] = os.path.lexists) -> s
     stem, ending = os.path.splitext(photo)
     if not exists(stem + ENDING):
         return None
-    others = {stem + form for each in SUFFIXES for form in (each, each.upper())} - {photo, stem + ending.swapcase()}
+    endings = [form for each in (*SUFFIXES, *BY_SUFFIX) for form in (each, each.upper())]
+    others = {stem + form for form in endings} - {photo, stem + ending.swapcase()}
     return None if any(exists(other) for other in others) else stem + ENDING
 
 

@@ -20,7 +20,7 @@ from index.metadata import xmp
 from index.metadata.files import TagError, Tagging, change_photo, change_sidecar
 from index.metadata.xmp import Edit, Words
 from index.model import Model
-from index.paths import absolute
+from index.paths import absolute, file_of
 from vsearch.distribution import version
 from vsearch.errors import LibraryError
 from vsearch.progress import Progress
@@ -123,6 +123,8 @@ def _tag(
 
 def check_file(picture: Picture) -> None:
     """Raise TagError if the file of a picture is not the one that was indexed."""
+    if file_of(picture.path) != picture.path:
+        raise TagError("a moment of a video has no metadata of its own")
     try:
         status = os.stat(picture.path)
     except OSError:

@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 from index.database.texts import SAID
 from index.page import grid
 from index.page.thumbnail import jpeg, small
-from index.paths import neighbours, readable
+from index.paths import link, neighbours, readable, titled
 from index.search.searcher import Hit
 from vsearch.errors import PictureError, VsearchError
 from vsearch.files import replacing
@@ -152,9 +151,9 @@ def _styled(figures: Sequence[Figure]) -> dict[str, str]:
 def _figure(hit: Hit, thumbnail: Thumbnail, why: Sequence[str], *, shares: bool, scored: bool) -> Figure:
     match, score = hit.match, f"{hit.score:.0%}" if shares else f"{hit.score:.3f}"
     return Figure(
-        name=readable(os.path.basename(hit.path)),
+        name=readable(os.path.basename(titled(hit.path))),
         path=readable(hit.path),
-        link="file://" + quote_from_bytes(os.fsencode(hit.path)),
+        link=link(hit.path),
         shape=grid.shape(thumbnail.width, thumbnail.height),
         thumbnail=thumbnail.source,
         width=thumbnail.width,

@@ -7,7 +7,7 @@ import os
 from index.database.database import Database
 from index.database.read import Picture
 from index.model import Model, Photo
-from index.paths import absolute
+from index.paths import absolute, file_of
 from index.search.query import Filter, Query, make_query
 from index.search.searcher import Hit, Searcher
 
@@ -29,7 +29,7 @@ def _stored(database: Database, picture: Picture | None, model: Model) -> Query 
     if picture is None:
         return None
     try:
-        file = os.stat(picture.path)
+        file = os.stat(file_of(picture.path))
     except OSError:
         return None
     if (file.st_size, file.st_mtime_ns) != (picture.size, picture.mtime_ns):

@@ -30,6 +30,7 @@ class HitRow(BaseModel):
     score: float | None = Field(description="the share of such hits that fit, or the cosine; null without a query")
     cosine: float | None
     caption: str | None
+    by_hand: bool = Field(description="whether the caption was written by a person")
     width: int = Field(description="pixels, upright; 0 if not known")
     height: int
     taken: str | None = Field(description="when it was taken, else when the file changed: local time")

@@ -21,7 +21,7 @@ from index.database.database import NoLibraryError, OtherModelError
 from index.page import grid
 from index.paths import readable
 from index.web import pictures, search, static, status, whole
-from index.web.answers import HitRow, SearchAnswer
+from index.web.answers import HitRow, PictureAnswer, SearchAnswer
 from index.web.api import After, Id, Served, Wished, Words
 from index.web.search import PAGE, Wish
 from index.web.service import Service
@@ -44,7 +44,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "signed": _signed, "day": _day, "bytes": _bytes}
-    environment.filters |= {"data": _data, "shape": _shape}
+    environment.filters |= {"data": _data, "shape": _shape, "spoken": _spoken}
     environment.globals["static"] = f"/static/{static.version()}"
     return environment
 
@@ -206,6 +206,13 @@ def _data(row: BaseModel) -> str:
 
 def _shape(hit: HitRow) -> str:
     return grid.shape(hit.width, hit.height)
+
+
+def _spoken(picture: HitRow | PictureAnswer) -> str:
+    """Return what stands for a picture where it is not seen: its caption, and whether a machine wrote it."""
+    if not picture.caption:
+        return "no caption"
+    return picture.caption if picture.by_hand else f"{picture.caption} (machine-made)"
 
 
 def _signed(number: float) -> str:

@@ -11,7 +11,7 @@ import stat
 from index.database.database import Database
 from index.database.read import Picture
 from index.page.thumbnail import jpeg
-from index.paths import inside
+from index.paths import file_of, inside
 from index.web.problems import Problem
 from vsearch.image.decode import decode
 
@@ -33,7 +33,7 @@ def checked(database: Database, id_: int) -> Picture:
     if not any(inside(picture.path, folder) for folder in database.read.folders()):
         raise Problem(410, "the picture is in no folder of the library any more", _GONE)
     try:
-        status = os.stat(picture.path)
+        status = os.stat(file_of(picture.path))
     except OSError:
         raise Problem(410, "the file is gone", _GONE) from None
     if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (picture.size, picture.mtime_ns):
@@ -42,7 +42,9 @@ def checked(database: Database, id_: int) -> Picture:
 
 
 def media_type(path: str) -> str | None:
-    """Return the type of a file that every browser shows, by its first bytes; None for any other file."""
+    """Return the type of a file that every browser shows, by its first bytes; None for any other file, and a moment."""
+    if file_of(path) != path:
+        return None
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(b"\xff\xd8\xff"):
@@ -57,5 +59,7 @@ def media_type(path: str) -> str | None:
 
 
 def as_jpeg(path: str) -> bytes:
-    """Return a picture that browsers do not show (HEIC, TIFF, BMP) as a JPEG of its size. Raises PictureError."""
+    """Return what browsers do not show as a picture (HEIC, TIFF, BMP, raw photos, moments of videos) as a JPEG of its
+    size. Raises PictureError.
+    """
     return jpeg(decode(path), _QUALITY)

@@ -241,6 +241,7 @@ def hit_rows(
     pictures, details = database.read.pictures(ids), database.details.of(ids)
     votes = [] if board is None or not board.key else database.opinions.votes(board.key)
     good = {vote.hash: vote.good for vote in votes}
+    by_hand = database.opinions.captions([picture.hash for picture in pictures.values()])
     parts = {} if board is None or not hits else _products(searcher, board, ids)
     reasons = _reasons(service, database, ids) if why and hits else {}
     rows = []
@@ -257,6 +258,7 @@ def hit_rows(
                 score=None if board is None else round(hit.score, 4),
                 cosine=None if board is None else round(hit.cosine, 5),
                 caption=hit.caption,
+                by_hand=picture.hash in by_hand,
                 width=0 if detail is None else detail.width,
                 height=0 if detail is None else detail.height,
                 taken=local_time(taken),

@@ -518,9 +518,9 @@ def test_a_folder_that_vanishes_before_it_is_read(
 ) -> None:
     path, real = tmp_path / "library.sqlite3", building.make_plan
 
-    def vanishing(*given: Any, captions: bool) -> Plan:
+    def vanishing(*given: Any, **how: Any) -> Plan:
         shutil.rmtree(photos)
-        return real(*given, captions=captions)
+        return real(*given, **how)
 
     monkeypatch.setattr(building, "make_plan", vanishing)
     report = build(path, photos)

@@ -24,13 +24,14 @@ def clip(
     gop: int = 20,
     turn: int = 0,
     seed: int = 0,
+    index_first: bool = False,
     **metadata: str,
 ) -> Path:
     """A video: red grows with time from 0 to 250, the upper half is green, blue is `seed`; `turn` in degrees."""
     import av
 
     width, height = size
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options={"movflags": "faststart"} if index_first else {}) as out:
         out.metadata.update(metadata)
         stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", gop

@@ -35,6 +35,7 @@ class Videos:
 
     def __init__(self) -> None:
         self._opened: tuple[tuple[str, int, int], Any, Any] | None = None
+        self._head: tuple[tuple[str, int, int], dict[str, Any]] | None = None
 
     def close(self) -> None:
         """Close the video that is open, if one is."""
@@ -46,8 +47,7 @@ class Videos:
         """Return the container of a file and the stream of its pictures. Raises Refused if it has none."""
         import av
 
-        status = os.stat(path)
-        key = (path, status.st_size, status.st_mtime_ns)
+        key = self._key(path)
         if self._opened is None or self._opened[0] != key:
             self.close()
             options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
@@ -61,14 +61,27 @@ class Videos:
             self._opened = key, container, streams[0]
         return self._opened[1:]
 
+    def _key(self, path: str) -> tuple[str, int, int]:
+        status = os.stat(path)
+        return path, status.st_size, status.st_mtime_ns
+
     def head(self, path: str) -> dict[str, Any]:
-        """Return what the head of a video says: its length in seconds, when and by what it was taken."""
+        """Return what the head of a video says: its length in seconds, its size, when and by what it was taken."""
+        key = self._key(path)
+        if self._head is None or self._head[0] != key:
+            self._head = key, self._read_head(path)
+        return self._head[1]
+
+    def _read_head(self, path: str) -> dict[str, Any]:
         container, stream = self.stream(path)
         facts = {**container.metadata, **stream.metadata}
         maker, model = (facts.get(f"com.apple.quicktime.{key}", facts.get(key, "")) for key in ("make", "model"))
         taken = facts.get("com.apple.quicktime.creationdate", facts.get("creation_time", ""))
         length = self._length(container, stream)
-        return {"length": length, "taken": taken, "maker": maker, "model": model}
+        frame = self._seen(path, 0.0)
+        size = _width(frame, stream), frame.height
+        width, height = size[::-1] if round(frame.rotation) % 180 else size
+        return {"length": length, "width": width, "height": height, "taken": taken, "maker": maker, "model": model}
 
     def _length(self, container: Any, stream: Any) -> float:
         if stream.duration:
@@ -91,8 +104,7 @@ class Videos:
         if stream.codec_context.width * stream.codec_context.height > max_pixels:
             raise Refused(f"too large ({stream.codec_context.width} x {stream.codec_context.height} pixels)")
         frame = self._seen(path, seconds)
-        shape = stream.sample_aspect_ratio
-        width = round(frame.width * min(max(float(shape or 1), 0.25), 4.0))
+        width = _width(frame, stream)
         if width * frame.height > max_pixels:
             raise Refused(f"too large ({width} x {frame.height} pixels)")
         flat = frame.reformat(width=width, height=frame.height, format="rgb24")
@@ -117,6 +129,12 @@ class Videos:
             if best is not None and (whole or best.time >= wanted - 1):
                 return best
         raise Refused("no frame there")
+
+
+def _width(frame: Any, stream: Any) -> int:
+    """Return how wide a frame is where its pixels are square."""
+    shape = float(stream.sample_aspect_ratio or 1)
+    return round(float(frame.width) * min(max(shape, 0.25), 4.0))
 
 
 def _nearest(container: Any, stream: Any, wanted: float) -> tuple[Any, bool]:
@@ -201,7 +219,7 @@ def jpeg_xl(path: str, max_pixels: int) -> Answer:
 
 
 def jpeg_xl_size(data: bytes) -> tuple[int, int]:
-    """Return width and height of a JPEG XL as its first bytes have them (ISO 18181-1, 9.1), before it is turned."""
+    """Return width and height of a JPEG XL, upright, as its first bytes have them (ISO 18181-1: SizeHeader)."""
     if data[:2] != b"\xff\x0a":
         at = next((start for kind, start in _boxes(data) if kind in (b"jxlc", b"jxlp")), None)
         if at is None:
@@ -226,7 +244,8 @@ def jpeg_xl_size(data: bytes) -> tuple[int, int]:
     ratio = read(3)
     shares = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
     width = side(small) if not ratio else height * shares[ratio - 1][0] // shares[ratio - 1][1]
-    return width, height
+    turned = not read(1) and read(1) and read(3) >= 4  # ImageMetadata: not all default, extra fields
+    return (height, width) if turned else (width, height)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
@@ -243,7 +262,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def jpeg_xl_exif(path: str) -> Answer:
-    """Return the size of a JPEG XL, not turned, and its EXIF data, or the JPEG that it was made of, with its own."""
+    """Return the size of a JPEG XL, upright, and its EXIF data, or the JPEG that it was made of, with its own."""
     import imagecodecs
 
     with open(path, "rb") as file:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import ExifTags, Image
 
 from vsearch.errors import PictureError
-from vsearch.image.decode import opened
+from vsearch.image import special
+from vsearch.image.decode import MAX_PIXELS, opened
+from vsearch.image.kinds import RAWS, VIDEOS, clock, split_moment, suffix
 
 _TURNED = range(5, 9)  # orientations that exchange width and height
 _DATE = "%Y:%m:%d %H:%M:%S"
@@ -44,14 +47,72 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Return what the head of a file says. Raises PictureError if it is no picture, whatever is wrong with it."""
-    with _refused(), Path(path).open("rb") as file, opened(file) as image:
+    """Return what the head of a file says. Raises PictureError if it is no picture, whatever is wrong with it.
+
+    A moment of a video, `clip.mp4#t=12.5`, was taken so long after the video's beginning.
+    """
+    with _refused():
+        kind = special.kind_of(path)
+        if kind is VIDEOS:
+            return _of_video(path)
+        with Path(path).open("rb") as file:
+            if kind is RAWS:
+                return _header(special.raw_size(path), _exif_of_raw(path, file), _ending(path))
+            if special.is_jpeg_xl(file.read(12)):
+                return _of_jpeg_xl(path)
+            file.seek(0)
+            return _of_plain(file)
+
+
+def _of_plain(file: BinaryIO, name: str | None = None) -> Header:
+    with opened(file) as image:
         width, height = image.size
         exif = _exif(image)
         turned = exif.get(ExifTags.Base.Orientation) in _TURNED
-        camera, lens, place = _camera(exif), _text(exif.get(ExifTags.Base.LensModel)) or None, _place(exif)
-        size = (height, width) if turned else (width, height)
-        return Header(*size, _taken(exif), camera, lens, place, _facts(exif, camera, lens, place, image.format or ""))
+        return _header((height, width) if turned else (width, height), exif, name or image.format or "")
+
+
+def _header(size: tuple[int, int], exif: dict[int, object], kind: str) -> Header:
+    camera, lens, place = _camera(exif), _text(exif.get(ExifTags.Base.LensModel)) or None, _place(exif)
+    return Header(*size, _taken(exif), camera, lens, place, _facts(exif, camera, lens, place, kind))
+
+
+def _of_video(path: str | os.PathLike[str]) -> Header:
+    file, seconds = split_moment(path)
+    head = special.read_video_head(file)
+    taken = head.taken and head.taken + timedelta(seconds=seconds or 0)
+    facts = {"format": _ending(file), "camera": head.camera or "", "length": clock(head.length)}
+    facts = {name: _text(value) for name, value in facts.items() if value}
+    return Header(head.width, head.height, taken, facts.get("camera"), None, None, facts)
+
+
+def _of_jpeg_xl(path: str | os.PathLike[str]) -> Header:
+    width, height, data, is_jpeg = special.jpeg_xl_head(path)
+    if is_jpeg:
+        return _of_plain(io.BytesIO(data), "JXL")
+    exif = Image.Exif()
+    with contextlib.suppress(Exception):  # lenient, as everywhere
+        exif.load(data)
+    return _header((width, height), _tags(exif), "JXL")
+
+
+def _exif_of_raw(path: str | os.PathLike[str], file: BinaryIO) -> dict[int, object]:
+    """Return the tags of a raw photo: its own where it is a TIFF, else those of its preview."""
+    exif = Image.Exif()
+    if file.read(4) in (b"II*\0", b"MM\0*"):
+        file.seek(0)
+        with contextlib.suppress(Exception):
+            exif.load_from_fp(file)
+        return _tags(exif)
+    found = special.raw_picture(path, 1, MAX_PIXELS)
+    if isinstance(found, special.Preview):
+        with opened(found.jpeg) as image:
+            return _exif(image)
+    return {}
+
+
+def _ending(path: str | os.PathLike[str]) -> str:
+    return suffix(path).lstrip(".").upper()
 
 
 @contextlib.contextmanager
@@ -66,9 +127,14 @@ def _refused() -> Iterator[None]:
 
 def _exif(image: Image.Image) -> dict[int, object]:
     """Return the main tags and those of the camera and of the place, by number; damaged EXIF data has none."""
-    found: dict[int, object] = {}
     with contextlib.suppress(Exception):  # lenient: the picture is good
-        exif = image.getexif()
+        return _tags(image.getexif())
+    return {}
+
+
+def _tags(exif: Image.Exif) -> dict[int, object]:
+    found: dict[int, object] = {}
+    with contextlib.suppress(Exception):
         found |= dict(exif)
         for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             tags = exif.get_ifd(part)

@@ -58,19 +58,21 @@ def suffix(path: str | os.PathLike[str]) -> str:
     return name[dot:].lower() if dot > name.rfind(os.sep) else ""
 
 
-def split_moment(path: str | os.PathLike[str]) -> tuple[str, float | None]:
+def parse_moment(path: str) -> tuple[str, float | None]:
     """Return the file that a path leads to, and the seconds into a video that it names, None if it names none.
 
-    A real file of such a name wins.
-
-    >>> split_moment("clip.mp4#t=12.5"), split_moment("dog.jpg")
+    >>> parse_moment("clip.mp4#t=12.5"), parse_moment("dog.jpg")
     (('clip.mp4', 12.5), ('dog.jpg', None))
     """
+    found = _MOMENT.fullmatch(path) if _MARK in path else None
+    return (path, None) if found is None else (found[1], float(found[2]))
+
+
+def split_moment(path: str | os.PathLike[str]) -> tuple[str, float | None]:
+    """Return the same of a path that somebody gave: a real file of such a name wins."""
     name = os.fspath(path)
-    found = _MOMENT.fullmatch(name) if _MARK in name else None
-    if found is None or os.path.lexists(name):
-        return name, None
-    return found[1], float(found[2])
+    file, seconds = parse_moment(name)
+    return (name, None) if seconds is not None and os.path.lexists(name) else (file, seconds)
 
 
 def moment_path(video: str, seconds: float) -> str:

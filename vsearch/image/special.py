@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image
@@ -39,9 +39,14 @@ class Preview(NamedTuple):
 
 
 class VideoHead(NamedTuple):
-    """What the head of a video says: its length in seconds, when and by what it was taken."""
+    """What the head of a video says: its length in seconds, width and height upright, when and by what it was taken.
+
+    `taken` is when it began, in UTC or with the zone that it names.
+    """
 
     length: float
+    width: int
+    height: int
     taken: datetime | None
     camera: str | None
 
@@ -72,7 +77,8 @@ def read_video_head(path: str | os.PathLike[str]) -> VideoHead:
     if not 0 <= length < 1e9:
         raise PictureError("damaged (its length makes no sense)")
     maker, model = (" ".join(str(facts[key]).split())[:200] for key in ("maker", "model"))
-    return VideoHead(length, _moment(str(facts["taken"])), f"{maker} {model}".strip() or None)
+    size = int(facts["width"]), int(facts["height"])
+    return VideoHead(length, *size, _moment(str(facts["taken"])), f"{maker} {model}".strip() or None)
 
 
 def raw_picture(path: str | os.PathLike[str], at_least: int | None, max_pixels: int) -> Image.Image | Preview:
@@ -100,7 +106,7 @@ def jpeg_xl_picture(file: BinaryIO | str | os.PathLike[str], max_pixels: int) ->
 
 
 def jpeg_xl_head(path: str | os.PathLike[str]) -> tuple[int, int, bytes, bool]:
-    """Return width and height before the picture is turned, and its EXIF data, or the JPEG (True) that holds them."""
+    """Return width and height, upright, and the EXIF data, or the JPEG (True) that holds them."""
     check(JPEG_XLS)
     facts, data = WORKER.ask("jpeg xl head", path)
     return int(facts["width"]), int(facts["height"]), data, facts["kind"] == "jpeg"
@@ -127,9 +133,10 @@ def _on_disk(file: BinaryIO | str | os.PathLike[str]) -> Iterator[str]:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return a date of a video in local time without a zone, as EXIF has it: as the camera wrote it, else as here."""
-    with contextlib.suppress(ValueError, OverflowError, OSError):
+    """Return a date of a video; without a zone it is UTC, as the formats want it."""
+    with contextlib.suppress(ValueError, OverflowError):
         found = datetime.fromisoformat(text)
-        if found.year > 1904:  # zero, in the count of QuickTime
-            return (found.astimezone() if found.tzinfo is UTC else found).replace(tzinfo=None)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        if found.year > 1904 and found <= datetime.now(UTC) + timedelta(days=1):  # 1904 is QuickTime's zero
+            return found
     return None

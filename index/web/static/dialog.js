@@ -31,7 +31,7 @@ export function viewer(grid, current, addressOf) {
     const { before, row } = event.detail;
     const tile = [...grid.children].find((one) => one.hit.id === before);
     if (tile) {
-      Object.assign(tile.hit, { id: row.id, caption: row.caption });
+      Object.assign(tile.hit, { id: row.id, caption: row.caption, by_hand: row.by_hand });
       tile.querySelector(".caption").textContent = row.caption;
       tile.querySelector("img").alt = row.caption;
       tile.querySelector("a").href = addressOf(current(), `/p/${row.id}`);

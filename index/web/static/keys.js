@@ -4,12 +4,18 @@ import { $, make } from "./ask.js";
 
 const LIST = [["/", "search"], ["← →", "previous, next picture"], ["s", "pictures like this one"], ["Esc", "close"], ["?", "this list"]];
 
-export function keys(dialog, go) {
+// The list of keys as a dialog.
+export function list() {
   const help = make("dialog", { class: "help", "aria-label": "Keys" },
     make("h2", {}, "Keys"),
     make("dl", { class: "exif" }, ...LIST.flatMap(([key, what]) => [make("dt", {}, key), make("dd", {}, what)])),
     make("button", { type: "button", class: "act", onclick: () => help.close() }, "close"));
   document.body.append(help);
+  return help;
+}
+
+export function keys(dialog, go) {
+  const help = list();
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

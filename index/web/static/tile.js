@@ -7,10 +7,15 @@ export function score(hit, labelled) {
   return labelled ? `${Math.round(100 * hit.score)}%` : hit.score.toFixed(3);
 }
 
+function spoken(hit) {
+  if (!hit.caption) return "no caption";
+  return hit.by_hand ? hit.caption : `${hit.caption} (machine-made)`;
+}
+
 export function tile(hit, href, labelled) {
   const [width, height] = hit.width ? [hit.width, hit.height] : [4, 3];
   const image = make("img", {
-    src: `/thumb/${hit.id}?s=480&v=${hit.v}`, alt: hit.caption ? `${hit.caption} (machine-made)` : "no caption",
+    src: `/thumb/${hit.id}?s=480&v=${hit.v}`, alt: spoken(hit),
     loading: "lazy", decoding: "async", width, height,
   });
   const line = make("p", { class: "line" });

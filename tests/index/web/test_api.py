@@ -60,6 +60,7 @@ def test_a_hit_has_its_fields(client: TestClient, place: Path) -> None:
         "score",
         "cosine",
         "caption",
+        "by_hand",
         "width",
         "height",
         "taken",

@@ -107,6 +107,8 @@ def test_a_caption_by_hand(own: TestClient, tmp_path: Path) -> None:
     found = own.patch(f"/api/picture/{row['id']}", json={"caption": " a boat\n on the\x00 sea "}).json()
     assert found["caption"] == "a boat on the sea" and found["by_hand"] and found["id"] != row["id"]
     assert (found["width"], found["height"]) == (row["width"], row["height"])
+    shown = own.get("/").text
+    assert 'alt="a boat on the sea"' in shown and "a boat on the sea (machine-made)" not in shown
     assert own.get(f"/api/picture/{row['id']}").status_code == 404  # an id never stands for another caption
     assert [hit["id"] for hit in hits(own, "", text="boat on the sea")] == [found["id"]]
     with Library.open(tmp_path / "library", Model(model_folder(), "cpu")) as library:

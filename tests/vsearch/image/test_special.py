@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from vsearch.errors import PictureError
 from vsearch.image import apart
 from vsearch.image.apart import WORKER, Worker
 from vsearch.image.decode import decode, decode_bytes
+from vsearch.image.header import read_header
 from vsearch.image.kinds import LONGEST, clock, moment_path, moments, split_moment
 from vsearch.image.special import read_video_head
 
@@ -254,3 +257,43 @@ def test_without_the_extra_an_error_says_what_to_install(tmp_path: Path, monkeyp
         (tmp_path / name.partition("#")[0]).write_bytes(b"\xff\x0a" + bytes(20))
         with pytest.raises(PictureError, match=rf"pip install 'vsearch-photos\[{extra}\]'"):
             decode(tmp_path / name)
+
+
+# ---- heads
+
+
+def test_the_head_of_a_moment(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    path = clip(tmp_path / "a.mp4", 2, turn=90, creation_time="2024-05-06T07:08:09Z")
+    head = read_header(moment_path(str(path), 1.5))
+    assert (head.width, head.height, head.facts["format"]) == (64, 96, "MP4")
+    assert head.taken == datetime(2024, 5, 6, 7, 8, 10, 500_000, UTC)
+    for wrong in ("1904-01-01T00:00:00Z", "2035-01-01T00:00:00Z"):
+        assert read_header(clip(tmp_path / "b.mp4", 1, creation_time=wrong)).taken is None
+
+
+def test_the_head_of_a_raw_photo(tmp_path: Path) -> None:
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    head = read_header(dng(tmp_path / "a.dng", orientation=6))
+    assert (head.width, head.height, head.camera) == (192, 256, "Maker Model X")
+    assert head.taken == datetime(2024, 5, 6, 7, 8, 9)
+    (tmp_path / "b.nef").write_bytes(b"no raw photo")
+    with pytest.raises(PictureError):
+        read_header(tmp_path / "b.nef")
+
+
+def test_the_head_of_a_jpeg_xl(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    codec = pytest.importorskip("imagecodecs", reason="needs the extra jxl")
+    exif, jpeg, path = Image.Exif(), io.BytesIO(), tmp_path / "a.jxl"
+    exif[0x0112], exif[0x0110], exif[0x0132] = 6, "Model X", "2024:05:06 07:08:09"
+    Image.fromarray(pixels).save(jpeg, "JPEG", exif=exif, quality=95)
+    path.write_bytes(codec.jpegxl_encode_jpeg(jpeg.getvalue()))
+    head = read_header(path)
+    assert (head.width, head.height, head.camera) == (40, 60, "Model X")
+    tags = exif.tobytes().removeprefix(b"Exif\0\0")
+    box = struct.pack(">I", len(tags) + 12) + b"Exif" + bytes(4) + tags
+    whole = codec.jpegxl_encode(pixels, lossless=True, usecontainer=True)
+    path.write_bytes(whole + box)
+    assert read_header(path).taken == datetime(2024, 5, 6, 7, 8, 9)
+    path.write_bytes(whole + box[:30] + b"\xff" * 40)
+    assert read_header(path)[:3] == (60, 40, None)
