@@ -85,6 +85,11 @@ def fill(library: Database, photos: Path, fake: Fake) -> int:
     return count
 
 
+def walk(folder: str, excludes: tuple[str, ...]) -> int:
+    """Walk over the photos; return their number."""
+    return sum(1 for _ in scan([folder], excludes=excludes))
+
+
 def median(work: Callable[[], object], runs: int) -> float:
     """Return milliseconds of `work`, the median of several runs after one that does not count."""
     work()
@@ -112,6 +117,9 @@ def main(arguments: list[str] | None = None) -> None:
         dated, placed = library.details.counted()
         print(f"| {count} photos, {dated} with a date, {placed} with a place | |\n|---|---:|")
         print(f"| their heads are read | {wall:.1f} s ({processor:.1f} s of processors) |")
+        for name, excludes in (("", ()), (", with three patterns", ("*.tmp.jpg", "raw/", "/private"))):
+            taken = median(partial(walk, folder, excludes), 3)
+            print(f"| a walk over the folders{name} | {taken:.0f} ms |")
         searcher = Searcher(library)
         query = Query(np.ones(fake.dim, np.float32), "words", (), fake.identity)
         filters = {

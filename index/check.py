@@ -258,16 +258,24 @@ def _low(database: Database, graph: Graph, recall: float) -> list[Finding]:
 def _missing(database: Database, findings: list[Finding]) -> list[tuple[str, str]]:
     """Add a finding for each folder from which a build would remove pictures; return places nobody could look at."""
     read = database.read
-    walk = scan(read.folders(), read.mounts(), follow_links=read.follows_links, videos=bool(read.video_every))
+    walk = scan(
+        read.folders(),
+        read.mounts(),
+        follow_links=read.follows_links,
+        videos=bool(read.video_every),
+        excludes=read.excludes(),
+    )
     there = {file.path for file in walk}
     for folder in walk.folders:
         paths = (dates.path for dates in database.read.dates_under(folder))
         gone = [path for path in paths if path not in there and file_of(path) not in there and not walk.kept(path)]
         there.update(gone)  # a folder inside this one does not tell them again
-        if gone:
-            noun = "picture is" if len(gone) == 1 else "pictures are"
-            remedy = f"take them out: {_build(database, folder)}"
-            findings.append(Finding(f"{len(gone)} {noun} no longer on disk: {_some(gone)}", remedy))
+        out = [path for path in gone if walk.is_excluded(path)]
+        for listed, what in ((sorted(set(gone).difference(out)), "no longer on disk"), (out, "to be left out now")):
+            if listed:
+                noun = "picture is" if len(listed) == 1 else "pictures are"
+                remedy = f"take them out: {_build(database, folder)}"
+                findings.append(Finding(f"{len(listed)} {noun} {what}: {_some(listed)}", remedy))
     return walk.unreadable
 
 

@@ -230,6 +230,8 @@ class Library:
         reindex: bool = False,
         follow_links: bool | None = None,
         video_every: float | None = None,
+        exclude: Iterable[str] = (),
+        no_exclude: Iterable[str] = (),
         progress: Progress | None = None,
     ) -> Report:
         """Embed and describe every picture below some folders; a second time only what changed.
@@ -237,7 +239,8 @@ class Library:
         `batch` is how many pictures the network sees at once, `beam` the width of the search for captions, by default
         the model's own. `reindex` forgets every vector and embeds all known folders, and `folders`, again.
         `follow_links` says whether links to folders are followed, `video_every` how many seconds lie between two frames
-        that are taken of a video (0: no videos); None: as the library's last build was told.
+        that are taken of a video (0: no videos); None: as the library's last build was told. `exclude` are patterns of
+        what is left out, as in gitignore files, now and by later builds of the library, until `no_exclude` names them.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
 
         >>> report = library.build(["photos"])
@@ -258,6 +261,8 @@ class Library:
                 reindex=reindex,
                 follow_links=follow_links,
                 video_every=video_every,
+                exclude=exclude,
+                no_exclude=no_exclude,
                 progress=progress,
             )
 
@@ -361,6 +366,14 @@ class Library:
         ['photos']
         """
         return self._database.read.folders()
+
+    def excludes(self) -> list[str]:
+        """Return the patterns of what builds leave out, sorted.
+
+        >>> library.excludes()
+        []
+        """
+        return self._database.read.excludes()
 
     def count(self, within: Place | None = None) -> int:
         """Return the number of pictures, or of those below a folder.

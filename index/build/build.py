@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from index.build.clips import check_every, expand
 from index.build.describe import Settings
 from index.build.details import note_details
+from index.build.leave_out import changed
 from index.build.plan import Plan, plan
 from index.build.read import Decoded, PhotoReader, Prepared
 from index.build.report import Report
@@ -61,6 +62,8 @@ def build_index(
     reindex: bool = False,
     follow_links: bool | None = None,
     video_every: float | None = None,
+    exclude: Iterable[str] = (),
+    no_exclude: Iterable[str] = (),
     progress: Progress | None = None,
     threads: int | None = None,
     graph_from: int = GRAPH_FROM,
@@ -72,9 +75,11 @@ def build_index(
     `beam` is the number of hypotheses kept for a caption, None the model's own. `reindex` forgets every vector and
     embeds all folders that the library knows, and `folders`, with this model. `follow_links` says whether links to
     folders are followed, `video_every` how many seconds lie between two frames that are taken of a video, 0 for no
-    videos; None, as the library's last build was told, and at first there are neither links nor videos.
+    videos; None, as the library's last build was told, and at first there are neither links nor videos. `exclude` holds
+    patterns of what is left out, now and by later builds of the library, until `no_exclude` takes them back.
     Raises LibraryError if the library is of another model or another build writes to it; VsearchError if no folder can
-    be read. A single bad file raises nothing: see `Report.skipped`.
+    be read, for what is no pattern, and for a pattern to be taken back that the library does not have. A single bad
+    file raises nothing: see `Report.skipped`.
     """
     start = time.monotonic()
     settings = Settings(captions and model.captions, max(1, batch), beam)
@@ -83,12 +88,20 @@ def build_index(
         every = database.read.video_every if video_every is None else check_every(video_every)
         names = [*folders, *(database.read.folders() if reindex else [])]
         follow = database.read.follows_links if follow_links is None else follow_links
+        excludes = changed(database.read.excludes(), exclude, no_exclude)
         walk = scan(
-            dict.fromkeys(names), database.read.mounts(), follow_links=follow, videos=bool(every), only=part.paths
+            dict.fromkeys(names),
+            database.read.mounts(),
+            follow_links=follow,
+            videos=bool(every),
+            only=part.paths,
+            excludes=excludes,
         )
         found = look(database, walk, model, adopt=not reindex, part=part)
         show = progress or (lambda done, total: None)
         prepare(database, model, reindex=reindex, every=every)
+        if excludes != database.read.excludes():
+            database.write.set_excludes(excludes)
         if part.paths is None:
             note_details(database, progress=show)  # of a library of an older format
         work = make_plan(database, walk, found, part, captions=settings.captions, every=every)
@@ -206,7 +219,7 @@ def batches(prepared: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]
 
 def finish(database: Database, walk: Scan, writer: Writer, part: Part = WHOLE) -> None:
     """Forget what is no more, and remember where we looked."""
-    writer.remove_vanished()
+    writer.remove_vanished(walk.is_excluded)
     if part.paths is None:
         unseen = {mount for mount in walk.known_mounts if walk.kept(mount) or not walk.covers(mount)}
         database.write.set_folders(walk.folders, walk.mounts | unseen)

@@ -10,7 +10,8 @@ class Report:
     """What a build did. `skipped` and `unreadable` hold (path, reason); `unchanged` counts touched files, too.
 
     `links` are the links to folders that were not followed. `left_out` counts files that were not looked at, by what
-    they are ("video"): their package is not installed, or nobody asked for videos.
+    they are ("video"): their package is not installed, or nobody asked for videos. `excluded` counts those of the
+    removed pictures whose files are still there, but which nobody wants now.
     """
 
     added: int = 0
@@ -19,6 +20,7 @@ class Report:
     captioned: int = 0
     unchanged: int = 0
     removed: int = 0
+    excluded: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)

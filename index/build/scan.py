@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from index.build.leave_out import BY_NAME, IGNORE, MARKS, NOMEDIA, Rules, read_rules, rules_for
 from index.paths import absolute, file_of, inside
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.kinds import BY_SUFFIX, OPTIONAL, VIDEOS, Kind
@@ -35,6 +36,9 @@ class Scan:
 
     Videos are found only if `videos` are wanted. `left_out` holds them otherwise, and the files of other kinds whose
     package is not installed. `ways` maps folders to the names that are looked at in them; in others, all are.
+
+    `excludes` holds patterns of what nobody wants; what they, marks in the folders and names of folders leave out is
+    noted in `excluded`, and what lies below it is not.
     """
 
     folders: list[str]
@@ -47,6 +51,8 @@ class Scan:
     videos: bool = False
     left_out: dict[str, Kind] = field(default_factory=dict)
     ways: dict[str, set[str]] = field(default_factory=dict)
+    excludes: tuple[str, ...] = ()
+    excluded: set[str] = field(default_factory=set)
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Found]:
@@ -55,7 +61,7 @@ class Scan:
                 above = Path(folder).parent.stat().st_dev
             except OSError:
                 above = -1
-            yield from self._walk(folder, above)
+            yield from self._walk(folder, above, rules_for(folder, self.excludes))
 
     @functools.cached_property
     def _endings(self) -> frozenset[str]:
@@ -71,16 +77,26 @@ class Scan:
             return True
         return any(inside(file, place) for place, _ in self.unreadable)
 
+    def is_excluded(self, path: str) -> bool:
+        """Tell whether a path that was not found lies in what nobody wants."""
+        place = file_of(path)
+        while place not in self.excluded:
+            above = os.path.dirname(place)
+            if above == place:
+                return False
+            place = above
+        return True
+
     def covers(self, path: str) -> bool:
         """Tell whether a path is one of the folders, or below one."""
         return any(inside(path, folder) for folder in self.folders)
 
-    def _walk(self, top: str, device_above: int) -> Iterator[Found]:
+    def _walk(self, top: str, device_above: int, rules: Rules | None) -> Iterator[Found]:
         """Walk over files first, then folders, each by name; a folder reached twice, by whatever links, is walked
         once."""
-        stack = [(top, device_above)]
+        stack = [(top, device_above, rules)]
         while stack:
-            folder, above = stack.pop()
+            folder, above, rules = stack.pop()
             try:
                 status = Path(folder).stat()
                 entries = list(os.scandir(folder))
@@ -94,18 +110,34 @@ class Scan:
                 self.mounts.add(folder)
             if not entries and folder in self.known_mounts:
                 self.unreadable.append((folder, "empty: its disk is not mounted"))
+            if marks := MARKS.intersection(entry.name for entry in entries):
+                try:
+                    rules = self._marked(folder, marks, rules)
+                except (OSError, ValueError) as error:
+                    reason = _reason(error) if isinstance(error, OSError) else str(error)
+                    self.unreadable.append((folder, f"its {IGNORE} {reason}"))
+                    continue
+            if folder in self.excluded:
+                continue
             folders = []
             names = self.ways.get(folder)
             looked_at = entries if names is None else [entry for entry in entries if entry.name in names]
             for entry in sorted(looked_at, key=lambda entry: entry.name):
-                found = self._look(entry)
+                found = self._look(entry, rules)
                 if isinstance(found, Found):
                     yield found
                 elif found is not None:
-                    folders.append((found, status.st_dev))
+                    folders.append((found, status.st_dev, rules))
             stack += reversed(folders)
 
-    def _look(self, entry: os.DirEntry[str]) -> Found | str | None:
+    def _marked(self, folder: str, marks: frozenset[str], rules: Rules | None) -> Rules | None:
+        """Return the rules of a folder with such files in it, or note that it is left out."""
+        if NOMEDIA in marks:
+            self.excluded.add(folder)
+            return rules
+        return read_rules(folder, rules)
+
+    def _look(self, entry: os.DirEntry[str], rules: Rules | None) -> Found | str | None:
         """Return a picture file, the path of a folder to walk, or None for anything else."""
         name = entry.name
         if name.startswith("."):
@@ -114,12 +146,18 @@ class Scan:
             ending = name[name.rfind(".") :].lower()
             optional = ending in BY_SUFFIX and self.suffixes == SUFFIXES
             if (ending in self.suffixes or optional) and entry.is_file():
+                if rules is not None and rules.leaves_out(entry.path, folder=False):
+                    self.excluded.add(entry.path)
+                    return None
                 if ending not in self._endings:
                     self.left_out[entry.path] = BY_SUFFIX[ending]
                     return None
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
             if not entry.is_dir():
+                return None
+            if name in BY_NAME or (rules is not None and rules.leaves_out(entry.path, folder=True)):
+                self.excluded.add(entry.path)
                 return None
             if self.follow_links or not entry.is_symlink():
                 return entry.path
@@ -138,14 +176,16 @@ def scan(
     suffixes: frozenset[str] = SUFFIXES,
     videos: bool = False,
     only: Collection[str] | None = None,
+    excludes: Iterable[str] = (),
 ) -> Scan:
-    """Return a walk over these folders, made absolute, for files with these endings; what is hidden is left out.
+    """Return a walk over these folders, made absolute, for files with these endings; what is hidden is left out, and
+    what `excludes` says.
 
     Links to files are followed, those to folders only with `follow_links`. `only` restricts the walk to these absolute
     paths, files and whole folders, and to what lies on the way to them.
     """
     places = [absolute(folder) for folder in folders]
-    walk = Scan(places, frozenset(known_mounts), follow_links, suffixes, videos=videos)
+    walk = Scan(places, frozenset(known_mounts), follow_links, suffixes, videos=videos, excludes=tuple(excludes))
     if only is not None:
         walk.ways = _ways(walk.folders, only)
         walk.folders = [folder for folder in walk.folders if any(inside(path, folder) for path in only)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from index.build.describe import NO_VECTOR, Described, Settings, describe
 from index.build.plan import Plan
@@ -46,8 +46,11 @@ class Writer:
                     self._write_trouble(item)
                 self._end_of_video(item)
 
-    def remove_vanished(self) -> None:
-        """Forget the pictures and skipped files that are no more; those that were moved are still there."""
+    def remove_vanished(self, excluded: Callable[[str], bool] = lambda _: False) -> None:
+        """Forget the pictures and skipped files that are no more; those that were moved are still there.
+
+        `excluded` tells of a path whether its file is only left out now.
+        """
         for file, bad in self._bad_frames.items():  # of videos whose first moment was there before
             self._write_bad_frames(file, bad, self._frames[file])
         paths = [*self._vanished, *self._gone]
@@ -56,6 +59,7 @@ class Writer:
                 self._start_run()
                 self._database.write.remove(paths[start : start + _ROWS])
         self._report.removed = len(self._vanished)
+        self._report.excluded = sum(excluded(path) for path in self._vanished)
 
     def _end_of_video(self, item: Prepared) -> None:
         """Once the last moment of a video was written, the first, say in one line what was not readable of it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from index.commands.leave_out import LeaveOut, remark_excluded
 from index.commands.options import LibraryOption, Place, SourcesArgument, opened_with_model, shown_library
 from index.commands.shards import Far, is_far, run_shards
 from index.paths import absolute, inside
@@ -59,6 +60,7 @@ def build_index(
     follow_links: LinksOption = None,
     video_every: VideosOption = None,
     *,
+    leave_out: LeaveOut,
     work: Work,
     far: Far,
 ) -> None:
@@ -66,8 +68,9 @@ def build_index(
 
     Running it again only does what changed. One line on stdout says what that was; files that are no readable picture
     are skipped and listed on stderr. Links to files are followed; what a link to a folder leads to is left out, and
-    stderr says so, unless --follow-links, which later builds of the library remember, as they do --video-every. The
-    exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
+    stderr says so, unless --follow-links, which later builds of the library remember, as they do --video-every and
+    --exclude. Folders with a file .nomedia, what a file .vsearchignore says, and thumbnails of NAS systems are left
+    out, too. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
 
     With --store, folders, tars of photos (WebDataset) and s3:// prefixes are built into a store, in shards of 500 to
     1,000 photos, by this process or by a Ray cluster. What is done is marked, so that a build that was killed goes on
@@ -77,15 +80,18 @@ def build_index(
     Example:
       vsearch build-index ~/Pictures
       vsearch build-index ~/Pictures /media/photos --no-captions
+      vsearch build-index ~/Pictures --exclude '*.tmp.jpg' --exclude raw/
       vsearch build-index ~/Videos --video-every 10
       vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
     if is_far(folders, far):
         if library is not None:
             raise VsearchError("a build writes to one place", "name either --library or --store")
+        if leave_out.exclude or leave_out.no_exclude:
+            raise typer.BadParameter("--exclude and --no-exclude are for libraries: a store remembers no patterns")
         run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
         return
-    how = {"follow_links": follow_links, "video_every": video_every}
+    how = {"follow_links": follow_links, "video_every": video_every, **leave_out.patterns()}
     run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, **how)
 
 
@@ -182,6 +188,7 @@ def print_report(report: Report, library: str) -> None:
     out(report_line(report, library))
     if not report.total:
         remark("no file there ends like a picture" if not report.skipped else "no file there is a readable picture")
+    remark_excluded(report)
     for path, reason in report.skipped:
         remark(f"skipped {shown_path(path)}: {reason}")
     if report.links:

@@ -47,6 +47,8 @@ def library_facts(place: Place) -> Iterator[tuple[str, str]]:
         yield "library", f"{name}, {many(library.count(), 'picture')}"
         for folder in library.folders():
             yield "folder", shown_path(folder)
+        for pattern in library.excludes():
+            yield "left out", pattern
     try:
         with opened_with_model(place, read_only=True):
             pass

@@ -150,6 +150,13 @@ class Reading:
         """Return the folders that were mount points when they were last scanned, sorted."""
         return sorted(self._name(row[0]) for row in self._connection.rows("SELECT path FROM mounts"))
 
+    def excludes(self) -> list[str]:
+        """Return the patterns of what builds leave out, sorted; a library of an older format has none."""
+        if "excludes" not in self.tables():
+            return []
+        rows = self._connection.rows("SELECT pattern FROM excludes ORDER BY pattern")
+        return [pattern for (pattern,) in self._typed(rows, str)]
+
     def skipped(self) -> list[tuple[str, str]]:
         """Return (path, reason) of the files that are no readable pictures, by path."""
         rows = self._connection.rows("SELECT path, reason FROM skipped ORDER BY path")

@@ -253,6 +253,12 @@ class Writing:
             self._connection.execute("DELETE FROM mounts")
             self._connection.execute_many("INSERT OR IGNORE INTO mounts VALUES (?)", _blobs(mounts))
 
+    def set_excludes(self, patterns: Iterable[str]) -> None:
+        """Replace the patterns of what builds leave out."""
+        with self._connection.writing():
+            self._connection.execute("DELETE FROM excludes")
+            self._connection.execute_many("INSERT INTO excludes VALUES (?)", [(pattern,) for pattern in patterns])
+
     def forget_folders(self, folders: Iterable[str], mounts: Iterable[str]) -> None:
         """Forget that these folders were scanned, and that these were mount points."""
         with self._connection.writing():

@@ -165,6 +165,23 @@ def test_a_device_that_is_not_there(photos: Path, tmp_path: Path) -> None:
     assert "--device" in done.stderr
 
 
+def test_what_is_left_out_is_remembered_shown_and_taken_back(photos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "library"
+    assert counts(build(photos, place)) == {"added": 4}
+    done = build(photos, place, "--exclude", "red.*", "--exclude", "*.webp")
+    assert counts(done) == {"removed": 2, "unchanged": 2}
+    assert done.stderr.startswith("2 removed pictures are still on disk, but left out now (--exclude, .nomedia, ")
+    told = call("info", "--library", place, "--model", tiny_model.model_folder()).stdout
+    assert re.findall(r"^left out +(.*)$", told, re.MULTILINE) == ["*.webp", "red.*"]
+    assert counts(build(photos, place, "--no-exclude", "red.*")) == {"added": 1, "unchanged": 2}
+    wrong = build(photos, place, "--no-exclude", "red.*")
+    assert wrong.exit_code == 1
+    assert wrong.stderr == "error: the library does not leave out red.*; what it leaves out: *.webp\n"
+    assert build(photos, place, "--exclude", "!x").exit_code == 1
+    far = call("build-index", photos, "--exclude", "x", "--store", tmp_path / "store")
+    assert far.exit_code == 2 and "a store remembers no patterns" in far.stderr
+
+
 def test_info_tells_library_model_device_and_versions(photos: Path, tmp_path: Path) -> None:
     place, model = tmp_path / "library", tiny_model.model_folder()
     empty = call("info", "--library", place, "--model", model, "--device", "cpu")
