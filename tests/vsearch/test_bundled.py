@@ -130,8 +130,13 @@ def test_it_indexes_captions_and_finds_a_picture_by_itself(tmp_path: Path) -> No
         assert hit.caption and "<" not in hit.caption
 
 
-def test_the_translator_from_french_needs_no_name() -> None:
-    found = Translator.load(translator.find("fr", "en"), "cpu").translate(
-        ["deux chiens courent dans la neige", "un chat noir"]
-    )
-    assert [best.text for best in found] == ["two dogs run through the snow", "a black cat"]
+@pytest.mark.parametrize(
+    ("language", "texts", "said"),
+    [
+        ("fr", ["deux chiens courent dans la neige", "un chat noir"], "two dogs run through the snow"),
+        ("de", ["zwei hunde laufen durch den schnee", "eine schwarze katze"], "two dogs running through the snow."),
+    ],
+)
+def test_translators_that_come_along_need_no_name(language: str, texts: list[str], said: str) -> None:
+    found = Translator.load(translator.find(language, "en"), "cpu").translate(texts)
+    assert [best.text.rstrip(".") for best in found] == [said.rstrip("."), "a black cat"]

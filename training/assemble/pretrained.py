@@ -210,7 +210,7 @@ class Pretrained(Stages):
                     pairs.Settings(language, "en", vocabulary=self.bundle.vocabulary), {},
                 )  # fmt: skip
             self.train("translator", Inputs(data), into=run.name)
-            assemble_translator(run, data, self._translator(language))
+            assemble_translator(run, data, self._translator(language), eight_bits=True)
 
     # what stages are made of
 

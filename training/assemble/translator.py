@@ -38,6 +38,9 @@ def load_translator(run: Path, data: Path, device: str = "cpu") -> Translator:
     return Translator(model.to(resolve(device)), source, target)
 
 
-def assemble_translator(run: Path, data: Path, output: Path) -> TranslatorConfig:
-    """Write the folder `output` of the translator in `run`, see `load_translator`; returns its config."""
-    return load_translator(run, data).save(output)
+def assemble_translator(run: Path, data: Path, output: Path, *, eight_bits: bool = False) -> TranslatorConfig:
+    """Write the folder `output` of the translator in `run`, see `load_translator`; returns its config.
+
+    eight_bits: round its matrices to 8-bit codes, half the bytes of float16.
+    """
+    return load_translator(run, data).save(output, eight_bits=eight_bits)

@@ -54,6 +54,9 @@ def assemble_translator(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Output folder of `vsearch train translate`.")],
     data: Annotated[Path, typer.Option(metavar="FILE", help="The prepared pairs it was trained on.")],
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="The translator's folder to write.")],
+    eight_bits: Annotated[
+        bool, typer.Option("--eight-bits", help="Round the weights to 8-bit codes: half the bytes.")
+    ] = False,
 ) -> None:
     """Make a translator's folder of what was trained.
 
@@ -63,6 +66,6 @@ def assemble_translator(
     """
     import training.assemble.translator
 
-    config = training.assemble.translator.assemble_translator(run, data, output)
+    config = training.assemble.translator.assemble_translator(run, data, output, eight_bits=eight_bits)
     languages = f"{config.source_language} to {config.target_language}"
     out(f"{shown_path(output)}: {languages}, identity {config.identity[:12]}")

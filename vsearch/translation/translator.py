@@ -22,6 +22,8 @@ from vsearch.config import TranslatorConfig, from_dict, to_dict
 from vsearch.errors import ConfigError, ModelError
 from vsearch.files import MODEL_JSON, read_json, write_bytes, write_json
 from vsearch.storage import modelfolder
+from vsearch.storage.codes import array_of, is_coded, rounded, whole_names
+from vsearch.storage.modelfolder import CODED, PLAIN
 from vsearch.translation.language import Language
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from vsearch.networks.fast.numpy_translation import NumpyTranslation
     from vsearch.translation.network import QuickTranslation, TranslationModel
 
-FORMAT, AT_ONCE = 1, 64  # sentences searched at a time
+AT_ONCE = 64  # sentences searched at a time
 Arrays = Mapping[str, NDArray[Any]]
 END_LABEL = "(end)"
 
@@ -77,13 +79,14 @@ class Translator:
             raise ModelError(
                 f"{folder} holds weights other than its config.json was written with", "copy or make the model again"
             )
+        arrays = {name: array_of(name, arrays) for name in whole_names(arrays)}
         if runs(config) and is_cpu(device):
             return cls(_load_numpy(folder, config, arrays, source, target), source, target)
         return cls(_load_torch(folder, config, arrays, source, target, device), source, target)
 
-    def save(self, folder: Path) -> TranslatorConfig:
-        """Write the folder of a model of torch, config.json last; matrices in float16. Returns the config with its
-        identity.
+    def save(self, folder: Path, *, eight_bits: bool = False) -> TranslatorConfig:
+        """Write the folder of a model of torch, config.json last; matrices in float16, or rounded to 8-bit codes (half
+        the bytes). Returns the config with its identity.
 
         Raises ValueError for a model of numpy.
         """
@@ -92,8 +95,9 @@ class Translator:
         if not _of_torch(self.model):
             raise ValueError("only a model of torch is saved; one of numpy has a folder already")
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: modelfolder.stored(t, half=True) for name, t in self.model.state_dict().items()}
-        config = dataclasses.replace(self.model.config, format=FORMAT)
+        weights = self.model.state_dict()
+        state = modelfolder.packed(rounded(weights) if eight_bits else weights, half=True)
+        config = dataclasses.replace(self.model.config, format=CODED if is_coded(state) else PLAIN)
         config = dataclasses.replace(config, identity=modelfolder.digest(state, _settings(config)))
         self.source.save(folder, "source")
         self.target.save(folder, "target")
@@ -208,8 +212,9 @@ def read_config(folder: Path) -> TranslatorConfig:
     table = read_json(path, ModelError, "copy or make the model again", missing=missing, limit=MODEL_JSON)
     if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
         raise ModelError(f"{folder} holds no translator", "name one that `training.assemble.translator` wrote")
-    if table.get("format", FORMAT) != FORMAT:
-        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {FORMAT}", "update vsearch")
+    if table.get("format", PLAIN) not in (PLAIN, CODED):
+        known = f"{PLAIN} and {CODED}"
+        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
     try:
         return from_dict(TranslatorConfig, table)
     except ConfigError as error:

@@ -22,6 +22,7 @@ from vsearch.networks.decoder import Teacher
 from vsearch.networks.decoders import SoftAttentionDecoder, build_decoder
 from vsearch.networks.fast.numpy_translation import NumpyTranslation
 from vsearch.storage import modelfolder
+from vsearch.storage.codes import rounded
 from vsearch.text.vocab import END, START
 from vsearch.translation.network import SourceEncoder, TranslationModel, pad
 from vsearch.translation.translator import Translator, find
@@ -189,6 +190,35 @@ def test_saved_and_loaded_it_translates_the_same(tmp_path: Path, monkeypatch: py
         assert one.attention is not None and one.attention.shape == (len(one.target), len(one.source))
         assert one.attention.sum(1) == pytest.approx(np.ones(len(one.target)), abs=0.02)
         assert one.source[-1] == "(end)" and "<unk>" not in one.text
+
+
+def test_in_eight_bits_it_takes_half_the_bytes_and_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsearch.device.fast_bf16", lambda device: False)
+    monkeypatch.setattr("vsearch.storage.codes.SMALLEST", 64)  # the toy's matrices are small
+    own = tiny_translator()
+    half, eight = own.save(tmp_path / "half"), own.save(tmp_path / "eight", eight_bits=True)
+    assert (half.format, eight.format) == (1, 2) and half.identity != eight.identity
+    kinds = [{name: a.dtype for name, a in modelfolder.read_arrays(tmp_path / f).items()} for f in ("half", "eight")]
+    assert np.float16 in kinds[0].values() and kinds[1]["source.embedding.weight.q"] == np.uint8
+    assert isinstance(own.model, TranslationModel)
+    kept = rounded(own.model.state_dict())
+    own.model.load_state_dict(kept)
+    for loaded in (Translator.load(tmp_path / "eight", "cpu"), _torchs(tmp_path / "eight", monkeypatch)):
+        found, wanted = loaded.translate(SOURCE[:3]), own.translate(SOURCE[:3])
+        assert [t.text for t in found] == [t.text for t in wanted]
+    assert isinstance(loaded.model, TranslationModel)
+    state = loaded.model.state_dict()
+    coded = [name for name, tensor in kept.items() if tensor.ndim > 1 and tensor.numel() >= 64]
+    assert coded and all(torch.equal(state[name], kept[name]) for name in coded)
+
+
+def _torchs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Translator:
+    """The translator in `folder` as torch runs it."""
+    with monkeypatch.context() as patch:
+        patch.setattr("vsearch.networks.fast.numpy_translation.runs", lambda config: False)
+        return Translator.load(folder, "cpu")
 
 
 def test_a_translation_does_not_depend_on_its_neighbours() -> None:
