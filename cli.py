@@ -45,7 +45,7 @@ class Vsearch(Commands):
             "Write the vectors of all pictures, with paths and captions, for other programs."),
         "tag": ("index.commands.tag",
             "Write captions and keywords into XMP files next to photos, or into the photos, for other photo programs."),
-        "caption": ("vsearch.commands.caption", "Describe photos in a sentence each."),
+        "caption": ("index.commands.caption", "Describe photos in a sentence each."),
         "translate": ("vsearch.commands.translate", "Translate sentences."),
         "label": ("vsearch.commands.label",
             "Name what photos show: the nouns nearest to each, trained on or not, with their cosines."),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from index.database.database import Database, NoLibraryError
 from index.model import Model, Photo, Weighted
-from index.paths import default_path
+from index.paths import absolute, default_path
 from index.search.dates import Sort, in_order
 from index.search.place import as_near
 from index.search.query import Filter, Query, make_query
@@ -265,6 +265,24 @@ class Library:
                 no_exclude=no_exclude,
                 progress=progress,
             )
+
+    def set_caption(self, photo: Place, text: str | None) -> str | None:
+        """Give a picture, and all with its content, a caption by hand; return the caption that it has now.
+
+        Line ends become blanks; a caption has 1 to 500 letters. Searches find the picture by it at once, and later
+        builds keep it, with other models too. None takes it back: the model describes the picture again.
+        Raises LibraryError if the picture is not in the library, VsearchError for an empty or a longer caption.
+
+        >>> library.set_caption("photos/red.png", "a red barn")
+        'a red barn'
+        >>> [Path(hit.path).name for hit in library.search(text="barn")]
+        ['red.png']
+        """
+        from index.captions import give
+
+        model = self._required_model
+        with self._writable() as database:
+            return give(database, model, absolute(_expanded(photo)), text)
 
     def forget(self, folders: Iterable[Place]) -> Forgotten:
         """Take folders and all pictures below them out of the library; no file is touched.

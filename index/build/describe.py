@@ -69,12 +69,11 @@ def describe(
     vectors = np.asarray(made, np.float32)
     if vectors.shape != (len(items), model.dim):
         raise ValueError(f"the model made vectors {vectors.shape} of {len(items)} pictures")
-    if captions is None:
-        return [Described(vector) for vector in vectors]
-    if len(captions) != len(items):
+    if captions is not None and len(captions) != len(items):
         raise ValueError(f"the model made {len(captions)} captions of {len(items)} pictures")
-    if by_hand is not None:
-        written = by_hand(item.digest for item in items)
-        captions = [written.get(item.digest, text) for item, text in zip(items, captions, strict=True)]
-    rows = zip(vectors, captions, model.embed_captions(captions), strict=True)
-    return [Described(*row) for row in rows]
+    written = {} if by_hand is None else by_hand(item.digest for item in items)
+    said = [None] * len(items) if captions is None else captions
+    texts = [written.get(item.digest, text) for item, text in zip(items, said, strict=True)]
+    placed = iter(model.embed_captions([text for text in texts if text is not None]))
+    rows = zip(vectors, texts, strict=True)
+    return [Described(vector, text, None if text is None else next(placed)) for vector, text in rows]

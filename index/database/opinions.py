@@ -62,3 +62,7 @@ class Opinions:
     def write_caption(self, content: bytes, caption: str) -> None:
         """Keep a caption for all pictures with this content; builds give it in place of the model's."""
         self._connection.execute("INSERT OR REPLACE INTO written VALUES (?, ?)", (content, caption))
+
+    def drop_caption(self, content: bytes) -> None:
+        """Forget the caption by hand of a content, if there is one."""
+        self._connection.execute("DELETE FROM written WHERE hash = ?", (content,))

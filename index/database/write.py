@@ -182,7 +182,7 @@ class Writing:
                     other = "NOT EXISTS (SELECT 1 FROM pictures p WHERE p.hash = ?)"
                     self._connection.execute(f"DELETE FROM {table} WHERE hash = ? AND {other}", (old, old))
 
-    def set_caption(self, id_: int, caption: str, vector: NDArray[np.float32] | None = None) -> None:
+    def set_caption(self, id_: int, caption: str | None, vector: NDArray[np.float32] | None = None) -> None:
         """Write the caption of a picture that is there, and its vector (D,). It gets a new id, see `schema`.
 
         What else is known of it is kept.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from index import captions
+from index.captions import clean
 from index.database.read import Picture
 from index.paths import readable
 from index.web.answers import PictureAnswer
@@ -13,8 +15,7 @@ from index.web.photos import row
 from index.web.pictures import picture
 from index.web.problems import Problem
 from index.web.service import Service
-
-LONGEST = 500  # letters of a caption
+from vsearch.errors import VsearchError
 
 
 def vote(service: Service, id_: int, q: str, good: bool | None) -> None:
@@ -51,21 +52,13 @@ def rewrite(service: Service, id_: int, caption: str) -> PictureAnswer:
     Later builds keep it. Raises Problem 404 if there is no such picture, 400 for an empty caption, 403 if nothing may
     be written.
     """
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in caption).split())
-    if not text or len(text) > LONGEST:
-        raise Problem(400, f"a caption has 1 to {LONGEST} letters", "write a shorter sentence")
+    try:
+        text = clean(caption)
+    except VsearchError as error:
+        raise Problem(400, str(error), error.hint) from None
     [vector] = service.model.embed_captions([text])
     with service.writing() as database, database.writing():
         mine = row(database, id_)
         database.opinions.write_caption(mine.hash, text)
-        database.write.start_run()
-        for one in database.read.by_hash(mine.hash):
-            detail = database.details.of([one.id]).get(one.id)
-            database.write.set_caption(one.id, text, vector)
-            fresh = database.read.picture(one.path)
-            assert fresh is not None
-            if detail is not None:
-                database.details.put([(fresh.id, detail)])
-            if one.id == id_:
-                found = fresh.id
+        found = captions.rewrite(database, mine.hash, text, vector)[id_]
     return picture(service, found, wait=False)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from tests.support import tiny_model
+from tests.support.commands import call
 from vsearch.drawing.heatmap import FAINT, GAP, LABEL
 
 
@@ -139,3 +140,32 @@ def test_a_strangers_vocabulary_reaches_no_terminal(photos: Path, tmp_path: Path
     assert done.stdout.count("\n") == 1 and done.stdout.rstrip("\n").isprintable()
     in_json = CliRunner().invoke(cli.app, [*arguments, "--json"]).stdout
     assert "\x1b" not in in_json and "\x1b" in json.loads(in_json)[0]["caption"]
+
+
+def test_a_caption_is_corrected_and_taken_back(photos: Path, tmp_path: Path) -> None:
+    at = ["--library", tmp_path / "library", "--model", tiny_model.model_folder(kind="soft")]
+    assert call("build-index", photos, *at).exit_code == 0
+    model = caption(photos / "red.png").stdout
+    assert caption(photos / "red.png", "--set", "a red\nbarn", *at[:2]).stdout == f"{photos / 'red.png'}: a red barn\n"
+    [row] = json.loads(call("search", "--text", "barn", "--json", *at).stdout)
+    assert row["caption"] == "a red barn" and row["path"] == str(photos / "red.png")
+    assert call("build-index", photos, *at).stdout.startswith("nothing changed")
+    done = caption(photos / "red.png", "--unset", "--json", *at[:2])
+    [row] = json.loads(done.stdout)
+    assert f"{row['path']}: {row['caption']}\n" == model
+    assert call("search", "--text", "barn", *at).stderr == "no picture fits\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        (["a.png", "--set", "x", "--unset"], 2, "exclude each other"),
+        (["a.png", "b.png", "--set", "x"], 2, "one photo at a time"),
+        (["a.png", "--set", "x", "--beam", "3"], 2, "with --set and --unset only"),
+        (["a.png", "--library", "some.library"], 2, "--library needs --set"),
+        (["a.png", "--set", "x", "--library", "none.library"], 1, "there is no library at"),
+    ],
+)
+def test_corrections_that_cannot_be(given: list[str], code: int, message: str) -> None:
+    done = caption(*given)
+    assert done.exit_code == code and message in " ".join(done.stderr.split()) and done.stdout == ""

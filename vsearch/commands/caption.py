@@ -1,4 +1,4 @@
-"""`vsearch caption`."""
+"""What `vsearch caption` does with photos; the command itself, which also knows libraries, is in `index.commands`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsearch.commands.group import expanded
 from vsearch.commands.options import (
     BeamOption,
-    DeviceOption,
     ForceOption,
     JsonOption,
-    ModelOption,
-    PhotosArgument,
     TranslatorOption,
     check_drawing,
     model_folder,
@@ -33,7 +29,14 @@ BlockRepeatsOption = Annotated[
     bool, typer.Option("--block-repeats", help="No word right after itself, no pair of words twice.")
 ]
 
-app = typer.Typer(rich_markup_mode=None)
+
+@dataclass(frozen=True)
+class Asked:
+    """How captions are searched for, and printed."""
+
+    beam: BeamOption = None
+    block_repeats: BlockRepeatsOption = False
+    as_json: JsonOption = False
 
 
 @dataclass(frozen=True)
@@ -60,32 +63,10 @@ class Language:
         return None if self.target is None else load_translator("en", self.target, self.translator, device)
 
 
-@app.command()
-@expanded
-def caption(
-    photos: PhotosArgument,
-    beam: BeamOption = None,
-    block_repeats: BlockRepeatsOption = False,
-    as_json: JsonOption = False,
-    *,
-    drawing: Drawing,
-    language: Language,
-    model: ModelOption = None,
-    device: DeviceOption = "auto",
+def describe_photos(
+    photos: list[Path], asked: Asked, drawing: Drawing, language: Language, model: Path | None, device: str
 ) -> None:
-    """Describe photos in a sentence each.
-
-    --heatmap replaces an earlier drawing of vsearch, but no other file unless --force.
-    With --json also the log-probability, the captions that came next and, where the model's attention has a sentinel,
-    its share of each word.
-
-    \b
-    Example:
-      vsearch caption dog.jpg
-      vsearch caption dog.jpg --beam 10 --json
-      vsearch caption dog.jpg --heatmap attention.png
-      vsearch caption dog.jpg --to fr
-    """
+    """Describe photos, print and draw what was asked for."""
     check_options(photos, drawing, language)
     from vsearch.drawing.heatmap import draw_caption
     from vsearch.model import Model
@@ -95,12 +76,12 @@ def caption(
     loaded.prepare()  # what is wrong with the model is no fault of a photo
 
     def describe(photo: Path) -> Row:
-        found = loaded.caption(photo, beam=beam, block_repeats=block_repeats or None)
+        found = loaded.caption(photo, beam=asked.beam, block_repeats=asked.block_repeats or None)
         if drawing.heatmap is not None:
             draw_caption(photo, found, drawing.heatmap)
         return caption_row(photo, found, translator)
 
-    print_each(photos, describe, print_caption, as_json=as_json)
+    print_each(photos, describe, print_caption, as_json=asked.as_json)
 
 
 def check_options(photos: list[Path], drawing: Drawing, language: Language) -> None:
