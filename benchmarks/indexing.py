@@ -1,10 +1,10 @@
 """Pictures per second of `build-index` against the bare forward pass of the same network at its best batch size.
 
-    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--size WxH] [--repeats 5] [--json FILE]
+    python -m benchmarks.indexing PHOTOS [--pictures 1000] [--size WxH] [--batch N] [--repeats 5]
     python -m benchmarks.indexing rescan [--files 100000] [--runs 5] [--graph-from 1000] [--json FILE]
 
 PHOTOS is a folder of photos; without one, photos of 640 x 480 are drawn. With --size they are enlarged to that, and
-saved as JPEG. Bare passes and builds take turns, so that a
+saved as JPEG; with --batch no best batch size is looked for. Bare passes and builds take turns, so that a
 machine that slows down slows both; medians are compared. The bare pass takes pictures that are decoded already.
 `rescan` measures a build with nothing to do, see `benchmarks.rescan`.
 """
@@ -95,10 +95,10 @@ def best_batch(measure: Callable[[int], float], repeats: int = 3) -> int:
 
 
 def compare(
-    model: Model, photos: Path, pixels: NDArray[np.uint8], count: int, repeats: int, captions: bool
+    model: Model, photos: Path, pixels: NDArray[np.uint8], count: int, repeats: int, captions: bool, batch: int | None
 ) -> dict[str, float | int | bool]:
     sample = pixels[: min(len(pixels), 128 if captions else 256)]
-    best = best_batch(lambda batch: bare(model, sample, batch, captions))
+    best = batch or best_batch(lambda size: bare(model, sample, size, captions))
     build(model, photos, count, best, captions)  # warms the file cache
     forward, builds = [], []
     for _ in range(repeats):
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), help="as 4000x3000")
+    parser.add_argument("--batch", type=int)
     parser.add_argument("--json", type=Path, help="write the results there")
     given = parser.parse_args()
     model = Model(given.model or bundled(), given.device)
@@ -125,7 +126,10 @@ def main() -> None:
             paths = [enlarge(path, given.size) for path in paths]
         size = statistics.median(path.stat().st_size for path in paths)
         pixels = np.stack([read_pixels(path, model.side) for path in paths])
-        rows = [compare(model, Path(folder), pixels, len(paths), given.repeats, captions) for captions in (False, True)]
+        rows = [
+            compare(model, Path(folder), pixels, len(paths), given.repeats, captions, given.batch)
+            for captions in (False, True)
+        ]
     run = f"{threads()} threads, {model.engine.kind}, {given.repeats} repeats"
     print(f"{len(paths)} photos of {size / 1024:.0f} KB, {run}")
     print(f"{'captions':<10}{'batch':>6}{'bare forward':>16}{'build-index':>16}{'ratio':>8}")
