@@ -3,8 +3,9 @@
     python -m benchmarks.cold PHOTOS [--pictures 200] [--runs 7]
 
 A library of the first PHOTOS is made, then `search dog`, `caption` and `similar` of one photo, `search --image` with
-another and `build-index` of all of them (with captions, into a new library) run in turns: with the bundled model as it is, and with a copy without its
-exported encoder, which torch runs. Printed are medians; memory is the most that a process held.
+another and `build-index` of all of them (with captions, into a new library) run in turns: with the bundled model as it
+is, and with a copy without its exported encoder, which torch runs. Printed are medians; memory is the most that a
+process held.
 """
 
 from __future__ import annotations
