@@ -37,6 +37,8 @@ class Vsearch(Commands):
         "similar": ("index.commands.search", "Find other pictures like a photo."),
         "serve": ("index.commands.serve",
             "Open the library as a page in your browser, and answer its HTTP API."),
+        "mcp": ("index.commands.mcp",
+            "Let an assistant search the library: an MCP server over stdin and stdout, which only reads."),
         "duplicates": ("index.commands.library",
             "List groups of near-identical pictures: copies, and those resized, compressed again or slightly cropped."),
         "check": ("index.commands.library",

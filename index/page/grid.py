@@ -7,6 +7,7 @@ Classes rather than inline styles, because the pages' policies allow none.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 NARROWEST, WIDEST = 40, 400  # percent: width over height; beyond, the picture is cropped
 _UNKNOWN = 133
@@ -21,4 +22,5 @@ def shape(width: int, height: int) -> str:
 def rules(shapes: Iterable[str] | None = None) -> str:
     """Return the style of these shapes, by default of all."""
     wanted = [f"r{ratio}" for ratio in range(NARROWEST, WIDEST + 1)] if shapes is None else sorted(set(shapes))
-    return "".join(f".{one}{{--ratio:{int(one[1:]) / 100:g}}}\n" for one in wanted)
+    rule = (Path(__file__).parent / "shape.css").read_text("utf-8").splitlines()[-1] + "\n"
+    return "".join(rule.replace("rPERCENT", one).replace("SHARE", f"{int(one[1:]) / 100:g}") for one in wanted)

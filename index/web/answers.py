@@ -123,7 +123,7 @@ class WordsAnswer(BaseModel):
 class FolderRow(BaseModel):
     """A folder of the library: how many pictures lie below it, and whether it has folders of its own."""
 
-    path: str = Field(description="what `in` of a search takes")
+    path: str = Field(description="what a search takes for its folder")
     name: str
     pictures: int
     more: bool

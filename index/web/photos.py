@@ -5,13 +5,11 @@ The file must still be the one that was indexed: regular, below an indexed folde
 
 from __future__ import annotations
 
-import os
-import stat
-
 from index.database.database import Database
 from index.database.read import Picture
 from index.page.thumbnail import jpeg
-from index.paths import file_of, inside
+from index.paths import file_of
+from index.unchanged import trouble
 from index.web.problems import Problem
 from vsearch.image.decode import decode
 
@@ -30,14 +28,9 @@ def row(database: Database, id_: int) -> Picture:
 def checked(database: Database, id_: int) -> Picture:
     """Return the row of a picture whose file is as it was indexed. Raises Problem 404 or 410."""
     picture = row(database, id_)
-    if not any(inside(picture.path, folder) for folder in database.read.folders()):
-        raise Problem(410, "the picture is in no folder of the library any more", _GONE)
-    try:
-        status = os.stat(file_of(picture.path))
-    except OSError:
-        raise Problem(410, "the file is gone", _GONE) from None
-    if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (picture.size, picture.mtime_ns):
-        raise Problem(410, "the file has changed since it was indexed", _GONE)
+    reason = trouble(picture, database.read.folders())
+    if reason:
+        raise Problem(410, reason, _GONE)
     return picture
 
 

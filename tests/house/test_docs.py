@@ -53,7 +53,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted
 REFERENCE = PAGES.pop("docs/reference/commands.md")  # generated, see test_site
 WRITTEN = {"README.md": README, **PAGES}
 GIVEN = {
-    "build-index", "reindex", "forget", "search", "similar", "serve", "duplicates", "check", "export",
+    "build-index", "reindex", "forget", "search", "similar", "serve", "mcp", "duplicates", "check", "export",
     "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
     "tag", "translate", "assemble-translator", "export-onnx",
 }  # fmt: skip

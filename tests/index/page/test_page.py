@@ -134,14 +134,14 @@ def test_tiles_and_style_are_those_of_the_server(tmp_path: Path, hits: list[Hit]
     page = Page(tmp_path / "page.html")
     assert [tile["class"] for tile in page.all("li")] == ["tile r133"] * 3
     assert [tag for tag, _ in page.tags if tag in ("ol", "li", "a", "img", "b")] == ["ol", *["li", "a", "img", "b"] * 3]
-    assert ".r133{--ratio:1.33}" in source
+    assert ".r133 { --ratio: 1.33; }" in source
 
 
 def test_the_shapes_of_pictures() -> None:
     assert [shape(*size) for size in ((300, 200), (200, 300), (3000, 100), (10, 1000), (0, 0))] == [
         "r150", "r67", "r400", "r40", "r133",
     ]  # fmt: skip
-    assert rules(["r150", "r67", "r150"]) == ".r150{--ratio:1.5}\n.r67{--ratio:0.67}\n"
+    assert rules(["r150", "r67", "r150"]) == ".r150 { --ratio: 1.5; }\n.r67 { --ratio: 0.67; }\n"
     assert len(rules().splitlines()) == 361
 
 
