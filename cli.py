@@ -63,6 +63,7 @@ class Vsearch(Commands):
         "plots": ("training.commands.train",
             "Draw trainings against each other: a panel for each metric, a line for each run."),
         "info": ("index.commands.info", "Show library, model, device and versions."),
+        "config": ("index.commands.config", "Show the settings in force, and where each comes from."),
         "prepare": ("training.commands.prepare", "Turn a raw data set into the one file that training reads."),
         "evaluate": ("training.commands.evaluate", "Measure what was trained on a prepared file."),
     }  # fmt: skip

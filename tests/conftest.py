@@ -44,6 +44,16 @@ def no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_settings() -> Iterator[None]:
+    """What the user of this machine has set changes no test; an empty VSEARCH_CONFIG means no file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VSEARCH_CONFIG", "")
+        patch.delenv("VSEARCH_LIBRARY", raising=False)
+        patch.delenv("VSEARCH_MODEL", raising=False)
+        yield
+
+
 @pytest.fixture
 def describer() -> FakeDescriber:
     return FakeDescriber()

@@ -87,12 +87,12 @@ def changed(known: Iterable[str], exclude: Iterable[str], no_exclude: Iterable[s
 
     Raises VsearchError for what is no pattern, and for one to go that the library does not have.
     """
-    wanted, unwanted = set(known), as_patterns(no_exclude)
+    wanted, unwanted = {*known, *as_patterns(exclude)}, as_patterns(no_exclude)
     for pattern in unwanted:
         if pattern not in wanted:
             listed = ", ".join(sorted(wanted)) or "nothing"
             raise VsearchError(f"the library does not leave out {pattern}", f"what it leaves out: {listed}")
-    return sorted(wanted.difference(unwanted).union(as_patterns(exclude)))
+    return sorted(wanted.difference(unwanted))
 
 
 def rules_for(folder: str, patterns: Iterable[str]) -> Rules | None:

@@ -16,6 +16,7 @@ from index.commands.shards import Far, is_far, run_shards
 from index.paths import absolute, inside
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
+from vsearch.commands.settings import was_typed
 from vsearch.console import UNREADABLE, many, out, progress_bar, remark, shown, shown_path
 from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
@@ -53,6 +54,7 @@ class Work:
 @app.command("build-index")
 @expanded
 def build_index(
+    context: typer.Context,
     folders: SourcesArgument,
     library: LibraryOption = None,
     captions: CaptionsOption = True,
@@ -85,9 +87,9 @@ def build_index(
       vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
     if is_far(folders, far):
-        if library is not None:
+        if was_typed(context, "library"):
             raise VsearchError("a build writes to one place", "name either --library or --store")
-        if leave_out.exclude or leave_out.no_exclude:
+        if was_typed(context, "exclude", "no_exclude"):
             raise typer.BadParameter("--exclude and --no-exclude are for libraries: a store remembers no patterns")
         run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
         return

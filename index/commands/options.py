@@ -14,13 +14,20 @@ import typer
 from vsearch.commands.options import DeviceOption, ModelOption
 from vsearch.console import remark, shown_path
 from vsearch.errors import VsearchError
+from vsearch.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
     from index.library import Library
     from vsearch.model import Model
 
 LibraryOption = Annotated[
-    Path | None, typer.Option("--library", metavar="PATH", help="Library of pictures; default: in your data directory.")
+    Path | None,
+    typer.Option(
+        "--library",
+        metavar="PATH",
+        envvar=ENVIRONMENT["library"],
+        help="Library of pictures; default: in your data directory.",
+    ),
 ]
 SourcesArgument = Annotated[
     list[str],  # not Path: that makes s3:/bucket of s3://bucket

@@ -54,7 +54,7 @@ REFERENCE = PAGES.pop("docs/reference/commands.md")  # generated, see test_site
 WRITTEN = {"README.md": README, **PAGES}
 GIVEN = {
     "build-index", "reindex", "forget", "search", "similar", "serve", "mcp", "duplicates", "check", "export",
-    "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info",
+    "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info", "config",
     "tag", "translate", "assemble-translator", "export-onnx",
 }  # fmt: skip
 

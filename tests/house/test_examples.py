@@ -15,7 +15,8 @@ from tests.support.pictures import draw, draw_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "rocket.jpg")
-PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/libraries.md", "docs/how-to/python.md")
+PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/config.md", "docs/how-to/libraries.md",
+          "docs/how-to/python.md")  # fmt: skip
 RUN = ("README.md", "docs/tutorial/first-library.md", "docs/how-to/similar-and-duplicates.md", "docs/how-to/cron.md")
 
 
@@ -55,7 +56,7 @@ def test_python_of_the_page_runs_as_written(page: str, place: Path, capsys: pyte
     """All blocks of a page, one after the other; those of libraries.md read what its last commands have exported."""
     programs = python_blocks((ROOT / page).read_text("utf-8"))
     assert programs
-    if page.endswith("libraries.md"):
+    if page.endswith(("libraries.md", "config.md")):
         for call in (["build-index", "demo/photos", "--no-captions"], ["export", "vectors.npy"]):
             assert CliRunner().invoke(app, call).exit_code == 0
     names: dict[str, object] = {"__name__": "__main__"}

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, get_type_hints
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from vsearch.commands.settings import defaults_of
 from vsearch.console import INTERRUPTED, fail, remark, shown
 from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
@@ -36,7 +37,13 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name, the command and the rest of `args`. Only here a command is imported: help needs its line."""
         name, line, rest = super().resolve_command(ctx, args)
-        return name, None if line is None else load(self.table[name or ""][0], name or ""), rest
+        if line is None or name is None:
+            return name, None, rest
+        module = self.table[name][0]
+        command = load(module, name)
+        if not ctx.resilient_parsing:  # as for completion
+            ctx.default_map = {name: defaults_of(command, module, rest)}
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was called; print an expected error instead of raising it."""

@@ -11,13 +11,22 @@ import typer
 from vsearch.config import WIDEST_BEAM
 from vsearch.console import shown_path
 from vsearch.errors import VsearchError
+from vsearch.settings import ENVIRONMENT
 
 if TYPE_CHECKING:
     from vsearch.text.phrase import PhraseSpace
 
 DRAWABLE = (".png", ".jpg", ".jpeg", ".webp")
 
-ModelOption = Annotated[Path | None, typer.Option("--model", metavar="FOLDER", help="Model; default: the bundled one.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FOLDER",
+        envvar=ENVIRONMENT["model"],
+        help="Model; default: the bundled one.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 BeamOption = Annotated[
     int | None,
