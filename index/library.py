@@ -232,6 +232,7 @@ class Library:
         video_every: float | None = None,
         exclude: Iterable[str] = (),
         no_exclude: Iterable[str] = (),
+        ocr: bool | None = None,
         progress: Progress | None = None,
     ) -> Report:
         """Embed and describe every picture below some folders; a second time only what changed.
@@ -241,6 +242,7 @@ class Library:
         `follow_links` says whether links to folders are followed, `video_every` how many seconds lie between two frames
         that are taken of a video (0: no videos); None: as the library's last build was told. `exclude` are patterns of
         what is left out, as in gitignore files, now and by later builds of the library, until `no_exclude` names them.
+        `ocr` says whether the text in pictures is read, too, when all else is done (the extra `ocr`); None: as before.
         Raises VsearchError if no folder can be read; a single bad file raises nothing, see `Report.skipped`.
 
         >>> report = library.build(["photos"])
@@ -248,10 +250,14 @@ class Library:
         (0, 4, 4)
         """
         from index.build.build import build_index
+        from index.build.ocr import read_texts
+        from vsearch.image.ocr import require
 
+        if ocr:
+            require()
         model, names = self._required_model, [_expanded(folder) for folder in folders]
         with self._writable(create=bool(names)) as database:
-            return build_index(
+            report = build_index(
                 database,
                 names,
                 model,
@@ -265,6 +271,8 @@ class Library:
                 no_exclude=no_exclude,
                 progress=progress,
             )
+            read_texts(database, report, ocr, progress)
+            return report
 
     def set_caption(self, photo: Place, text: str | None) -> str | None:
         """Give a picture, and all with its content, a caption by hand; return the caption that it has now.

@@ -25,6 +25,9 @@ class Report:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    read: int = 0  # pictures in which text was looked for
+    reading: float = 0.0  # seconds that this took
+    unread: int = 0  # pictures in which text was to be looked for, had its package been installed
     encoded: int = 0  # pictures that went through the network
     total: int = 0  # pictures in the library now
     seconds: float = 0.0

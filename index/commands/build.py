@@ -38,6 +38,10 @@ VideosOption = Annotated[
     typer.Option("--video-every", metavar="SECONDS", help="Take a frame of videos so often; 0 leaves videos out."),
 ]
 
+OcrOption = Annotated[
+    bool | None, typer.Option("--ocr/--no-ocr", help="Read the text in pictures, too, when all else is done.")
+]
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -61,6 +65,7 @@ def build_index(
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
     follow_links: LinksOption = None,
     video_every: VideosOption = None,
+    ocr: OcrOption = None,
     *,
     leave_out: LeaveOut,
     work: Work,
@@ -72,7 +77,8 @@ def build_index(
     are skipped and listed on stderr. Links to files are followed; what a link to a folder leads to is left out, and
     stderr says so, unless --follow-links, which later builds of the library remember, as they do --video-every and
     --exclude. Folders with a file .nomedia, what a file .vsearchignore says, and thumbnails of NAS systems are left
-    out, too. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
+    out, too. --ocr, remembered as well, reads the text in each picture for search --text, at low priority; interrupted,
+    the next build goes on. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
 
     With --store, folders, tars of photos (WebDataset) and s3:// prefixes are built into a store, in shards of 500 to
     1,000 photos, by this process or by a Ray cluster. What is done is marked, so that a build that was killed goes on
@@ -84,6 +90,7 @@ def build_index(
       vsearch build-index ~/Pictures /media/photos --no-captions
       vsearch build-index ~/Pictures --exclude '*.tmp.jpg' --exclude raw/
       vsearch build-index ~/Videos --video-every 10
+      vsearch build-index ~/Scans --ocr
       vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
     if is_far(folders, far):
@@ -91,9 +98,11 @@ def build_index(
             raise VsearchError("a build writes to one place", "name either --library or --store")
         if was_typed(context, "exclude", "no_exclude"):
             raise typer.BadParameter("--exclude and --no-exclude are for libraries: a store remembers no patterns")
+        if ocr:
+            raise typer.BadParameter("--ocr is for libraries: a store is not searched for text")
         run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
         return
-    how = {"follow_links": follow_links, "video_every": video_every, **leave_out.patterns()}
+    how = {"follow_links": follow_links, "video_every": video_every, "ocr": ocr, **leave_out.patterns()}
     run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, **how)
 
 
@@ -193,6 +202,8 @@ def print_report(report: Report, library: str) -> None:
     remark_excluded(report)
     for path, reason in report.skipped:
         remark(f"skipped {shown_path(path)}: {reason}")
+    if report.unread:
+        remark(f"text was not read in {many(report.unread, 'picture')}: {install_hint('ocr')}, or --no-ocr")
     if report.links:
         some = ", ".join(shown_path(path) for path in report.links[:3]) + (", ..." if len(report.links) > 3 else "")
         remark(f"did not follow {many(len(report.links), 'link')} to folders ({some}); --follow-links does")
@@ -216,6 +227,8 @@ def report_line(report: Report, library: str) -> str:
     changes = {"added": report.added, "updated": report.updated, "moved": report.moved}
     changes |= {"captioned": report.captioned, "removed": report.removed}
     others = {"unchanged": report.unchanged, "skipped": len(report.skipped), "unreadable": len(report.unreadable)}
+    if report.read:
+        library += f"; text read in {many(report.read, 'picture')} in {report.reading:.1f} s"
     told = [f"{number} {name}" for name, number in (changes | others).items() if number]
     if not any(changes.values()):
         told.insert(0, "nothing changed")

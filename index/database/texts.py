@@ -35,10 +35,19 @@ _SOURCE = (
 
 
 class Match(NamedTuple):
-    """Where a picture says what was looked for: one of FIELDS, and some words around it."""
+    """Where a picture says most of what was looked for: one of FIELDS, and some words around it."""
 
     field: str
     snippet: str
+
+
+class Unread(NamedTuple):
+    """A content whose text was not read yet, and a file that has it."""
+
+    hash: bytes
+    path: str
+    size: int
+    mtime_ns: int
 
 
 class Texts:
@@ -65,6 +74,21 @@ class Texts:
                 self._connection.execute_many(insert, [(row[0], *_words(*row[1:])) for row in rows])
         return count
 
+    def unread(self) -> list[Unread]:
+        """Return the contents in whose pictures no text was looked for yet, the oldest first."""
+        sql = (
+            "SELECT hash, path, size, mtime_ns, min(id) FROM pictures WHERE hash NOT IN (SELECT hash FROM ocr)"
+            " GROUP BY hash ORDER BY min(id)"
+        )
+        return [Unread(row[0], os.fsdecode(row[1]), row[2], row[3]) for row in self._connection.rows(sql)]
+
+    def note_read(self, rows: Iterable[tuple[bytes, str]]) -> None:
+        """Write what was read in pictures, by content, and put it among their words, in one transaction."""
+        with self._connection.writing():
+            found = [(content, _joined([text])) for content, text in rows]
+            self._connection.execute_many("INSERT OR REPLACE INTO ocr VALUES (?, ?)", found)
+            self.fill()
+
     # ---- search
 
     def ids(self, text: str) -> NDArray[np.int64]:
@@ -88,7 +112,7 @@ class Texts:
             part = ids[start : start + _ROWS // 2]
             sql = f"SELECT rowid, {parts} FROM texts WHERE texts MATCH ? AND rowid IN ({', '.join('?' * len(part))})"
             for id_, *snippets in self._matching(sql, text, *part):
-                told = next(n for n, snippet in enumerate(snippets) if snippet and "\2" in snippet)
+                told = max(range(len(FIELDS)), key=lambda n: snippets[n].count("\2"))
                 snippet = " ".join(snippets[told].replace("\2", "").replace("\3", "").split())
                 found[int(id_)] = Match(FIELDS[told], snippet)
         return found

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import cli
 from tests.support import tiny_model
+from tests.support.commands import call
 from vsearch.storage.modelfolder import read_config
 
 RUNNER = CliRunner()
@@ -220,3 +221,29 @@ def test_the_demo_takes_any_folder_name(given: str, expected: str, tmp_path: Pat
         command, input=script, capture_output=True, text=True, cwd=tiny_model.ROOT, env=env, timeout=60
     )
     assert (done.stdout, done.stderr) == (expected.format(home=tmp_path), "")
+
+
+def test_text_in_pictures_is_read_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reader:
+        def read(self, photo: str) -> str:
+            return f"hotel {Path(photo).stem}"
+
+    photos = tiny_model.draw_pictures(tmp_path / "photos")
+    at: list[str | os.PathLike[str]] = ["--library", tmp_path / "library", "--model", tiny_model.model_folder()]
+    build = [*at, "--no-captions"]
+    monkeypatch.setattr("vsearch.image.ocr.installed", lambda: False)
+    refused = call("build-index", photos, "--ocr", *build)
+    assert refused.exit_code == 1 and "[ocr]" in refused.stderr and not (tmp_path / "library").exists()
+    monkeypatch.setattr("vsearch.image.ocr.installed", lambda: True)
+    monkeypatch.setattr("vsearch.image.ocr.TextReader", Reader)
+    done = call("build-index", photos, "--ocr", *build)
+    assert "text read in 4 pictures in" in done.stdout and done.exit_code == 0, done.output
+    found = call("search", "--text", "hotel red", *at)
+    assert "in the picture: hotel red" in found.stdout
+    (photos / "red.png").rename(photos / "moved.png")
+    tiny_model.draw_pictures(tmp_path / "more")
+    (tmp_path / "more" / "red.png").write_bytes((photos / "grey.bmp").read_bytes() + b"more")
+    monkeypatch.setattr("vsearch.image.ocr.installed", lambda: False)
+    again = call("build-index", photos, tmp_path / "more", *build)
+    assert "text was not read in 1 picture: pip install" in again.stderr and again.exit_code == 0
+    assert "not read" not in call("build-index", photos, "--no-ocr", *build).stderr

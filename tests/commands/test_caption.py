@@ -143,7 +143,8 @@ def test_a_strangers_vocabulary_reaches_no_terminal(photos: Path, tmp_path: Path
 
 
 def test_a_caption_is_corrected_and_taken_back(photos: Path, tmp_path: Path) -> None:
-    at = ["--library", tmp_path / "library", "--model", tiny_model.model_folder(kind="soft")]
+    at: list[str | os.PathLike[str]] = ["--library", tmp_path / "library"]
+    at += ["--model", tiny_model.model_folder(kind="soft")]
     assert call("build-index", photos, *at).exit_code == 0
     model = caption(photos / "red.png").stdout
     assert caption(photos / "red.png", "--set", "a red\nbarn", *at[:2]).stdout == f"{photos / 'red.png'}: a red barn\n"
