@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 
 import cli
 from tests.support import tiny_model
-from tests.support.commands import call
 from vsearch.storage.modelfolder import read_config
 
 RUNNER = CliRunner()
