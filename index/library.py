@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from index.build.report import Report
     from index.check import Checked
     from index.database.details import Detail
+    from index.database.notes import Note
     from index.duplicates import Group
     from index.export import Exported
     from index.forget import Forgotten
@@ -114,6 +115,8 @@ class Library:
         camera: str | None = None,
         near: Sequence[float] | None = None,
         by_file_time: bool = False,
+        keywords: Iterable[str] = (),
+        rating: int | None = None,
         sort: Sort = "score",
         caption_weight: float | None = None,
         exact: bool | None = None,
@@ -124,11 +127,11 @@ class Library:
         like, each a photo or (photo, weight), see `make_query`; `image` is one picture to look like. `text` is what
         caption, keywords, name or the picture itself say, see `index.database.texts.expression`; with nothing else to
         look for, pictures that say little else come first, and no model is needed. `text`, `within`, `since`, `until`,
-        `min_score`, `camera` and `near` (latitude, longitude, kilometres) narrow the answer, see `Filter`. `sort`:
-        "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or the earliest first.
-        Dates are those that pictures were taken at, else those of their files, as `by_file_time` has it for all.
-        `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact` compares with
-        every picture, however many there are.
+        `min_score`, `camera`, `near` (latitude, longitude, kilometres), `keywords` and `rating` narrow the answer, see
+        `Filter`. `sort`: "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or the
+        earliest first. Dates are those that pictures were taken at, else those of their files, as `by_file_time` has it
+        for all. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
+        compares with every picture, however many there are.
         Raises QueryError if no word is known or there is no such place, VsearchError if the picture cannot be read.
 
         >>> words = library.search("dog -boat", k=3)
@@ -143,7 +146,8 @@ class Library:
         """
         searcher = self._searcher
         place = None if near is None else as_near(near)
-        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place, text)
+        shot = (since, until, min_score, None, by_file_time, camera, place)
+        only = Filter(_expanded(within), *shot, text, _listed(keywords), rating)
         if text is not None and words is None and image is None and not like and not unlike:
             return in_order(self._database, searcher.say(text, k, only), sort, by_file_time=by_file_time)
         plain = image is None and not like and not unlike
@@ -179,6 +183,8 @@ class Library:
         camera: str | None = None,
         near: Sequence[float] | None = None,
         by_file_time: bool = False,
+        keywords: Iterable[str] = (),
+        rating: int | None = None,
         sort: Sort = "score",
     ) -> list[Hit]:
         """Return the `k` pictures most like a photo, the best first, without the photo itself.
@@ -193,7 +199,8 @@ class Library:
         from index.search.similar import similar
 
         place = None if near is None else as_near(near)
-        only = Filter(_expanded(within), since, until, min_score, None, by_file_time, camera, place)
+        shot = (since, until, min_score, None, by_file_time, camera, place)
+        only = Filter(_expanded(within), *shot, None, _listed(keywords), rating)
         hits = similar(self._searcher, self._required_model, _expanded(photo), k, only)
         return in_order(self._database, hits, sort, by_file_time=by_file_time)
 
@@ -206,6 +213,14 @@ class Library:
         (96, 80, None)
         """
         return self._database.details.of(hit.id for hit in hits)
+
+    def notes(self, hits: Iterable[Hit]) -> dict[int, Note]:
+        """Return what people wrote on hits (title, description, keywords, stars), by the hit's id, if anything.
+
+        >>> library.notes(library.search("dog", k=1))
+        {}
+        """
+        return self._database.notes.of(hit.id for hit in hits)
 
     def explain(self, hits: Iterable[Hit], k: int = 5) -> dict[int, list[str]]:
         """Return the `k` words of the training captions nearest to each hit, by the hit's id.
@@ -448,6 +463,11 @@ def _photos(given: Iterable[Weighted]) -> list[Weighted]:
     """Return photos, each with its weight if it has one; a path is one photo, not the letters of its name."""
     listed = [given] if isinstance(given, str | os.PathLike) else given
     return [(_expanded(one[0]), one[1]) if isinstance(one, tuple) else _expanded(one) for one in listed]
+
+
+def _listed(keywords: Iterable[str]) -> tuple[str, ...]:
+    """Return keywords as a tuple; a string is one."""
+    return (keywords,) if isinstance(keywords, str) else tuple(keywords)
 
 
 def _expanded(path: T) -> T:

@@ -21,6 +21,7 @@ def default_path() -> Path:
 CACHES = (".vectors", ".mixed", ".graph", ".mixed-graph")  # what is derived from a library and lies next to it
 PROOF = ".proof"  # added to the name of a cache
 LOCK = ".lock"
+SIDECAR = ".xmp"  # the ending of files that say what a photo next to them shows
 SQLITE = ("-wal", "-shm", "-journal")  # what SQLite itself keeps next to a file
 
 

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from index.database.database import Database
 from index.database.details import Detail
+from index.database.notes import Note
+from index.metadata.notes import note_of
 from index.paths import file_of
 from vsearch.ahead import ahead
 from vsearch.errors import PictureError
@@ -27,16 +29,17 @@ def note_details(database: Database, after: int = 0, progress: Progress | None =
     total, done = 0 if progress is None else database.details.count_missing(), 0
     while rows := database.details.missing(after, _ROWS):
         after = rows[-1][0]
-        found = ahead(_detail, rows, _THREADS, _ROWS)
-        database.details.put([(row[0], detail) for row, detail in zip(rows, found, strict=True) if detail is not None])
+        found = [(row[0], head) for row, head in zip(rows, ahead(_head, rows, _THREADS, _ROWS), strict=True) if head]
+        database.details.put([(id_, detail) for id_, (detail, _) in found])
+        database.notes.put([(id_, note) for id_, (_, note) in found])
         done += len(rows)
         if progress is not None:
             progress(done, total)
     return after
 
 
-def _detail(row: _Row) -> Detail | None:
-    """Return the details of a picture, None if its file is not as the library knows it."""
+def _head(row: _Row) -> tuple[Detail, Note] | None:
+    """Return the details of a picture and what its file says, None if that is not as the library knows it."""
     _, path, size, mtime_ns = row
     try:
         file = os.stat(file_of(path))
@@ -46,9 +49,11 @@ def _detail(row: _Row) -> Detail | None:
     except OSError:
         return None
     except PictureError:
-        return Detail(0, 0)
+        return Detail(0, 0), Note()
     latitude, longitude = head.place or (None, None)
-    return Detail(head.width, head.height, _nanoseconds(head.taken), head.camera, head.lens, latitude, longitude)
+    place = latitude, longitude
+    detail = Detail(head.width, head.height, _nanoseconds(head.taken), head.camera, head.lens, *place)
+    return detail, note_of(head.written, None)[0]  # files next to it are for `note_sidecars`
 
 
 def _nanoseconds(taken: datetime | None) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from index.build.leave_out import BY_NAME, IGNORE, MARKS, NOMEDIA, Rules, read_rules, rules_for
-from index.paths import absolute, file_of, inside
+from index.paths import SIDECAR, absolute, file_of, inside
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.kinds import BY_SUFFIX, OPTIONAL, VIDEOS, Kind
 
@@ -39,6 +39,8 @@ class Scan:
 
     `excludes` holds patterns of what nobody wants; what they, marks in the folders and names of folders leave out is
     noted in `excluded`, and what lies below it is not.
+
+    `sidecars` holds the times of all XMP files.
     """
 
     folders: list[str]
@@ -53,6 +55,7 @@ class Scan:
     ways: dict[str, set[str]] = field(default_factory=dict)
     excludes: tuple[str, ...] = ()
     excluded: set[str] = field(default_factory=set)
+    sidecars: dict[str, int] = field(default_factory=dict)
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Found]:
@@ -155,6 +158,8 @@ class Scan:
                 status = entry.stat()
                 return Found(entry.path, status.st_size, max(-_INT64, min(_INT64, status.st_mtime_ns)))
             if not entry.is_dir():
+                if ending == SIDECAR and entry.is_file():
+                    self.sidecars[entry.path] = entry.stat().st_mtime_ns
                 return None
             if name in BY_NAME or (rules is not None and rules.leaves_out(entry.path, folder=True)):
                 self.excluded.add(entry.path)

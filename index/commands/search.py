@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from index.commands.noted import Noted, note_row
 from index.commands.options import Place, WithinOption, check_folder, opened_with_model, remark_none
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
@@ -119,6 +120,7 @@ WhyOption = Annotated[
 def search(
     wanted: Wanted,
     shot: Shot,
+    noted: Noted,
     pictures: Pictures,
     printing: Printing,
     why: WhyOption = False,
@@ -161,7 +163,7 @@ def search(
 
         text = translate_query(text, load_translator(language.source, "en", language.translator, place.device))
         remark(f"understood: {text}")
-    run_search(text, wanted, shot, pictures, printing, place, why=why)
+    run_search(text, wanted, shot.filters() | noted.filters(), shot, pictures, printing, place, why=why)
 
 
 def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
@@ -178,10 +180,17 @@ def check_wanted(wanted: Wanted, pictures: Pictures) -> None:
 
 
 def run_search(
-    text: str, wanted: Wanted, shot: Shot, pictures: Pictures, printing: Printing, place: Place, *, why: bool
+    text: str,
+    wanted: Wanted,
+    filters: Mapping[str, Any],
+    shot: Shot,
+    pictures: Pictures,
+    printing: Printing,
+    place: Place,
+    *,
+    why: bool,
 ) -> None:
     """Search, write the page and print the hits."""
-    filters = shot.filters()
     like, unlike = pictures.wanted(), pictures.unwanted()
     scored = bool(text or wanted.image or pictures)
     images = [*([] if wanted.image is None else [wanted.image]), *(photo for photo, _ in like)]
@@ -227,6 +236,7 @@ def similar(
     min_score: MinScoreOption = None,
     *,
     shot: Shot,
+    noted: Noted,
     printing: Printing,
     place: Place,
 ) -> None:
@@ -241,7 +251,7 @@ def similar(
       vsearch similar ~/Pictures/dog.jpg -k 5 --html dogs.html
     """
     check_printing(printing, min_score)
-    filters = shot.filters()
+    filters = shot.filters() | noted.filters()
     with opened_with_model(place, read_only=True) as (library, model):
         check_html(printing, [photo], library)
         hits = library.similar(photo, count, within=within, min_score=min_score, **filters)
@@ -309,8 +319,9 @@ def print_hits(
         for file in dict.fromkeys(file_of(hit.path) for hit in hits):
             out_path(file, "\0" if printing.nul else "\n")
     elif printing.as_json:
-        details = library.details(hits)
-        out_json([hit_row(hit, reasons, scored=scored) | detail_row(details.get(hit.id)) for hit in hits])
+        details, notes = library.details(hits), library.notes(hits)
+        rows = (detail_row(details.get(hit.id)) | note_row(notes.get(hit.id)) for hit in hits)
+        out_json([hit_row(hit, reasons, scored=scored) | row for hit, row in zip(hits, rows, strict=True)])
     else:
         for hit in hits:
             name = shown_path(titled(hit.path))

@@ -12,6 +12,7 @@ from index import remedies
 from index.database.connection import Connection, translated
 from index.database.details import Details
 from index.database.look import look
+from index.database.notes import Notes
 from index.database.opinions import Opinions
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
@@ -35,7 +36,8 @@ class OtherModelError(LibraryError):
 class Database:
     """An open library file: `read` asks it, `write` changes it. A context manager that closes it.
 
-    `details` holds what is known of pictures next to that, `opinions` what people said about them, `texts` their words.
+    `details` holds what is known of pictures next to that, `notes` what their files say, `opinions` what people said
+    about them here, `texts` all their words.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -43,6 +45,7 @@ class Database:
         self.read = Reading(connection)
         self.write = Writing(connection, self.read)
         self.details = Details(connection)
+        self.notes = Notes(connection)
         self.opinions = Opinions(connection)
         self.texts = Texts(connection)
 

@@ -18,12 +18,12 @@ from index.metadata import xmp
 from index.metadata.embed import EmbedError, packet_of, with_packet
 from index.metadata.tree import LONGEST, XmlError
 from index.metadata.xmp import Edit
+from index.paths import SIDECAR as ENDING
 from index.paths import readable
 from vsearch.files import replacing
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.kinds import BY_SUFFIX
 
-ENDING = ".xmp"
 _LARGEST = 1 << 30  # bytes of a photo that words are written into
 T = TypeVar("T")
 Change = Callable[[bytes | None], Edit]
@@ -62,7 +62,7 @@ def sidecar_of(photo: str, exists: Callable[[str], bool] = os.path.lexists) -> s
 
 def read_sidecar(path: str) -> xmp.Said:
     """Return what an XMP file says. Raises TagError if it cannot be read or is no XMP."""
-    return _understood(lambda: xmp.read(_bytes(Path(path))), Path(path).name)
+    return _understood(lambda: xmp.read(_bytes(Path(path).resolve())), Path(path).name)
 
 
 def change_sidecar(photo: Path, change: Change, *, dry_run: bool) -> Tagging:

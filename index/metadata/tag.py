@@ -18,6 +18,7 @@ from index.database.database import Database
 from index.database.read import Picture
 from index.metadata import xmp
 from index.metadata.files import TagError, Tagging, change_photo, change_sidecar
+from index.metadata.notes import renote
 from index.metadata.xmp import Edit, Words
 from index.model import Model
 from index.paths import absolute, file_of
@@ -77,6 +78,8 @@ def tag(
             for picture in part:
                 _tag(database, picture, _change(picture, nouns.get(picture.id), model, wish), wish, report)
             show(min(start + _ROWS, len(pictures)), len(pictures))
+        if report.changed and not wish.dry_run and database.texts.known():
+            database.texts.fill()
     return report
 
 
@@ -115,6 +118,8 @@ def _tag(
         return
     if done.fresh is not None:
         database.write.renew(picture.id, *done.fresh)
+    if done.changed and not wish.dry_run and database.notes.known():
+        renote(database, picture.id, picture.path)
     if done.changed:
         report.changed.append(done)
     else:

@@ -32,7 +32,7 @@ _TOOLKIT_NAME = "adobe:ns:meta/ xmptk"
 _ABOUT = (f"{RDF} about", "about")
 _LISTS = (f"{RDF} Bag", f"{RDF} Seq", f"{RDF} Alt")
 _LANGUAGE = "http://www.w3.org/XML/1998/namespace lang"
-_LONGEST, _LONGEST_KEYWORD, _MOST = 5_000, 200, 1_000  # letters of a text and of a keyword, keywords of a photo
+LONGEST, _LONGEST_KEYWORD, _MOST = 5_000, 200, 1_000  # letters of a text and of a keyword, keywords of a photo
 _INDENT = 200  # the most blanks before an element that go with it
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="{toolkit}">
@@ -107,7 +107,7 @@ def write(packet: bytes | None, words: Words) -> Edit:
     refused = {word.casefold() for word in (*deleted, *theirs.texts(f"{DC} subject"))}
     wanted = wrote.keywords if words.keywords is None else keywords_of(words.keywords)
     keywords = tuple(word for word in wanted if word.casefold() not in refused)
-    caption = wrote.description if words.description is None else one_line(words.description, _LONGEST)
+    caption = wrote.description if words.description is None else one_line(words.description, LONGEST)
     emptied = wrote.description is not None and not before.has_description()
     line = None if emptied or theirs.texts(f"{DC} description") else caption or None
     if (line, keywords) == before.ours():
@@ -162,7 +162,7 @@ class _Packet:
             items = items_of(one)
             items.sort(key=lambda item: item.attributes.get(_LANGUAGE) not in (None, "x-default"))
             found += [item.text for item in items] if items or one.children else [one.text]
-        return [line for text in found if (line := one_line(text, _LONGEST))]
+        return [line for text in found if (line := one_line(text, LONGEST))]
 
     def has_description(self) -> bool:
         """Tell whether the description that vsearch wrote is there, as it wrote it."""
@@ -249,8 +249,8 @@ def _without(seen: _Packet, *, empty: bool = False) -> bytes:
                 gone.add(one)
             elif one.name in wrote:
                 items = items_of(one)
-                ours = [item for item in items if one_line(item.text, _LONGEST) in wrote[one.name]]
-                nothing = empty and not any(one_line(each.text, _LONGEST) for each in one.walk())
+                ours = [item for item in items if one_line(item.text, LONGEST) in wrote[one.name]]
+                nothing = empty and not any(one_line(each.text, LONGEST) for each in one.walk())
                 gone |= {one} if nothing or (ours and len(ours) == len(items)) else set(ours)
         taken = gone.intersection(block.children)
         if taken and len(taken) == len(block.children) and set(block.attributes) <= set(_ABOUT):

@@ -50,6 +50,8 @@ class Filter:
     - `camera`: those with this text in the maker or the model of their camera, in whatever case.
     - `near`: those taken near a place.
     - `text`: those that say this, see `index.database.texts.expression`.
+    - `keywords`: those with all of these keywords, in whatever case.
+    - `rating`: those with at least so many stars.
     """
 
     within: str | os.PathLike[str] | None = None
@@ -61,6 +63,8 @@ class Filter:
     camera: str | None = None
     near: Near | None = None
     text: str | None = None
+    keywords: tuple[str, ...] = ()
+    rating: int | None = None
 
 
 ANY = Filter()

@@ -136,6 +136,8 @@ class Searcher:
             found.append(details.ids_where(cameras, *taken))
         if only.near is not None:
             found.append(ids_near(details, only.near))
+        if only.keywords or only.rating is not None:
+            found.append(self.database.notes.ids_where(only.keywords, only.rating))
         if only.ids is not None:
             found.append(only.ids)
         return reduce(partial(np.intersect1d, assume_unique=True), found) if found else None

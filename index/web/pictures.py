@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from index.caches.refresh import GRAPH_FROM
 from index.database.database import Database
+from index.database.notes import Note
 from index.database.read import Picture
 from index.duplicates import THRESHOLD
 from index.paths import readable
@@ -56,6 +57,7 @@ def picture(service: Service, id_: int, *, wait: bool = True) -> PictureAnswer:
         except Problem as error:
             trouble = str(error)
         detail = database.details.of([id_]).get(id_)
+        note = database.notes.of([id_]).get(id_)
         _, vectors = database.read.vectors([id_])
         copies = _copies(service, database, searcher, found, vectors[0])
         by_hand = found.hash in database.opinions.captions([found.hash])
@@ -75,11 +77,25 @@ def picture(service: Service, id_: int, *, wait: bool = True) -> PictureAnswer:
         size=found.size,
         taken=local_time(taken),
         trouble=trouble or None,
-        exif={} if head is None else head.facts,
+        exif=({} if head is None else head.facts) | facts_of(note),
         words=[Near(word=word, cosine=round(cosine, 4)) for word, cosine in words],
         nouns=_nouns(service, vectors[0], wait),
         duplicates=copies,
     )
+
+
+def facts_of(note: Note | None) -> dict[str, str]:
+    """Return what people wrote on a picture as names and values, as the page shows EXIF."""
+    if note is None:
+        return {}
+    stars = "" if note.rating is None else "rejected" if note.rating < 0 else "\u2605" * note.rating
+    rows = {
+        "title": note.title or "",
+        "description": note.description or "",
+        "keywords": ", ".join(note.keywords),
+        "rating": stars,
+    }
+    return {name: value for name, value in rows.items() if value}
 
 
 def _nouns(service: Service, vector: NDArray[np.float32], wait: bool) -> list[Near]:

@@ -17,6 +17,7 @@ from vsearch.errors import PictureError
 from vsearch.image import special
 from vsearch.image.decode import MAX_PIXELS, opened
 from vsearch.image.kinds import RAWS, VIDEOS, clock, split_moment, suffix
+from vsearch.image.written import Written, written
 
 _TURNED = range(5, 9)  # orientations that exchange width and height
 _DATE = "%Y:%m:%d %H:%M:%S"
@@ -34,7 +35,7 @@ class Header(NamedTuple):
 
     `taken` has a time zone where the EXIF names one, else it is local time as the camera had it, to be taken for that
     of this machine. `place` is latitude and longitude in degrees, north and east above zero. `facts` holds what
-    photographers look at, by name, ready to be shown.
+    photographers look at, by name, ready to be shown; `written` is what people wrote into the file.
     """
 
     width: int
@@ -44,6 +45,7 @@ class Header(NamedTuple):
     lens: str | None
     place: tuple[float, float] | None
     facts: dict[str, str]
+    written: Written = Written()
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -69,7 +71,8 @@ def _of_plain(file: BinaryIO, name: str | None = None) -> Header:
         width, height = image.size
         exif = _exif(image)
         turned = exif.get(ExifTags.Base.Orientation) in _TURNED
-        return _header((height, width) if turned else (width, height), exif, name or image.format or "")
+        head = _header((height, width) if turned else (width, height), exif, name or image.format or "")
+        return head._replace(written=written(image, exif))
 
 
 def _header(size: tuple[int, int], exif: dict[int, object], kind: str) -> Header:
