@@ -20,6 +20,7 @@ from vsearch.errors import VsearchError
 
 PATIENCE = 2.0  # seconds before a progress bar appears
 UNREADABLE = 3  # exit code of a build that could not look into some folder
+EMPTY = 4  # exit code of a search that found nothing, with --fail-if-empty
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell gives it
 
 

@@ -14,6 +14,7 @@ from vsearch.commands.caption import Asked, Drawing, Language, describe_photos, 
 from vsearch.commands.group import expanded
 from vsearch.commands.options import DeviceOption, ModelOption, PhotosArgument
 from vsearch.commands.photos import Row, print_each
+from vsearch.commands.stdin import Stdin
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -36,10 +37,11 @@ class ByHand:
 @app.command()
 @expanded
 def caption(
-    photos: PhotosArgument,
+    photos: PhotosArgument = None,
+    *,
+    stdin: Stdin,
     asked: Asked,
     by_hand: ByHand,
-    *,
     drawing: Drawing,
     language: Language,
     model: ModelOption = None,
@@ -61,19 +63,21 @@ def caption(
       vsearch caption dog.jpg --heatmap attention.png
       vsearch caption dog.jpg --to fr
       vsearch caption ~/Pictures/dog.jpg --set "Bello in the snow"
+      find ~/Pictures -name "*.jpg" -print0 | vsearch caption --stdin -0 --json
     """
+    named = [Path(name) for name in stdin.names(photos)]
     if not by_hand:
         if by_hand.library is not None:
             raise typer.BadParameter("--library needs --set TEXT or --unset")
-        describe_photos(photos, asked, drawing, language, model, device)
+        describe_photos(named, asked, drawing, language, model, device)
         return
-    check_hand(photos, by_hand, asked, drawing, language)
+    check_hand(named, by_hand, asked, drawing, language)
     with opened_with_model(Place(by_hand.library, model, device)) as (library, _):
 
         def write(photo: Path) -> Row:
             return {"path": os.fspath(photo), "caption": library.set_caption(photo, by_hand.text)}
 
-        print_each(photos, write, print_caption, as_json=asked.as_json)
+        print_each(named, write, print_caption, as_json=asked.as_json)
 
 
 def check_hand(photos: list[Path], by_hand: ByHand, asked: Asked, drawing: Drawing, language: Language) -> None:

@@ -20,7 +20,7 @@ from index.paths import file_of, titled
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
 from vsearch.commands.translate import load_translator
-from vsearch.console import out, out_json, out_path, remark, shown, shown_path
+from vsearch.console import EMPTY, out, out_json, out_path, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ class Printing:
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the pictures, too.")
     ] = None
     force: ForceOption = False
+    fail_if_empty: Annotated[bool, typer.Option("--fail-if-empty", help="Exit with code 4 if no picture is found.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def run_search(
         print_hits(hits, reasons, printing, library, scored=scored)
         if not hits:
             remark_none(library, wanted.within)
+            end_empty(printing)
 
 
 @app.command()
@@ -262,6 +266,13 @@ def similar(
         print_hits(hits, {}, printing, library)
         if not hits:
             remark_none(library, within)
+            end_empty(printing)
+
+
+def end_empty(printing: Printing) -> None:
+    """End the command with exit code 4, where that was asked for: nothing was found, which is no error."""
+    if printing.fail_if_empty:
+        raise typer.Exit(EMPTY)
 
 
 def check_printing(printing: Printing, min_score: float | None) -> None:

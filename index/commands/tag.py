@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from index.commands.options import Place, WithinOption, check_folder, opened_wit
 from index.commands.search import MinScoreOption, SearchCommand
 from vsearch.commands.group import expanded
 from vsearch.commands.options import JsonOption
+from vsearch.commands.stdin import Stdin
 from vsearch.console import many, out, out_json, progress_bar, remark, shown, shown_path
 from vsearch.errors import VsearchError
 
@@ -30,11 +31,17 @@ class Which:
     """Which photos are tagged."""
 
     what: Annotated[
-        list[str], typer.Argument(metavar="PHOTO...|WORDS", help="Photos, folders, or a query.", show_default=False)
-    ]
+        list[str] | None,
+        typer.Argument(metavar="PHOTO...|WORDS", help="Photos, folders, or a query; - is --stdin.", show_default=False),
+    ] = None
     count: Annotated[int | None, typer.Option("-k", min=1, metavar="N", help="Of a query: how many pictures.")] = None
     min_score: MinScoreOption = None
     within: WithinOption = None
+
+    @property
+    def names(self) -> list[str]:
+        """What was named: photos and folders, or words."""
+        return self.what or []
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class How:
 
 @app.command(cls=SearchCommand)
 @expanded
-def tag(which: Which, how: How, place: Place) -> None:
+def tag(which: Which, stdin: Stdin, how: How, place: Place) -> None:
     """Write captions and keywords into XMP files next to photos, or into the photos, for other photo programs.
 
     The photos are those named, those below folders that are named, or, where no name is that of a file, the hits of a
@@ -69,7 +76,11 @@ def tag(which: Which, how: How, place: Place) -> None:
       vsearch tag ~/Pictures/2024 --caption --nouns 3
       vsearch tag "dog snow" --min-score 0.6 --nouns 2
       vsearch tag ~/Pictures/2024 --undo
+      vsearch search beach --paths -k 100 | vsearch tag --stdin --nouns 3
     """
+    which = read_names(which, stdin)
+    if not which.names:
+        return
     check_options(which, how)
     with opened_with_model(place) as (library, _):
         photos = photos_of(which, library)
@@ -89,6 +100,12 @@ def tag(which: Which, how: How, place: Place) -> None:
         raise typer.Exit(1)
 
 
+def read_names(which: Which, stdin: Stdin) -> Which:
+    """Return what is tagged, with the names that come on stdin in it: those are of files, never a query."""
+    names = stdin.names(which.what)
+    return replace(which, what=names if names == which.names else [os.path.abspath(name) for name in names])
+
+
 def check_options(which: Which, how: How) -> None:
     """Raise BadParameter if options do not go together."""
     if how.xmp and how.in_file:
@@ -96,10 +113,10 @@ def check_options(which: Which, how: How) -> None:
     if which.min_score is not None and not math.isfinite(which.min_score):
         raise typer.BadParameter("--min-score takes a number")
     narrowed = which.count is not None or which.min_score is not None
-    if any(map(is_file, which.what)):
+    if any(map(is_file, which.names)):
         if narrowed or which.within is not None:
             raise typer.BadParameter("-k, --min-score and --in are for queries; these are files")
-        missing = next((name for name in which.what if not os.path.lexists(name)), None)
+        missing = next((name for name in which.names if not os.path.lexists(name)), None)
         if missing is not None:
             raise VsearchError(f"no photo {shown(missing)}", "name files, or only words")
     elif not narrowed:
@@ -115,10 +132,10 @@ def is_file(name: str) -> bool:
 
 def photos_of(which: Which, library: Library) -> Sequence[Any]:
     """Return the photos that are named, or found."""
-    if any(map(is_file, which.what)):
-        return which.what
+    if any(map(is_file, which.names)):
+        return which.names
     k = which.count or max(1, library.count())
-    hits = library.search(" ".join(which.what), k=k, within=which.within, min_score=which.min_score)
+    hits = library.search(" ".join(which.names), k=k, within=which.within, min_score=which.min_score)
     check_folder(which.within, found=bool(hits))
     if not hits:
         remark_none(library, which.within)

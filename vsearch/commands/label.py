@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vsearch.commands.group import expanded
 from vsearch.commands.options import (
     DeviceOption,
     JsonOption,
@@ -17,6 +18,7 @@ from vsearch.commands.options import (
     model_folder,
 )
 from vsearch.commands.photos import Row, print_each
+from vsearch.commands.stdin import Stdin
 from vsearch.console import out, remark, shown, shown_path
 from vsearch.errors import PictureError
 
@@ -27,8 +29,11 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@expanded
 def label(
-    photos: PhotosArgument,
+    photos: PhotosArgument = None,
+    *,
+    stdin: Stdin,
     nouns: Annotated[
         str, typer.Option(metavar="NAME", help="imagenet, wordnet, or a file with a noun a line.")
     ] = "imagenet",
@@ -47,7 +52,9 @@ def label(
       vsearch label dog.jpg
       vsearch label dog.jpg --nouns wordnet -k 10
       vsearch label *.jpg --nouns nouns.txt --json
+      vsearch search dog --paths | vsearch label --stdin
     """
+    named = [Path(name) for name in stdin.names(photos)]
     from vsearch.model import Model
 
     loaded = Model(model_folder(model), device)
@@ -58,7 +65,7 @@ def label(
     def describe(photo: Path) -> Row:
         return label_row(photo, loaded.label(photo, nouns, count))
 
-    print_each(photos, describe, print_labels, as_json=as_json, faults=PictureError)
+    print_each(named, describe, print_labels, as_json=as_json, faults=PictureError)
 
 
 def print_labels(photo: Path, row: Row) -> None:

@@ -38,7 +38,9 @@ TranslatorOption = Annotated[
     Path | None, typer.Option("--translator", metavar="FOLDER", help="Translator; default: a bundled one.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that this command did not make, too.")]
-PhotosArgument = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos.", show_default=False)]
+PhotosArgument = Annotated[
+    list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photos; - is --stdin.", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per picture.")]
 PlainJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
