@@ -57,7 +57,7 @@ def test_no_message_tells_to_run_another_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["vsearch chekc", "vsearch search --exactly dog", "vsearch build-index X --reindexed"]
+    "wrong", ["vsearch verify", "vsearch search --exactly dog", "vsearch build-index X --reindexed"]
 )
 def test_a_wrong_command_is_noticed(wrong: str) -> None:
     with pytest.raises(AssertionError):
