@@ -15,7 +15,7 @@ from tests.support.pictures import draw, draw_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "rocket.jpg")
-PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/config.md", "docs/how-to/libraries.md",
+PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/config.md", "docs/how-to/formats.md", "docs/how-to/libraries.md",
           "docs/how-to/python.md")  # fmt: skip
 RUN = ("README.md", "docs/tutorial/first-library.md", "docs/how-to/similar-and-duplicates.md", "docs/how-to/cron.md")
 
@@ -26,6 +26,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = tmp_path / "home"
     draw_folder(home / "Pictures" / "2024", 2)
     draw_folder(home / "Pictures", 2, first=2)
+    draw_folder(home / "Videos", 1)
     work = tmp_path / "work"
     (work / "demo" / "photos").mkdir(parents=True)
     for number, name in enumerate(("dog.jpg", "snow.jpg", *(f"demo/photos/{sample}" for sample in SAMPLES))):
