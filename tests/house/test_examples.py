@@ -15,8 +15,8 @@ from tests.support.pictures import draw, draw_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "rocket.jpg")
-PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/config.md", "docs/how-to/formats.md", "docs/how-to/libraries.md",
-          "docs/how-to/python.md")  # fmt: skip
+PYTHON = ("README.md", "docs/explanation/design.md", "docs/how-to/config.md", "docs/how-to/formats.md",
+          "docs/how-to/libraries.md", "docs/how-to/python.md")  # fmt: skip
 RUN = ("README.md", "docs/tutorial/first-library.md", "docs/how-to/similar-and-duplicates.md", "docs/how-to/cron.md")
 
 
