@@ -47,6 +47,8 @@ class Vsearch(Commands):
             "Write the vectors of all pictures, with paths and captions, for other programs."),
         "tag": ("index.commands.tag",
             "Write captions and keywords into XMP files next to photos, or into the photos, for other photo programs."),
+        "move": ("index.commands.move",
+            "Copy the pictures of a library into a store on Milvus, or back; nothing is embedded again."),
         "caption": ("index.commands.caption", "Describe photos in a sentence each."),
         "translate": ("vsearch.commands.translate", "Translate sentences."),
         "label": ("vsearch.commands.label",

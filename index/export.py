@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,6 +41,16 @@ class Exported:
     dim: int
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What is exported: its name, n, D, and a function that yields pictures and their vectors (m, D)."""
+
+    name: str
+    count: int
+    dim: int
+    blocks: Callable[[], Iterator[tuple[list[Picture], NDArray[np.float32]]]]
+
+
 def export(database: Database, file: Path, *, force: bool = False) -> Exported:
     """Write all vectors, float32 and of unit length, with their pictures, as the ending of `file` says.
 
@@ -53,24 +64,30 @@ def export(database: Database, file: Path, *, force: bool = False) -> Exported:
     and what is next to it never. Raises VsearchError for another ending, without pyarrow, and where nothing can be
     written; LibraryError if the library holds no picture.
     """
+    own = [database.path, *neighbours(database.path)]
+    with database.snapshot():
+        source = Pictures(str(database.path), database.read.count(), database.read.dim or 0, partial(_blocks, database))
+        return write(source, file, own, force=force)
+
+
+def write(pictures: Pictures, file: Path, own: Sequence[Path], *, force: bool = False) -> Exported:
+    """Write pictures from wherever they are, as `export` does; `own` are files that are never replaced."""
     writers = {".npy": _npy, ".jsonl": _jsonl, ".parquet": _parquet}
     if file.suffix not in writers:
         raise VsearchError(f"cannot export to {file}", f"name it as one of {', '.join(writers)}")
-    check_outputs(database, file, force=force)
-    with database.snapshot():
-        if not database.read.count() or database.read.dim is None:
-            raise LibraryError("the library holds no picture", "fill it: `library.build([folder])`")
-        try:
-            files = writers[file.suffix](database, file)
-        except OSError as error:
-            reason = (error.strerror or "error").lower()
-            raise VsearchError(f"cannot write {file}: {reason}", "name another file, or free some space") from error
-        return Exported(files, database.read.count(), database.read.dim)
+    check_outputs(own, file, force=force)
+    if not pictures.count:
+        raise LibraryError("the library holds no picture", "fill it: `library.build([folder])`")
+    try:
+        files = writers[file.suffix](pictures, file)
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise VsearchError(f"cannot write {file}: {reason}", "name another file, or free some space") from error
+    return Exported(files, pictures.count, pictures.dim)
 
 
-def check_outputs(database: Database, file: Path, *, force: bool) -> None:
-    """Raise VsearchError if an export to `file` would replace the library, or a file that no export made."""
-    own = [database.path, *neighbours(database.path)]
+def check_outputs(own: Sequence[Path], file: Path, *, force: bool) -> None:
+    """Raise VsearchError if an export to `file` would replace a library's `own` files, or one that no export made."""
     for one in [file, _rows_path(file)] if file.suffix == ".npy" else [file]:
         check_output(one, made=_is_export, inputs=own, force=force)
 
@@ -108,38 +125,38 @@ def _blocks(database: Database) -> Iterator[tuple[list[Picture], NDArray[np.floa
         yield [pictures[id_] for id_ in ids.tolist()], vectors
 
 
-def _npy(database: Database, file: Path) -> tuple[Path, ...]:
+def _npy(pictures: Pictures, file: Path) -> tuple[Path, ...]:
     rows_file = _rows_path(file)
     with contextlib.ExitStack() as stack:  # left in the other order: the rows come last
         rows_path = stack.enter_context(replacing(rows_file, unique=True))
         vectors_path = stack.enter_context(replacing(file, unique=True))
         with rows_path.open("xb") as rows, vectors_path.open("xb") as out:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (database.read.count(), database.read.dim)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": (pictures.count, pictures.dim)}
             np.lib.format.write_array_header_1_0(out, header)
             written = 0
-            for pictures, vectors in _blocks(database):
+            for part, vectors in pictures.blocks():
                 out.write(vectors.astype("<f4").data)
-                rows.writelines(_line(picture) for picture in pictures)
-                written += len(pictures)
-        _same_number(database, written)
+                rows.writelines(_line(picture) for picture in part)
+                written += len(part)
+        _same_number(pictures, written)
         rows_file.unlink(missing_ok=True)  # rows of an older export never stand next to new vectors
     return file, rows_file
 
 
-def _jsonl(database: Database, file: Path) -> tuple[Path, ...]:
+def _jsonl(pictures: Pictures, file: Path) -> tuple[Path, ...]:
     with replacing(file, unique=True) as fresh:
         with fresh.open("xb") as out:
-            written = _write_lines(database, out)
-        _same_number(database, written)
+            written = _write_lines(pictures, out)
+        _same_number(pictures, written)
     return (file,)
 
 
-def _write_lines(database: Database, out: BinaryIO) -> int:
+def _write_lines(pictures: Pictures, out: BinaryIO) -> int:
     written = 0
-    for pictures, vectors in _blocks(database):
-        for picture, vector in zip(pictures, vectors.tolist(), strict=True):
+    for part, vectors in pictures.blocks():
+        for picture, vector in zip(part, vectors.tolist(), strict=True):
             out.write(_line(picture, [float(f"{number:.9g}") for number in vector]))  # nine digits hold a float32
-        written += len(pictures)
+        written += len(part)
     return written
 
 
@@ -155,28 +172,28 @@ def _facts(picture: Picture) -> dict[str, Any]:
     return {**facts, "mtime_ns": picture.mtime_ns, "size": picture.size}
 
 
-def _parquet(database: Database, file: Path) -> tuple[Path, ...]:
+def _parquet(pictures: Pictures, file: Path) -> tuple[Path, ...]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         remedy = f"install the extra: {install_hint('parquet')}; or export to .npy or .jsonl"
         raise VsearchError("writing Parquet needs pyarrow", remedy) from None
-    dim = int(database.read.dim or 0)
+    dim = pictures.dim
     kinds = (pa.int64(), pa.string(), pa.binary(), pa.string(), pa.string(), pa.int64(), pa.int64())
     columns = list(zip(_COLUMNS, kinds, strict=True))
     schema = pa.schema([*columns, ("vector", pa.list_(pa.float32(), dim))])
     with replacing(file, unique=True) as fresh:
         written = 0
         with fresh.open("xb") as out, parquet.ParquetWriter(out, schema) as writer:
-            for pictures, vectors in _blocks(database):
-                rows = [{**_facts(picture), **_paths(picture)} for picture in pictures]
+            for part, vectors in pictures.blocks():
+                rows = [{**_facts(picture), **_paths(picture)} for picture in part]
                 flat = pa.array(vectors.reshape(-1), pa.float32())
                 arrays = [pa.array([row[name] for row in rows], kind) for name, kind in columns]
                 arrays.append(pa.FixedSizeListArray.from_arrays(flat, dim))
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-                written += len(pictures)
-        _same_number(database, written)
+                written += len(part)
+        _same_number(pictures, written)
     return (file,)
 
 
@@ -184,6 +201,6 @@ def _paths(picture: Picture) -> dict[str, str | bytes]:
     return {"path": readable(picture.path), "path_bytes": os.fsencode(picture.path)}
 
 
-def _same_number(database: Database, written: int) -> None:
-    if written != database.read.count():
-        raise LibraryError(f"{database.path} has pictures without a vector", "`library.check()` tells more")
+def _same_number(pictures: Pictures, written: int) -> None:
+    if written != pictures.count:
+        raise LibraryError(f"{pictures.name} has pictures without a vector", "`library.check()` tells more")

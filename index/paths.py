@@ -47,6 +47,11 @@ def is_url(path: str) -> bool:
     return re.match(r"[a-z][a-z0-9+]*://", path) is not None
 
 
+def as_url(path: str | os.PathLike[str]) -> str:
+    """Return a path as text; where it is a URL, with both slashes, of which pathlib keeps one."""
+    return re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", os.fspath(path))
+
+
 def names(path: str, folders: Iterable[str]) -> list[str]:
     """Return the names by which a library of these folders may know a file or folder, the given one first.
 

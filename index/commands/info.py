@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from index.commands.options import Place, opened_with_model, shown_library
+from index.commands.options import StorePlace, opened_library, opened_with_model, shown_library
 from vsearch.commands.group import expanded
 from vsearch.commands.options import model_folder
 from vsearch.console import many, out, shown, shown_path
+
+if TYPE_CHECKING:
+    from index.remote import RemoteLibrary
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
 @expanded
-def info(place: Place) -> None:
+def info(place: StorePlace) -> None:
     """Show library, model, device and versions.
 
     \b
@@ -34,17 +38,20 @@ def info(place: Place) -> None:
         out(f"{name:<12} {value}")
 
 
-def library_facts(place: Place) -> Iterator[tuple[str, str]]:
+def library_facts(place: StorePlace) -> Iterator[tuple[str, str]]:
     """Yield where the library is, its folders, and a warning if another model made it."""
     from index.database.database import OtherModelError
-    from index.library import Library
+    from index.remote import RemoteLibrary
 
-    with Library.open(place.library, read_only=True) as library:
+    with opened_library(place.library, place.store, read_only=True) as library:
         name = shown_library(library, place.library)
-        if not library.path.exists():
+        if isinstance(library, RemoteLibrary):
+            yield from store_facts(library)
+        elif not library.path.exists():
             yield "library", f"{name} (none yet: `vsearch build-index FOLDER` makes it, with the same --library)"
             return
-        yield "library", f"{name}, {many(library.count(), 'picture')}"
+        else:
+            yield "library", f"{name}, {many(library.count(), 'picture')}"
         for folder in library.folders():
             yield "folder", shown_path(folder)
         for pattern in library.excludes():
@@ -56,6 +63,17 @@ def library_facts(place: Place) -> Iterator[tuple[str, str]]:
         from vsearch.commands.terms import typed
 
         yield "warning", shown(f"{error}; {typed(error.hint)}")
+
+
+def store_facts(library: RemoteLibrary) -> Iterator[tuple[str, str]]:
+    """Yield what a store says of itself."""
+    facts = library.store.facts()
+    if facts is None:
+        yield "store", f"{shown(library.store.url)} (none yet: `vsearch build-index SOURCE --store` makes it)"
+        return
+    yield "store", f"{shown(library.store.url)}, {many(library.count(), 'picture')}"
+    yield "vectors", f"{facts.dim} numbers, captions count {facts.caption_weight:g} among words"
+    yield "server", library.state()
 
 
 def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
@@ -71,7 +89,7 @@ def model_facts(folder: Path) -> Iterator[tuple[str, str]]:
         yield "captions", f"{config.decoder.kind} decoder, beam {config.decoder.beam}"
 
 
-def engine_facts(place: Place) -> Iterator[tuple[str, str]]:
+def engine_facts(place: StorePlace) -> Iterator[tuple[str, str]]:
     """Yield the device that runs the model, and what runs it there; if that is torch, why."""
     from vsearch.device import installed, threads
     from vsearch.engine import INT8, TORCH

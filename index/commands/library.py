@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from index.commands.options import LibraryOption, WithinOption, check_folder
+from index.commands.options import LibraryOption, StoreOption, WithinOption, check_folder, opened_library
 from index.paths import titled
 from vsearch.commands.options import ForceOption, PlainJsonOption
 from vsearch.console import many, out, out_json, progress_bar, remark, shown_path
@@ -71,21 +71,20 @@ def print_groups(groups: Sequence[Group]) -> None:
 
 
 @app.command()
-def check(library: LibraryOption = None, as_json: PlainJsonOption = False) -> None:
+def check(library: LibraryOption = None, as_json: PlainJsonOption = False, store: StoreOption = None) -> None:
     """Verify the library: database, vectors, caches, recall of the graph, missing files.
 
     A line for each finding, with its remedy. The exit code is 0 if all is well, else 1. Caches that are damaged are
-    deleted.
+    deleted. Of a store on Milvus, counts and a sample of its rows are looked at, but no photo.
 
     \b
     Example:
       vsearch check
       vsearch check --library my.library --json
     """
-    from index.library import Library
     from vsearch.commands.terms import typed
 
-    with Library.open(library, read_only=True) as opened:
+    with opened_library(library, store, read_only=True) as opened:
         seen = opened.check()
     seen = replace(seen, findings=tuple(replace(one, remedy=typed(one.remedy)) for one in seen.findings))
     if as_json:
@@ -107,6 +106,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .npy, .jsonl or .parquet.", show_default=False)],
     force: ForceOption = False,
     library: LibraryOption = None,
+    store: StoreOption = None,
 ) -> None:
     """Write the vectors of all pictures, with paths and captions, for other programs.
 
@@ -118,8 +118,6 @@ def export(
       vsearch export vectors.npy
       vsearch export pictures.jsonl --library my.library
     """
-    from index.library import Library
-
-    with Library.open(library, read_only=True) as opened:
+    with opened_library(library, store, read_only=True) as opened:
         done = opened.export(file, force=force)
     out(f"{' and '.join(shown_path(one) for one in done.files)}: {done.count} vectors of {done.dim} numbers")

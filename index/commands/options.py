@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vsearch.commands.options import DeviceOption, ModelOption
-from vsearch.console import remark, shown_path
+from vsearch.console import remark, shown, shown_path
 from vsearch.errors import VsearchError
 from vsearch.settings import ENVIRONMENT
 
@@ -51,17 +51,37 @@ class Place:
     device: DeviceOption = "auto"
 
 
+@dataclass(frozen=True)
+class StorePlace(Place):
+    """The same, or which store in place of a library."""
+
+    store: StoreOption = None
+
+
+def opened_library(library: Path | None, store: str | None, model: Model | None = None, **how: Any) -> Library:
+    """Open a library, or the store that a URL names. Raises VsearchError if both are named."""
+    from index.library import Library
+    from index.paths import is_url
+
+    if library is not None and store is not None:
+        raise VsearchError("pictures are looked for in one place", "name either --library or --store")
+    if store is None or not is_url(store):
+        return Library.open(library if store is None else Path(store), model, **how)
+    from index.remote import RemoteLibrary
+
+    return RemoteLibrary.open(store, model, **how)
+
+
 @contextmanager
 def opened_with_model(place: Place, **how: Any) -> Iterator[tuple[Library, Model]]:
     """Open a library with the model; an error because another model made it names the command that re-indexes."""
     from index.database.database import OtherModelError
-    from index.library import Library
     from vsearch.commands.terms import Typed, shell, typed
     from vsearch.model import load
 
     model = load(place.model, place.device)
     try:
-        with Library.open(place.library, model, **how) as library:
+        with opened_library(place.library, getattr(place, "store", None), model, **how) as library:
             if library.read_only:
                 _ = library.identity  # nothing is asked of the model before there is a library
             yield library, model
@@ -73,12 +93,18 @@ def opened_with_model(place: Place, **how: Any) -> Iterator[tuple[Library, Model
 
 def shown_library(library: Library, given: Path | None) -> str:
     """Return the path of a library for people, as it was given."""
+    from index.remote import RemoteLibrary
+
+    if isinstance(library, RemoteLibrary):
+        return shown(library.store.url)
     return shown_path(library.path if given is None else given)
 
 
 def check_folder(within: Path | None, *, found: bool) -> None:
     """Raise VsearchError if nothing was found because the folder to look in is not there."""
-    if within is not None and not found and not within.exists():
+    from index.paths import as_url, is_url
+
+    if within is not None and not found and not is_url(as_url(within)) and not within.exists():
         raise VsearchError(f"no folder {shown_path(within)}", "name one that was indexed: `vsearch info` shows them")
 
 

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from index.commands.noted import Noted, note_row
-from index.commands.options import Place, WithinOption, check_folder, opened_with_model, remark_none
+from index.commands.options import StorePlace, WithinOption, check_folder, opened_with_model, remark_none
 from index.commands.pictures import Pictures
 from index.commands.shot import Shot, detail_row, remark_missing
 from index.paths import file_of, titled
@@ -129,7 +129,7 @@ def search(
     why: WhyOption = False,
     *,
     language: Language,
-    place: Place,
+    place: StorePlace,
 ) -> None:
     """Find the pictures nearest to words, to a picture, or to both.
 
@@ -189,7 +189,7 @@ def run_search(
     shot: Shot,
     pictures: Pictures,
     printing: Printing,
-    place: Place,
+    place: StorePlace,
     *,
     why: bool,
 ) -> None:
@@ -242,7 +242,7 @@ def similar(
     shot: Shot,
     noted: Noted,
     printing: Printing,
-    place: Place,
+    place: StorePlace,
 ) -> None:
     """Find other pictures like a photo.
 

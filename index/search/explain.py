@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.database.database import Database
 from index.model import Model
@@ -25,13 +26,21 @@ def explain(database: Database, model: Model, hits: Iterable[Hit], k: int = 5) -
 
     Raises LibraryError if the library was made by another model, ModelError if the model has no words.
     """
-    words = telling_words(model.space)
-    table = model.space.vectors_of([word] for word in words)  # (W, D), in the space where the pictures are
     with database.snapshot():
         database.check_identity(model.identity)
         ids, vectors = database.read.vectors([hit.id for hit in hits])
+    return dict(zip(ids.tolist(), nearest_words(model, vectors, k), strict=True))
+
+
+def nearest_words(model: Model, vectors: NDArray[np.float32], k: int) -> list[list[str]]:
+    """Return the `k` telling words nearest to each of some pictures, unit vectors (n, D).
+
+    Raises ModelError if the model has no words.
+    """
+    words = telling_words(model.space)
+    table = model.space.vectors_of([word] for word in words)  # (W, D), in the space where the pictures are
     orders = [np.argsort(-(table @ vector), kind="stable")[:k] for vector in vectors]
-    return {int(id_): [words[i] for i in order] for id_, order in zip(ids, orders, strict=True)}
+    return [[words[i] for i in order] for order in orders]
 
 
 def telling_words(space: PhraseSpace) -> list[str]:

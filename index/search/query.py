@@ -146,3 +146,20 @@ def _sum(parts: list[tuple[Query, float]]) -> Query:
 
 def _unit(vector: Vector) -> Vector:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float32)
+
+
+def check_count(k: int) -> None:
+    """Raise QueryError for a number of answers below 1."""
+    if k < 1:
+        raise QueryError(f"the number of answers must be at least 1, not {k}")
+
+
+def unit_vector(given: Vector, dim: int) -> Vector:
+    """Return a query's vector at unit length (D,). Raises QueryError if it is not of D numbers, or has no direction."""
+    vector = np.asarray(given, np.float64)
+    if vector.shape != (dim,):
+        raise QueryError(f"the library holds vectors of {dim} numbers, the query has {vector.shape}")
+    norm = float(np.linalg.norm(vector))
+    if not np.isfinite(norm) or norm == 0:
+        raise QueryError("the query has no direction", "remove terms that cancel each other out")
+    return np.asarray((vector / norm), np.float32)

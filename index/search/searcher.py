@@ -22,11 +22,9 @@ from index.database.texts import Match
 from index.paths import absolute
 from index.search.candidates import View, best
 from index.search.place import ids_near
-from index.search.query import ANY, Filter, Query, nanoseconds
-from vsearch.errors import QueryError
+from index.search.query import ANY, Filter, Query, check_count, nanoseconds, unit_vector
 from vsearch.scores import Kind, Scores
 
-_NO_ANSWERS = "the number of answers must be at least 1, not {}"
 _FEW = 2_000  # rows that a filter leaves: read from the library, no cache is touched
 _ROWS = 20_000  # read from the library at a time
 
@@ -98,8 +96,7 @@ class Searcher:
 
         Raises QueryError if there is no word in the text, LibraryError if the library has no index of words yet.
         """
-        if k < 1:
-            raise QueryError(_NO_ANSWERS.format(k))
+        check_count(k)
         with self.database.snapshot():
             wanted = self._wanted(only)
             ranked = self.database.texts.best(text, k if wanted is None else -1)
@@ -148,19 +145,12 @@ class Searcher:
 
     def _check(self, query: Query, k: int) -> NDArray[np.float32] | None:
         """Return the query's vector at unit length (D,), None if the library is empty."""
-        if k < 1:
-            raise QueryError(_NO_ANSWERS.format(k))
+        check_count(k)
         dim = self.database.read.dim
         if dim is None:
             return None
         self.database.check_identity(query.identity)
-        vector = np.asarray(query.vector, np.float64)
-        if vector.shape != (dim,):
-            raise QueryError(f"the library holds vectors of {dim} numbers, the query has {vector.shape}")
-        norm = float(np.linalg.norm(vector))
-        if not np.isfinite(norm) or norm == 0:
-            raise QueryError("the query has no direction", "remove terms that cancel each other out")
-        return (vector / norm).astype(np.float32)
+        return unit_vector(query.vector, dim)
 
     def nearest(
         self, query: NDArray[np.float32], k: int, weight: float, wanted: NDArray[np.int64] | None, exact: bool | None

@@ -36,6 +36,8 @@ _ROWS = 1_000  # in one request
 _MOST = 16_384  # answers that Milvus gives to one request
 _SPARE = 16  # asked for beyond k, as sums in single precision may order equals otherwise
 _WIDTH = 256  # how many the graph looks at, at least
+_SMALL = 1_024  # rows of a segment that gets no graph
+_STILL = 120.0  # seconds without a change
 _TEXT = 65_535  # bytes of a VARCHAR
 _FORMAT = "1"
 _GRAPH = {"M": 16, "efConstruction": 200}
@@ -161,12 +163,24 @@ class MilvusStore:
         with self._translated():
             for name in self._names():
                 self._client.flush(name, timeout=patience)
-            for name in self._names():  # the number of pending rows stays above zero for ever on Milvus 2.3
-                while self._client.describe_index(name, "vector", timeout=_PATIENCE).get("state") != "Finished":
-                    if time.monotonic() > end:
-                        return
-                    time.sleep(0.5)
+            for name in self._names():
+                self._wait(name, end)
         self.sync()
+
+    def _wait(self, name: str, end: float) -> None:
+        """Wait until a graph holds all rows of a collection, or nothing changed for two minutes.
+
+        Milvus 2.3 says "Finished" before it has begun, gives small segments no graph, and after merging segments may
+        count rows as pending that are gone.
+        """
+        done, since = -1, time.monotonic()
+        while (now := time.monotonic()) < end and now < since + _STILL:
+            state = self._client.describe_index(name, "vector", timeout=_PATIENCE)
+            if state.get("state") == "Finished" and int(state.get("pending_index_rows", 0)) < _SMALL:
+                return
+            if (indexed := int(state.get("indexed_rows", 0))) != done:
+                done, since = indexed, now
+            time.sleep(0.5)
 
     # ---- ask
 

@@ -137,3 +137,9 @@ class Store(Protocol):
 
     def walk(self, size: int = 1_000, after: str | None = None) -> Iterator[list[Row]]:
         """Yield all pictures, at most `size` at a time, in an order that stays the same; `after` the one at a path."""
+
+    def state(self) -> str:
+        """Return what stands behind the store, and how far its graph is, in a few words."""
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the store, a line each; none if it is whole."""

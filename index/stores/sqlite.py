@@ -155,6 +155,16 @@ class SQLiteStore:
             yield self._rows(ids)
             last = ids[-1]
 
+    def state(self) -> str:
+        """Return that it is a file."""
+        return "SQLite"
+
+    def faults(self) -> list[str]:
+        """Return what `index.check` finds."""
+        from index.check import check
+
+        return [finding.message for finding in check(self._database).findings]
+
     def _rows(self, ids: Iterable[int]) -> list[Row]:
         """Return pictures with their vectors, by id."""
         wanted = list(ids)

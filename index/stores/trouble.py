@@ -20,7 +20,7 @@ _FULL = (
 _AWAY = (
     "fail connecting", "unavailable", "deadline", "timeout", "timed out", "not available", "offline", "no available",
     "connection", "not ready", "cancelled", "not healthy", "unhealthy", "not serving", "abnormal", "node not match",
-    "node not found", "retry run out", "lag", "not subscribed", "collection on recovering", "channel not found",
+    "node not found", "retry run out", "lag", "not loaded", "recovering", "not subscribed", "channel not found",
 )  # fmt: skip
 
 

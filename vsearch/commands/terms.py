@@ -19,6 +19,7 @@ TERMS = {
     **{name: f"--{name.replace('_', '-')}" for name in OPTIONS},
     "lemmas=file": "--lemmas FILE",
     "force=True": "--force",
+    "index.move.move": "`vsearch move`",
     "markers=place": "--markers PLACE",
     "reindex=True": "--reindex",
     "port=8770": "--port 8770",
@@ -97,6 +98,7 @@ def _line(*words: str) -> str:
 
 _STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 CALLS: dict[str, Callable[..., str]] = {
+    r"caption_weight=([0-9.]+)": lambda weight: f"--caption-weight {weight}",
     rf"Library\.open\((?:({_STRING}), model|model=model)(, reindex=True)?\)"
     rf"\.build\((\[folder\]|\[(?:{_STRING})\])?(?:(?:, )?reindex=True)?\)": _build,
     rf"os\.remove\(({_STRING})\)": lambda path: _line("rm", *_words(path)),
