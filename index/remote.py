@@ -139,6 +139,10 @@ class RemoteLibrary(Library):
         """Return nothing: a store keeps no sizes, cameras and places."""
         return {}
 
+    def notes(self, hits: Iterable[Hit]) -> dict[int, Any]:
+        """Return nothing: a store keeps nothing that people wrote."""
+        return {}
+
     def _ranked(
         self, query: Query, k: int, where: Where, min_score: float | None, *, words: bool = False, exact: Any = None
     ) -> list[Hit]:
@@ -247,7 +251,7 @@ class RemoteLibrary(Library):
     def _refuse(self, other: dict[str, Any]) -> None:
         """Raise LibraryError for filters and orders that need more than a store keeps."""
         for name, value in other.items():
-            if name != "by_file_time" and value not in (None, False, "score"):
+            if name != "by_file_time" and value not in (None, False, (), "score"):
                 self._not_offered(f"`{name}`")
 
     def _not_offered(self, what: str) -> NoReturn:
