@@ -69,7 +69,7 @@ def store_facts(library: RemoteLibrary) -> Iterator[tuple[str, str]]:
     """Yield what a store says of itself."""
     facts = library.store.facts()
     if facts is None:
-        yield "store", f"{shown(library.store.url)} (none yet: `vsearch build-index SOURCE --store` makes it)"
+        yield "store", f"{shown(library.store.url)} (none yet: `vsearch build-index` makes it, with the same --store)"
         return
     yield "store", f"{shown(library.store.url)}, {many(library.count(), 'picture')}"
     yield "vectors", f"{facts.dim} numbers, captions count {facts.caption_weight:g} among words"
