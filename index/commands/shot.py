@@ -69,11 +69,11 @@ def day_after(day: datetime) -> datetime:
 
 def as_place(text: str) -> tuple[float, ...]:
     """Return the three numbers of --near. Raises BadParameter if they are none."""
-    from index.search.place import as_near
+    from index.search.place import parse_near
 
     try:
-        return as_near([float(part) for part in text.split(",")])
-    except (ValueError, QueryError):
+        return parse_near(text)
+    except QueryError:
         raise typer.BadParameter(
             f"--near takes latitude, longitude and kilometres, as in 48.858,2.294,5, not {text!r}"
         ) from None

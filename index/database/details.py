@@ -115,6 +115,11 @@ class Details:
             sql = "SELECT p.id, p.mtime_ns FROM pictures p"
         return dict(self._connection.rows_in(f"{sql} WHERE p.id IN ({{}})", ids))
 
+    def has_places(self) -> bool:
+        """Tell whether it is known of some picture where it was taken."""
+        sql = "SELECT 1 FROM details WHERE latitude IS NOT NULL LIMIT 1"
+        return self.known() and self._connection.value(sql) is not None
+
     def counted(self) -> tuple[int, int]:
         """Return how many pictures have a date of their own, and how many a place."""
         if not self.known():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from index.database.details import Details
 from vsearch.errors import QueryError
 
+_HINT = "give latitude, longitude and kilometres, as in 48.858,2.294,5"
 _EARTH = 6371.0088  # mean radius in km
 _DEGREE = math.pi * _EARTH / 180  # km from one degree of latitude to the next
 
@@ -26,13 +27,21 @@ class Near(NamedTuple):
 
 def as_near(given: Sequence[float]) -> Near:
     """Return three numbers as a place and a distance. Raises QueryError if they are none."""
-    hint = "give latitude, longitude and kilometres, as in 48.858,2.294,5"
     if len(given) != 3:
-        raise QueryError("a place to be near to has three numbers", hint)
+        raise QueryError("a place to be near to has three numbers", _HINT)
     near = Near(*(float(number) for number in given))
     if not (abs(near.latitude) <= 90 and abs(near.longitude) <= 180 and 0 < near.km < math.inf):
-        raise QueryError(f"no place: {near.latitude:g},{near.longitude:g} within {near.km:g} km", hint)
+        raise QueryError(f"no place: {near.latitude:g},{near.longitude:g} within {near.km:g} km", _HINT)
     return near
+
+
+def parse_near(text: str) -> Near:
+    """Return "48.858,2.294,5" as a place and a distance. Raises QueryError if it is none."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise QueryError(f"no place: {text!r}", _HINT) from None
+    return as_near(numbers)
 
 
 def ids_near(details: Details, near: Near) -> NDArray[np.int64]:

@@ -72,6 +72,10 @@ Until = Annotated[date | None, _BLANK, Query(alias="to", description="Only pictu
 Camera = Annotated[
     str | None, Query(max_length=500, description="Only pictures taken with this camera: a name, or a part of it.")
 ]
+Nearby = Annotated[
+    str | None,
+    Query(max_length=100, description="Only pictures taken near a place: latitude,longitude,kilometres."),
+]
 Bound = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 MinScore = Annotated[Bound | None, _BLANK, Query(description="Only hits with this score.")]
 Text = Annotated[
@@ -99,11 +103,12 @@ def wish_of(
     text: Text = None,
     sort: Sort = "match",
     ids: Ids = "",
+    near: Nearby = None,
 ) -> Wish:
     """Return what the parameters of a request ask for."""
     chosen = tuple(int(one) for one in ids.split(",")) if ids else None
     known = (within or None, since, until, camera or None, text or None, min_score, sort, chosen)
-    return Wish(q, like, like_weight, *known)
+    return Wish(q, like, like_weight, *known, near=near or None)
 
 
 Wished = Annotated[Wish, Depends(wish_of)]
@@ -128,6 +133,7 @@ def post_search(
     min_score: Annotated[Bound | None, _BLANK, Form()] = None,
     text: Annotated[str, Form(max_length=500)] = "",
     sort: Annotated[str, Form(pattern="^(match|newest|oldest)$")] = "match",
+    near: Annotated[str, Form(max_length=100)] = "",
     k: Annotated[int, Form(ge=1, le=500)] = PAGE,
     after: Annotated[int, Form(ge=0, le=10_000)] = 0,
 ) -> SearchAnswer:
@@ -141,7 +147,7 @@ def post_search(
         raise Problem(413 if "too large" in str(error) else 415, f"this picture cannot be read: {error}") from None
     vector = service.asked(("picture", digest), lambda: service.model.embed_image(picture))
     known = (within or None, since, until, camera or None, text or None, min_score, sort)
-    wish = Wish(q, None, like_weight, *known, picture_key=digest)
+    wish = Wish(q, None, like_weight, *known, picture_key=digest, near=near or None)
     return search.search(service, wish, k, after, picture=vector)
 
 

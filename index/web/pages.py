@@ -65,7 +65,7 @@ def problem_page(service: Service, status: int, detail: str, hint: str) -> Respo
 def get_search(service: Served, wish: Wished, after: After = 0) -> Response:
     """Show the search screen, the first hits in it."""
     found, trouble, hint = _EMPTY, "", ""
-    facts: dict[str, Any] = {"indexed": False, "cameras": [], "months": []}
+    facts: dict[str, Any] = {"indexed": False, "cameras": [], "months": [], "placed": False}
     try:
         facts = _facts(service)
         found = search.search(service, wish, PAGE, after)
@@ -162,6 +162,7 @@ def _facts(service: Service) -> dict[str, Any]:
         return {
             "indexed": bool(database.read.folders()),
             "cameras": database.details.cameras(),
+            "placed": database.details.has_places(),
             "months": _months(service.catalogue().when),
         }
 
@@ -189,6 +190,7 @@ def address(path: str, wish: Wish, **changed: Any) -> str:
         "from": wish.since,
         "to": wish.until,
         "camera": wish.camera,
+        "near": wish.near,
         "text": wish.text,
         "min_score": wish.min_score,
         "sort": "" if wish.sort == "match" else wish.sort,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.database.database import Database
 from index.paths import readable
+from index.search.place import ids_near, parse_near
 from index.search.query import Filter
 from index.search.searcher import Hit, Searcher
 from index.web.answers import HitRow, SearchAnswer, TermRow, Unknown
@@ -41,7 +42,8 @@ _LATEST = 9_000_000_000  # seconds: what nanoseconds in 64 bits can hold
 class Wish:
     """What is looked for, and among which pictures; `since` and `until` are days, both included.
 
-    `picture_key` stands for the content of a picture that was sent with the request.
+    `near` is a place and a distance, "48.858,2.294,5"; `picture_key` stands for the content of a picture that was sent
+    with the request.
     """
 
     q: str = ""
@@ -56,6 +58,7 @@ class Wish:
     sort: str = "match"
     ids: tuple[int, ...] | None = None
     picture_key: str = ""
+    near: str | None = None
 
 
 def search(
@@ -115,6 +118,8 @@ def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int6
         found.append(database.read.ids_under(real(database, wish.within)))
     if wish.camera is not None:
         found.append(database.details.ids_where(_cameras(database, wish.camera)))
+    if wish.near:
+        found.append(ids_near(database.details, parse_near(wish.near)))
     if wish.text:
         found.append(database.texts.ids(wish.text))
     if wish.since is not None or wish.until is not None:

@@ -8,7 +8,7 @@ import { keys } from "./keys.js";
 import { receive } from "./receive.js";
 import { read, rescored, tile } from "./tile.js";
 
-const NAMES = ["q", "like", "like_weight", "in", "from", "to", "camera", "text", "min_score", "sort", "ids"];
+const NAMES = ["q", "like", "like_weight", "in", "from", "to", "camera", "near", "text", "min_score", "sort", "ids"];
 const PAUSE = 350; // milliseconds after the last move of a slider
 
 const main = $("main");

@@ -143,6 +143,26 @@ def test_filters(client: TestClient, place: Path) -> None:
     assert folder["total"] == 12
     assert search(client, q="dog", ids="3,1")["total"] == 2
     assert search(client, camera="none")["hits"] == []
+    assert set(paths(search(client, camera="lumina"))) == set(paths(search(client, camera="Lumina L1"))) | {
+        "003.jpg",
+        "009.jpg",
+    }
+    for wrong in ("48,2", "a,b,c", "91,0,1"):
+        assert client.get("/api/search", params={"near": wrong}).status_code == 400
+
+
+def test_pictures_near_a_place(client: TestClient, place: Path) -> None:
+    assert search(client, near="48,2,100")["hits"] == [] and 'name="near"' not in client.get("/").text
+    with Database.open(place / "library") as library:
+        library.connection.execute("UPDATE details SET latitude = 48.1, longitude = 2.1 WHERE id = 4")
+        try:
+            assert paths(search(client, near="48,2,100")) == ["003.jpg"]
+            assert paths(search(client, q="dog", near="48,2,100")) == ["003.jpg"]
+            assert search(client, near="48,2,1")["hits"] == []
+            page = client.get("/", params={"near": "48,2,100"}).text
+            assert 'name="near" value="48,2,100"' in page and page.count("/thumb/") == 1
+        finally:
+            library.connection.execute("UPDATE details SET latitude = NULL, longitude = NULL")
 
 
 def test_a_least_score(client: TestClient) -> None:
