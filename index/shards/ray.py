@@ -57,7 +57,7 @@ class RemoteWorker:
     def ready(self) -> Refusal | None:
         """Load the model and open the store; return why that cannot be."""
         try:
-            patiently(self._open, self._errand.patience)
+            patiently(self._open, self._errand.patience).warm()
         except VsearchError as error:
             return Refusal(str(error), error.hint)
         return None

@@ -18,6 +18,7 @@ from vsearch.errors import VsearchError
 SCHEME = "s3://"
 _DELETED = 1_000  # objects, the most that one request may delete
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL, if it is not Amazon's)"
+_AWAY = "look whether AWS_ENDPOINT_URL is right and the network leads there, then run the same again"
 _ELSEWHERE = "keep the markers elsewhere: `markers=place`"
 
 
@@ -145,12 +146,12 @@ def _translated(url: str, doing: str) -> Iterator[None]:
         raise _refused(error, url, doing) from None
     except (aws.NoCredentialsError, aws.PartialCredentialsError):
         raise VsearchError(f"{url}: there are no credentials for S3", _KEYS) from None
-    except (aws.HTTPClientError, aws.IncompleteReadError) as error:
-        raise PassingError(f"{url}: S3 does not answer ({_line(error)})") from None
+    except (aws.ConnectionError, aws.HTTPClientError, aws.IncompleteReadError) as error:
+        raise PassingError(f"{url}: S3 does not answer ({_line(error)})", _AWAY) from None
     except aws.BotoCoreError as error:
         raise VsearchError(f"{url}: {_line(error)}", _KEYS) from None
     except ConnectionError as error:  # in the midst of a body
-        raise PassingError(f"{url}: S3 does not answer ({_line(error)})") from None
+        raise PassingError(f"{url}: S3 does not answer ({_line(error)})", _AWAY) from None
 
 
 def _refused(error: Any, url: str, doing: str) -> VsearchError:

@@ -102,6 +102,12 @@ class Worker:
         """
         return patiently(lambda: self._try(shard), self._patience)
 
+    def warm(self) -> None:
+        """Have the model load what it reads at the first picture, so that the first shard is as quick as the others."""
+        self._model.describe(
+            np.zeros((1, self._model.side, self._model.side, 3), np.uint8), self._settings.captions, None
+        )
+
     def _try(self, shard: Shard) -> Outcome:
         started = time.monotonic()
         outcome = Outcome(shard.name, shard.place)

@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from index.stores import open_store
 from index.stores.protocol import Store
 from tests.support.milvus import MilvusProcess
+from tests.support.seaweed import WEED, Seaweed
 
 MakeStore = Callable[[], Store]
 _NUMBERS = itertools.count()
@@ -32,9 +33,10 @@ QUICK = {  # Milvus' own rounds come sooner than in production (ms); rows withou
 BOTH = ["sqlite", pytest.param("milvus", marks=pytest.mark.distributed)]
 
 
-def require(*modules: str) -> None:
-    """Skip where packages are missing; fail where VSEARCH_DISTRIBUTED says that they must be there."""
+def require(*modules: str, programs: Iterable[Path] = ()) -> None:
+    """Skip where packages or programs are missing; fail where VSEARCH_DISTRIBUTED says that they must be there."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    missing += [program.name for program in programs if not program.exists()]
     if missing and os.environ.get("VSEARCH_DISTRIBUTED"):
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
@@ -53,6 +55,17 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """An object storage on loopback."""
+    require("botocore", programs=[WEED])
+    storage = Seaweed(tmp_path_factory.mktemp("seaweed"))
+    try:
+        yield storage
+    finally:
+        storage.stop()
 
 
 def new_url(milvus: MilvusProcess) -> str:
