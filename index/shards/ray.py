@@ -20,6 +20,7 @@ from vsearch.distribution import install_hint
 from vsearch.errors import VsearchError
 
 if TYPE_CHECKING:
+    from index.model import Describer
     from index.stores.protocol import Store
 
 _TICK = 1.0  # seconds between two looks at a cluster where nothing happens
@@ -52,12 +53,12 @@ class RemoteWorker:
 
     def __init__(self, errand: Errand) -> None:
         self._errand = errand
-        self._worker: Worker | None = None
+        self._opened: Worker | None = None
 
     def ready(self) -> Refusal | None:
         """Load the model and open the store; return why that cannot be."""
         try:
-            patiently(self._open, self._errand.patience).warm()
+            patiently(self._worker, self._errand.patience).warm()
         except VsearchError as error:
             return Refusal(str(error), error.hint)
         return None
@@ -65,35 +66,43 @@ class RemoteWorker:
     def do(self, shard: Shard) -> Outcome | Refusal:
         """Do a shard; return why the whole build must end, if it must."""
         try:
-            return self._open().do(shard)
+            return self._worker().do(shard)
         except VsearchError as error:
             return Refusal(str(error), error.hint)
 
-    def _open(self) -> Worker:
-        if self._worker is None:
-            from index.stores import open_store
-            from vsearch.model import load
-
+    def _worker(self) -> Worker:
+        if self._opened is None:
+            model, store = self.open()
             errand = self._errand
-            model = load(errand.model, errand.device)
-            if model.identity != errand.identity:
-                message = f"a worker has another model ({model.identity[:12]}; this one is {errand.identity[:12]})"
-                raise VsearchError(message, "install the same vsearch and the same model on all machines")
-            store: Store = open_store(errand.store, create=True)
-            store.check_identity(errand.identity)
-            settings, threads, patience = errand.settings, errand.threads, errand.patience
-            self._worker = Worker(model, store, settings, threads=threads, patience=patience)
-        return self._worker
+            self._opened = Worker(model, store, errand.settings, threads=errand.threads, patience=errand.patience)
+        return self._opened
+
+    def open(self) -> tuple[Describer, Store]:
+        """Return the model, which is that of the machine that began, and the store, which is this model's."""
+        from index.stores import open_store
+        from vsearch.model import load
+
+        errand = self._errand
+        model = load(errand.model, errand.device)
+        if model.identity != errand.identity:
+            message = f"a worker has another model ({model.identity[:12]}; this one is {errand.identity[:12]})"
+            raise VsearchError(message, "install the same vsearch and the same model on all machines")
+        store = open_store(errand.store, create=True)
+        store.check_identity(errand.identity)
+        return model, store
 
 
 class RayPool:
     """The workers of a cluster: one for each GPU, or for each processor where there are none."""
 
-    def __init__(self, address: str, errand: Errand, size: int | None = None) -> None:
+    def __init__(
+        self, address: str, errand: Errand, size: int | None = None, kind: type[RemoteWorker] = RemoteWorker
+    ) -> None:
         """Join the cluster at `address`; "auto": that of RAY_ADDRESS, else one on this machine only.
 
         `size` is the number of workers, where that should be another; a cluster that grows on demand sees it as such.
-        Raises VsearchError if there is no cluster, if ray is not installed, or the store is a file.
+        `kind` is what runs in an actor. Raises VsearchError if there is no cluster, if ray is not installed, or the
+        store is a file.
         """
         if "://" not in errand.store:
             message = f"{errand.store} is a file of one machine: workers of a cluster cannot write to it"
@@ -103,7 +112,7 @@ class RayPool:
         processors, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
         count = size or gpus or processors
         share = max(1, processors // count) if gpus else 1
-        remote = self._ray.remote(num_cpus=share, num_gpus=1 if gpus else 0, max_restarts=-1)(RemoteWorker)
+        remote = self._ray.remote(num_cpus=share, num_gpus=1 if gpus else 0, max_restarts=-1)(kind)
         self._actors = [remote.remote(errand._replace(threads=share + 1)) for _ in range(count)]
         self._free: deque[Any] = deque()
         self._starting: dict[Any, Any] = {}  # answer of `ready` -> actor
@@ -124,10 +133,7 @@ class RayPool:
             while todo or self._busy:
                 while todo and self._free:
                     self._give(self._free.popleft(), todo.popleft())
-                answers, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_TICK)
-                outcomes: list[Outcome | None] = [
-                    one for one in (self._taken(answer, todo) for answer in answers) if one is not None
-                ]
+                outcomes: list[Outcome | None] = [*self.wait(todo)]
                 yield from outcomes or [None]
                 if self.workers:
                     seen = time.monotonic()
@@ -138,6 +144,12 @@ class RayPool:
                 self._ray.kill(actor)
             if self._own:
                 self._ray.shutdown()
+
+    def wait(self, todo: deque[Shard] | None = None) -> list[Outcome]:
+        """Wait a second at most for a worker that is ready or has done a shard; one that died puts it back."""
+        answers, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_TICK)
+        taken = (self._taken(answer, deque() if todo is None else todo) for answer in answers)
+        return [one for one in taken if one is not None]
 
     def _start(self, actor: Any) -> None:
         """Ask a worker whether it is there; Ray answers once it runs, however often it has to be started."""

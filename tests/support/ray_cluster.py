@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # what keeps Ray, and who joins it, on 127.0.0.1
@@ -65,9 +66,13 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4, "health_check_initial_delay_ms": 0}
-    common = {"object_store_memory": _MEMORY, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    common: dict[str, Any] = {
+        "object_store_memory": _MEMORY,
+        "include_dashboard": False,
+        "node_ip_address": "127.0.0.1",
+    }
     head = {**common, "num_cpus": 0, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(**common, num_cpus=1) for _ in range(2)]
     sys.stdout.write(f"address {cluster.address}\n")
     sys.stdout.flush()
