@@ -4,8 +4,8 @@
 
 Strong: the same shards done by 1 and by 2 workers. Weak: twice the shards by 2 workers. Reading, decoding and the loop
 are those of a build; the network is a pause of 50 ms for a batch of 8, the store one that forgets. Runs take turns,
-medians are compared. `--real N` then has the bundled model see N photos a worker, with captions and without, each worker
-with one thread.
+medians are compared. `--real N` then has the bundled model see N photos a worker, with captions and without, each
+worker with one thread.
 """
 
 from __future__ import annotations
