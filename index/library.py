@@ -13,8 +13,10 @@ A path that is a string may begin with ~, the user's home; one that is a Path is
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -30,6 +32,7 @@ from vsearch.errors import LibraryError
 from vsearch.progress import Progress
 
 if TYPE_CHECKING:
+    from index.build.build import Part
     from index.build.report import Report
     from index.check import Checked
     from index.database.details import Detail
@@ -306,6 +309,52 @@ class Library:
         model = self._required_model
         with self._writable() as database:
             return give(database, model, absolute(_expanded(photo)), text)
+
+    def watch(
+        self,
+        folders: Iterable[Place] = (),
+        *,
+        poll: float | None = None,
+        captions: bool = True,
+        batch: int = 32,
+        beam: int | None = None,
+        follow_links: bool | None = None,
+        video_every: float | None = None,
+        progress: Progress | None = None,
+        say: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Report]:
+        """Build, then go on as files change; yield the report of the build, and one each time something changed.
+
+        No folders: those that the library knows. All else is as in `build`, which others may use meanwhile, as they may
+        search. `poll` looks at all files every so many seconds in place of asking the system for changes. `say` gets a
+        line where something is to be known, `stop` ends it from another thread; so does closing the iterator.
+        Raises VsearchError without watchfiles (unless `poll`), and as `build` does.
+
+        >>> watched = library.watch(["photos"], poll=60)
+        >>> next(watched).total
+        4
+        >>> watched.close()
+        """
+        from index.build.build import build_index
+        from index.build.watch import Doors, Watch
+
+        model, names = self._required_model, [absolute(_expanded(folder)) for folder in folders] or self.folders()
+        run = functools.partial(build_index, captions=captions, batch=batch, beam=beam)
+        first = functools.partial(run, follow_links=follow_links, video_every=video_every, progress=progress)
+
+        def build(part: Part) -> Report:
+            with self._writable(create=bool(names)) as database:
+                return (first if part.paths is None else run)(database, names, model, part=part)
+
+        doors = Doors(
+            build=build,
+            knows=lambda path: bool(self._database.read.dates_under(path)),
+            mounts=lambda: self._database.read.mounts() if self.path.exists() else [],
+            own=str(self.path),
+            say=say or (lambda line: None),
+        )
+        yield from Watch(names, doors, poll=poll, stop=stop)
 
     def forget(self, folders: Iterable[Place]) -> Forgotten:
         """Take folders and all pictures below them out of the library; no file is touched.

@@ -23,6 +23,10 @@ _DAMAGE = ("malformed", "not a database", "corrupt", "decode", "no such column",
 _CHUNK = 500  # values in one IN (...); SQLite before 3.32 takes 999
 
 
+class BusyError(LibraryError):
+    """Another build is writing to the library."""
+
+
 class Connection:
     """A connection in autocommit mode; `writing` and `snapshot` open the transactions."""
 
@@ -61,7 +65,7 @@ class Connection:
                 if "locked" not in str(error):
                     raise as_library_error(self.path, error) from error
                 remedy = "wait until it has finished, then run this again"
-                raise LibraryError(f"another build is writing to {self.path}", remedy) from None
+                raise BusyError(f"another build is writing to {self.path}", remedy) from None
             yield
         finally:
             lock.close()
