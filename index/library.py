@@ -320,6 +320,8 @@ class Library:
         beam: int | None = None,
         follow_links: bool | None = None,
         video_every: float | None = None,
+        exclude: Iterable[str] = (),
+        no_exclude: Iterable[str] = (),
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
@@ -341,7 +343,14 @@ class Library:
 
         model, names = self._required_model, [absolute(_expanded(folder)) for folder in folders] or self.folders()
         run = functools.partial(build_index, captions=captions, batch=batch, beam=beam)
-        first = functools.partial(run, follow_links=follow_links, video_every=video_every, progress=progress)
+        first = functools.partial(
+            run,
+            follow_links=follow_links,
+            video_every=video_every,
+            exclude=exclude,
+            no_exclude=no_exclude,
+            progress=progress,
+        )
 
         def build(part: Part) -> Report:
             with self._writable(create=bool(names)) as database:

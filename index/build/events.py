@@ -75,7 +75,7 @@ def check_installed() -> None:
     try:
         import watchfiles  # noqa: F401
     except ImportError:
-        remedy = f"install the extra: {install_hint('watch')}; or name `poll`, the seconds between two looks"
+        remedy = f"install the extra: {install_hint('watch')}; or have all files looked at, `poll=30`"
         raise VsearchError("watching folders needs watchfiles", remedy) from None
 
 

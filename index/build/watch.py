@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from index.build.build import Part
+from index.build.build import WHOLE, Part
 from index.build.events import Broken, Events, check_installed, identity, mounted_below, network_kind
+from index.build.leave_out import MARKS
 from index.build.report import Report
 from index.build.scan import Found
 from index.database.connection import BusyError
@@ -29,7 +30,6 @@ IDLE = 2.0  # seconds between two looks whether a disk came or went
 BUSY = 5.0  # seconds until another build's end is waited for once more
 POLL = 30.0  # seconds between two looks at all files, where the system tells no changes
 MANY = 2_000  # paths from which on all files are looked at instead
-_RULES = (".nomedia", ".vsearchignore")  # files that say what is left out of their folder
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Watch:
         try:
             self._listen()
             self._places = self._seen_places()
-            first = self._doors.build(Part(None, self._held))
+            first = self._doors.build(WHOLE)  # a file that is just being written is told again when it changes
             self._told = {*first.skipped, *first.unreadable}
             yield first
             self._next_poll = time.monotonic() + (self._poll or 0)
@@ -95,8 +95,8 @@ class Watch:
         if self._poll is None and there:
             for folder in there:
                 if (kind := network_kind(folder)) is not None and not self._places:
-                    told = "what other machines change there is only seen if all files are looked at"
-                    self._doors.say(f"{folder} is on a network disk ({kind}): {told}, see `poll`")
+                    told = "what other machines change there is only seen with `poll=30`"
+                    self._doors.say(f"{folder} is on a network disk ({kind}): {told}")
             self._events = Events(there)
 
     def _heard(self, seconds: float) -> set[str]:
@@ -129,7 +129,7 @@ class Watch:
         if folder is None or path.startswith(self._doors.own):
             return None
         names = path[len(folder) :].split(os.sep)
-        if names[-1] in _RULES:
+        if names[-1] in MARKS:  # what they say is for their folder
             path = os.path.dirname(path)
             names.pop()
         if any(name.startswith(".") for name in names):

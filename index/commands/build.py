@@ -13,7 +13,8 @@ import typer
 from index.commands.leave_out import LeaveOut, remark_excluded
 from index.commands.options import LibraryOption, Place, SourcesArgument, opened_with_model, shown_library
 from index.commands.shards import Far, is_far, run_shards
-from index.paths import absolute, inside
+from index.commands.watch import Watching, run_watch
+from index.paths import absolute, default_path, inside
 from vsearch.commands.group import expanded
 from vsearch.commands.options import BeamOption, DeviceOption, ModelOption
 from vsearch.commands.settings import was_typed
@@ -59,7 +60,7 @@ class Work:
 @expanded
 def build_index(
     context: typer.Context,
-    folders: SourcesArgument,
+    folders: SourcesArgument = None,
     library: LibraryOption = None,
     captions: CaptionsOption = True,
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all pictures again, as for another model.")] = False,
@@ -68,6 +69,7 @@ def build_index(
     ocr: OcrOption = None,
     *,
     leave_out: LeaveOut,
+    watching: Watching,
     work: Work,
     far: Far,
 ) -> None:
@@ -80,6 +82,9 @@ def build_index(
     out, too. --ocr, remembered as well, reads the text in each picture for search --text, at low priority; interrupted,
     the next build goes on. The exit code is 0, 1 if nothing could be done, 3 if a folder could not be read.
 
+    With --watch it goes on: a photo that arrives is found seconds later, one that goes is forgotten, with a line on
+    stderr. It needs the extra watch, or --poll.
+
     With --store, folders, tars of photos (WebDataset) and s3:// prefixes are built into a store, in shards of 500 to
     1,000 photos, by this process or by a Ray cluster. What is done is marked, so that a build that was killed goes on
     where it was. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and their like).
@@ -91,19 +96,31 @@ def build_index(
       vsearch build-index ~/Pictures --exclude '*.tmp.jpg' --exclude raw/
       vsearch build-index ~/Videos --video-every 10
       vsearch build-index ~/Scans --ocr
+      vsearch build-index ~/Pictures --watch
       vsearch build-index s3://photos/shards/ --store milvus://db:19530/photos --ray auto
     """
-    if is_far(folders, far):
+    named = list(folders or [])
+    watching.check(folders=bool(named), reindex=reindex)
+    if is_far(named, far):
         if was_typed(context, "library"):
             raise VsearchError("a build writes to one place", "name either --library or --store")
         if was_typed(context, "exclude", "no_exclude"):
             raise typer.BadParameter("--exclude and --no-exclude are for libraries: a store remembers no patterns")
         if ocr:
             raise typer.BadParameter("--ocr is for libraries: a store is not searched for text")
-        run_shards(folders, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
+        if watching.watch:
+            raise typer.BadParameter("--watch is for libraries")
+        run_shards(named, far, work, captions=captions, reindex=reindex, follow_links=bool(follow_links))
         return
-    how = {"follow_links": follow_links, "video_every": video_every, "ocr": ocr, **leave_out.patterns()}
-    run_build(library, list(map(Path, folders)), work, captions=captions, reindex=reindex, **how)
+    how: dict[str, Any] = {"follow_links": follow_links, "video_every": video_every, "ocr": ocr}
+    how |= leave_out.patterns()
+    if watching.watch:
+        how |= {"captions": captions, "batch": work.batch, "beam": work.beam}
+        place = Place(library, work.model, work.device)
+        for report in run_watch(place, list(map(Path, named)), watching, **how):
+            print_report(report, shown_path(library or default_path()))
+        return
+    run_build(library, list(map(Path, named)), work, captions=captions, reindex=reindex, **how)
 
 
 @app.command()

@@ -30,7 +30,7 @@ LibraryOption = Annotated[
     ),
 ]
 SourcesArgument = Annotated[
-    list[str],  # not Path: that makes s3:/bucket of s3://bucket
+    list[str] | None,  # not Path: that makes s3:/bucket of s3://bucket
     typer.Argument(
         metavar="FOLDER...", help="Folders of photos; with --store also tars and s3:// prefixes.", show_default=False
     ),

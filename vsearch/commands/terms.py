@@ -22,6 +22,7 @@ TERMS = {
     "index.move.move": "`vsearch move`",
     "markers=place": "--markers PLACE",
     "reindex=True": "--reindex",
+    "poll=30": "`--poll 30`",
     "port=8770": "--port 8770",
     "read_only=True": "--read-only",
     "Library.open(path)": "--library",

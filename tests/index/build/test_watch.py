@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,10 +87,6 @@ def counts(report: Report) -> dict[str, int]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     draw_folder(tmp_path / "photos", 3)
-    old = time.time() - 60
-    for path in (tmp_path / "photos").iterdir():
-        os.utime(path, (old, old))
-    time.sleep(0.2)  # so that they rest
     return tmp_path / "photos"
 
 
@@ -180,11 +177,20 @@ def test_a_file_that_was_read_half_written_is_read_again(begin: Callable[..., Wa
     assert watched.library.read.skipped() == []
 
 
-def test_what_was_being_written_when_it_began(library: Database, photos: Path) -> None:
-    """The first build leaves it, the watch comes back to it though nobody writes any more."""
-    draw(9).save(photos / "fresh.png")
+def test_what_was_being_written_when_it_began(library: Database, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first build reads half of it; what comes while that goes on is not missed."""
+    draw(9).save(photos.parent / "whole.png")
+    data = (photos.parent / "whole.png").read_bytes()
+    (photos / "half.png").write_bytes(data[:-100])
+    real = FakeDescriber.describe
+
+    def writing(self: FakeDescriber, *given: Any, **how: Any) -> Any:
+        (photos / "half.png").write_bytes(data)
+        return real(self, *given, **how)
+
+    monkeypatch.setattr(FakeDescriber, "describe", writing)
     watched = Watched(library, photos)
-    assert watched.first.added == 3
+    assert (watched.first.added, len(watched.first.skipped)) == (3, 1)
     assert watched.next() == {"added": 1, "encoded": 1}
     watched.reports.close()  # type: ignore[attr-defined]
 
@@ -268,8 +274,6 @@ def test_all_files_are_looked_at_where_the_system_tells_nothing(
 
     monkeypatch.setattr(Events, "wait", full)
     (photos / "bad.png").write_bytes(b"bad")
-    os.utime(photos / "bad.png", (1, 1))
-    time.sleep(0.2)
     watched = begin()
     draw(7).save(photos / "new.png")
     assert watched.next() == {"added": 1, "encoded": 1}
