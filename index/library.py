@@ -322,6 +322,7 @@ class Library:
         video_every: float | None = None,
         exclude: Iterable[str] = (),
         no_exclude: Iterable[str] = (),
+        ocr: bool | None = None,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
         stop: threading.Event | None = None,
@@ -339,8 +340,12 @@ class Library:
         >>> watched.close()
         """
         from index.build.build import build_index
+        from index.build.ocr import read_texts
         from index.build.watch import Doors, Watch
+        from vsearch.image.ocr import require
 
+        if ocr:
+            require()
         model, names = self._required_model, [absolute(_expanded(folder)) for folder in folders] or self.folders()
         run = functools.partial(build_index, captions=captions, batch=batch, beam=beam)
         first = functools.partial(
@@ -353,8 +358,11 @@ class Library:
         )
 
         def build(part: Part) -> Report:
+            whole = part.paths is None
             with self._writable(create=bool(names)) as database:
-                return (first if part.paths is None else run)(database, names, model, part=part)
+                report = (first if whole else run)(database, names, model, part=part)
+                read_texts(database, report, ocr if whole else None, progress if whole else None)
+                return report
 
         doors = Doors(
             build=build,

@@ -18,7 +18,7 @@ from index.build.clips import check_every, expand
 from index.build.describe import Settings
 from index.build.details import note_details
 from index.build.leave_out import changed
-from index.build.notes import note_sidecars
+from index.build.notes import note_sidecars, note_sidecars_at
 from index.build.plan import Plan, plan
 from index.build.read import Decoded, PhotoReader, Prepared
 from index.build.report import Report
@@ -111,8 +111,8 @@ def build_index(
         writer = Writer(database, model, settings, work, report)
         run(database, work, writer, model.side, settings, threads or min(8, os.cpu_count() or 1), show)
         finish(database, walk, writer, part)
-        if part.paths is None:
-            report.skipped += note_sidecars(database, walk)
+        whole = part.paths is None
+        report.skipped += note_sidecars(database, walk) if whole else note_sidecars_at(database, part.paths or ())
         refresh(database, graph_from=graph_from)
     report.skipped.sort(key=lambda item: os.fsencode(item[0]))
     report.total = database.read.count()

@@ -19,7 +19,7 @@ from index.build.leave_out import MARKS
 from index.build.report import Report
 from index.build.scan import Found
 from index.database.connection import BusyError
-from index.paths import inside
+from index.paths import SIDECAR, inside
 from vsearch.image.decode import SUFFIXES
 from vsearch.image.kinds import BY_SUFFIX, suffix
 
@@ -29,6 +29,7 @@ TICK = 0.25  # seconds between two looks at what does not rest yet
 IDLE = 2.0  # seconds between two looks whether a disk came or went
 BUSY = 5.0  # seconds until another build's end is waited for once more
 POLL = 30.0  # seconds between two looks at all files, where the system tells no changes
+_ENDINGS = SUFFIXES | BY_SUFFIX.keys()
 MANY = 2_000  # paths from which on all files are looked at instead
 
 
@@ -120,23 +121,24 @@ class Watch:
         """Remember the paths that may concern the library."""
         now = time.monotonic()
         for path in paths:
-            if (place := self._concerned(path)) is not None:
-                self._pending[place] = now
+            self._pending.update(dict.fromkeys(self._concerned(path), now))
 
-    def _concerned(self, path: str) -> str | None:
-        """Return what is to be looked at because a path changed: itself, its folder, or nothing."""
+    def _concerned(self, path: str) -> list[str]:
+        """Return what is to be looked at because a path changed: itself, its folder, photos next to it, or nothing."""
         folder = next((folder for folder in self._folders if inside(path, folder)), None)
         if folder is None or path.startswith(self._doors.own):
-            return None
+            return []
         names = path[len(folder) :].split(os.sep)
         if names[-1] in MARKS:  # what they say is for their folder
             path = os.path.dirname(path)
             names.pop()
         if any(name.startswith(".") for name in names):
-            return None
-        if suffix(path) in SUFFIXES or suffix(path) in BY_SUFFIX or os.path.isdir(path):
-            return path
-        return path if not os.path.lexists(path) and self._doors.knows(path) else None
+            return []
+        if suffix(path) == SIDECAR:
+            return photos_of(path)
+        if suffix(path) in _ENDINGS or os.path.isdir(path):
+            return [path]
+        return [path] if not os.path.lexists(path) and self._doors.knows(path) else []
 
     # ---- disks that come and go
 
@@ -220,6 +222,13 @@ class Watch:
             return False
         self._pending[file.path] = now
         return True
+
+
+def photos_of(sidecar: str) -> list[str]:
+    """Return the photos that an XMP file may belong to: `dog.jpg` of `dog.jpg.xmp`, and of `dog.xmp`."""
+    stem = sidecar[: -len(SIDECAR)]
+    names = [stem + form for ending in _ENDINGS for form in (ending, ending.upper())]
+    return [name for name in ([stem] if suffix(stem) in _ENDINGS else names) if os.path.lexists(name)]
 
 
 def _sign(path: str) -> tuple[int, int] | None:

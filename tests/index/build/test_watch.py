@@ -19,6 +19,7 @@ from index.build.report import Report
 from index.build.watch import Doors, Watch
 from index.database.connection import BusyError
 from index.database.database import Database
+from tests.index.metadata.test_notes import packet
 from tests.support.media import clip
 from tests.support.pictures import FakeDescriber, draw, draw_folder
 from vsearch.errors import VsearchError
@@ -304,6 +305,30 @@ def test_videos_are_watched_too(begin: Callable[..., Watched], photos: Path) -> 
     assert watched.next() == {"moved": 2}
     (photos / "moved.mp4").unlink()
     assert watched.next() == {"removed": 2}
+
+
+def test_what_is_written_about_photos_is_read(begin: Callable[..., Watched], photos: Path) -> None:
+    """An XMP file that comes, changes or goes concerns the photos that it stands next to."""
+    watched = begin()
+
+    def keywords(number: int) -> dict[str, tuple[str, ...]]:
+        draw(number).save(photos / f"later{number}.png")
+        watched.next()  # rounds go in the order of changes: that of the file is over
+        names = {one.id: Path(one.path).name for one in watched.library.read.dates_under(str(photos))}
+        notes = watched.library.notes.of(names)
+        return {names[id_]: note.keywords for id_, note in notes.items() if note.keywords}
+
+    (photos / "000.xmp").write_bytes(packet(3, "dog"))
+    (photos / "001.png.xmp").write_bytes(packet(4, "boat"))
+    assert keywords(20) == {"000.png": ("dog",), "001.png": ("boat",)}
+    (photos / "000.xmp").write_bytes(packet(3, "cat", "dog"))
+    (photos / "001.png.xmp").unlink()
+    assert keywords(21) == {"000.png": ("cat", "dog")}
+    (photos / "new.png.xmp").write_bytes(packet(1, "sea"))
+    draw(99).save(photos / "new.png")
+    assert watched.next()["added"] == 1
+    assert keywords(22) == {"000.png": ("cat", "dog"), "new.png": ("sea",)}
+    assert watched.model.seen == 7
 
 
 def test_it_ends_when_told(library: Database, photos: Path) -> None:
