@@ -19,6 +19,7 @@ from index.commands.shot import Shot, detail_row, remark_missing
 from index.paths import file_of, titled
 from vsearch.commands.group import expanded
 from vsearch.commands.options import ForceOption, JsonOption, TranslatorOption
+from vsearch.commands.preview import NoPreviewOption, Previews
 from vsearch.commands.translate import load_translator
 from vsearch.console import EMPTY, out, out_json, out_path, remark, shown, shown_path
 from vsearch.errors import VsearchError
@@ -79,6 +80,7 @@ class Printing:
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with the pictures, too.")
     ] = None
     force: ForceOption = False
+    no_preview: NoPreviewOption = False
     fail_if_empty: Annotated[bool, typer.Option("--fail-if-empty", help="Exit with code 4 if no picture is found.")] = (
         False
     )
@@ -334,7 +336,9 @@ def print_hits(
         rows = (detail_row(details.get(hit.id)) | note_row(notes.get(hit.id)) for hit in hits)
         out_json([hit_row(hit, reasons, scored=scored) | row for hit, row in zip(hits, rows, strict=True)])
     else:
+        previews = Previews(wanted=not printing.no_preview)
         for hit in hits:
+            previews.show(hit.path)
             name = shown_path(titled(hit.path))
             out(f"{hit.score:6.3f}  {name}" if scored else name)
             if hit.caption:

@@ -18,6 +18,7 @@ from vsearch.commands.options import (
     model_folder,
 )
 from vsearch.commands.photos import Row, print_each
+from vsearch.commands.preview import NoPreviewOption, Previews
 from vsearch.commands.translate import load_translator
 from vsearch.console import out, shown_path
 
@@ -37,6 +38,7 @@ class Asked:
     beam: BeamOption = None
     block_repeats: BlockRepeatsOption = False
     as_json: JsonOption = False
+    no_preview: NoPreviewOption = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,13 @@ def describe_photos(
             draw_caption(photo, found, drawing.heatmap)
         return caption_row(photo, found, translator)
 
-    print_each(photos, describe, print_caption, as_json=asked.as_json)
+    previews = Previews(wanted=not (asked.no_preview or asked.as_json))
+
+    def show(photo: Path, row: Row) -> None:
+        previews.show(photo)
+        print_caption(photo, row)
+
+    print_each(photos, describe, show, as_json=asked.as_json)
 
 
 def check_options(photos: list[Path], drawing: Drawing, language: Language) -> None:
