@@ -200,3 +200,22 @@ def test_moments_for_people_and_browsers() -> None:
     assert titled("/a b/clip.mp4#t=75") == "/a b/clip.mp4 at 1:15"
     assert link("/a b/clip.mp4#t=75") == "file:///a%20b/clip.mp4#t=75"
     assert link("/a#b.jpg") == "file:///a%23b.jpg"
+
+
+def test_the_page_shows_moments(library: Database, describer: FakeDescriber, photos: Path, tmp_path: Path) -> None:
+    """A thumbnail of each, the picture in place of the video, and neither once the video is gone."""
+    pytest.importorskip("fastapi", reason="needs the extra web")
+    from index.web.photos import as_jpeg, checked, media_type
+    from index.web.problems import Problem
+    from index.web.thumbnails import Thumbnails
+
+    build_index(library, [photos], describer, video_every=2)
+    ids = library.read.ids_at([str(photos / name) for name in CLIP])
+    shown = [checked(library, id_) for id_ in ids.values()]
+    thumbnails = Thumbnails(tmp_path / "thumbnails")
+    assert len({thumbnails.get(one, 240) for one in shown}) == 3
+    assert [media_type(one.path) for one in shown] == [None] * 3
+    assert as_jpeg(shown[0].path)[:2] == b"\xff\xd8"
+    (photos / "clip.mp4").unlink()
+    with pytest.raises(Problem, match="gone"):
+        checked(library, shown[0].id)
