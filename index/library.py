@@ -466,6 +466,14 @@ class Library:
         """
         return self._database.details.known()
 
+    def dated_and_placed(self) -> tuple[int, int]:
+        """Return how many pictures tell when they were taken, and how many where.
+
+        >>> library.dated_and_placed()
+        (0, 0)
+        """
+        return self._database.details.counted()
+
     def folders(self) -> list[str]:
         """Return every folder that was ever built from, sorted.
 

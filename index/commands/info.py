@@ -56,6 +56,9 @@ def library_facts(place: StorePlace) -> Iterator[tuple[str, str]]:
             yield "folder", shown_path(folder)
         for pattern in library.excludes():
             yield "left out", pattern
+        if library.knows_details():
+            dated, placed = library.dated_and_placed()
+            yield "taken", f"{dated:,} with a date of their own, {placed:,} with a place"
     try:
         with opened_with_model(place, read_only=True):
             pass

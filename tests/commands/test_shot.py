@@ -129,6 +129,11 @@ def test_json_tells_what_is_known(place: Path) -> None:
         assert [rows[name][key] for key in ("taken", "camera", "lens", "latitude")] == [None] * 4
 
 
+def test_info_counts_them(place: Path) -> None:
+    told = call("info", "--library", place, "--model", model_folder()).stdout
+    assert "taken        3 with a date of their own, 2 with a place" in told.splitlines()
+
+
 @pytest.mark.parametrize("text", ["", "1,2", "a,b,c", "91,0,1", "1,2,0", "1,2,nan", "1,2,3,4"])
 def test_what_is_no_place_is_a_wrong_call(place: Path, text: str) -> None:
     result = call("search", "dog", "--near", text, "--library", place, "--model", model_folder())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,3 +129,24 @@ def test_damaged_exif_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data)
     head = read_header(tmp_path / "a.jpg")
     assert (head.width, head.height, head.taken, head.camera) == (80, 50, None, None)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_exif_with_bytes_at_random_is_read_or_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.jpg", m010f="Canon", m0110="Canon EOS", e9003="2024:05:01 12:30:15", e9011="+02:00",
+                 ea434="lens", g0001="N", g0002=(48.0, 51.0, 30.0), g0003="E", g0004=(2.0, 17.0, 40.0))  # fmt: skip
+    data, rng = path.read_bytes(), random.Random(0)
+    start = data.index(b"Exif\0\0")
+    size = int.from_bytes(data[start - 2 : start], "big")
+    read = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(rng.randrange(1, 9)):
+            damaged[start + rng.randrange(size - 2)] = rng.choice((0, 1, 9, 12, 255, rng.randrange(256)))
+        path.write_bytes(damaged)
+        with contextlib.suppress(PictureError):
+            head = read_header(path)
+            read += 1
+            assert head.taken is None or head.taken.year > 1900
+            assert head.place is None or (abs(head.place[0]) <= 90 and abs(head.place[1]) <= 180)
+    assert read > 200  # the pictures themselves are whole
