@@ -6,12 +6,16 @@ vector.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
+from index import remedies
 from index.database.database import Database
 from index.database.read import Picture
 from index.model import Describer
+from index.paths import file_of
 from vsearch.errors import LibraryError, PictureError, VsearchError
 
 LONGEST = 500  # letters of a caption
@@ -40,7 +44,7 @@ def give(database: Database, model: Describer, path: str, caption: str | None) -
         remedy = "name one that was indexed, or `Library.open(path)`"
         raise LibraryError(f"{path} is not in {database.path}", remedy)
     database.check_identity(model.identity)
-    told = _described(model, picture) if text is None else text
+    told = _described(database, model, picture) if text is None else text
     [vector] = [None] if told is None else model.embed_captions([told])
     with database.writing():
         database.write.upgrade(model.embed_captions)
@@ -68,13 +72,30 @@ def rewrite(
     return ids
 
 
-def _described(model: Describer, picture: Picture) -> str | None:
-    """Return what the model says of a picture, None if it describes none."""
+def _described(database: Database, model: Describer, picture: Picture) -> str | None:
+    """Return what the model says of a picture, or of a file with its content, None if it describes none.
+
+    Raises VsearchError if no such file can be read, or each was changed since the last build: it shows something else.
+    """
     from vsearch.image.pixels import read_pixels
 
+    same = [picture, *(one for one in database.read.by_hash(picture.hash) if one.id != picture.id)]
+    there = next((one for one in same if _is_as_known(one)), None)
+    if there is None and os.path.exists(file_of(picture.path)):
+        remedy = f"bring the library up to date: {remedies.build(database.path, remedies.FOLDER)}"
+        raise VsearchError(f"{picture.path} has changed since the library saw it", remedy)
+    read = there or picture
     try:
-        pixels = read_pixels(picture.path, model.side)
+        pixels = read_pixels(read.path, model.side)
     except PictureError as error:
-        raise VsearchError(f"{picture.path}: {error}", "its caption comes back when the file can be read") from None
+        raise VsearchError(f"{read.path}: {error}", "its caption comes back when the file can be read") from None
     _, captions = model.describe(pixels[None], model.captions, None)
     return None if captions is None else captions[0]
+
+
+def _is_as_known(picture: Picture) -> bool:
+    try:
+        file = os.stat(file_of(picture.path))
+    except OSError:
+        return False
+    return (file.st_size, file.st_mtime_ns) == (picture.size, picture.mtime_ns)

@@ -38,7 +38,7 @@ class Scan:
     package is not installed. `ways` maps folders to the names that are looked at in them; in others, all are.
 
     `excludes` holds patterns of what nobody wants; what they, marks in the folders and names of folders leave out is
-    noted in `excluded`, and what lies below it is not.
+    noted in `excluded`, and what lies below it is not. None of them leaves out one of `folders` itself.
 
     `sidecars` holds the times of all XMP files.
     """
@@ -162,7 +162,8 @@ class Scan:
                     self.sidecars[entry.path] = entry.stat().st_mtime_ns
                 return None
             if name in BY_NAME or (rules is not None and rules.leaves_out(entry.path, folder=True)):
-                self.excluded.add(entry.path)
+                if entry.path not in self.folders:  # a folder that is named itself is walked for its own sake
+                    self.excluded.add(entry.path)
                 return None
             if self.follow_links or not entry.is_symlink():
                 return entry.path

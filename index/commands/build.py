@@ -151,7 +151,8 @@ def forget(
 ) -> None:
     """Take folders and all pictures below them out of the library; no file is touched.
 
-    A folder that was never indexed itself, and holds ones that were, takes them with it; that is asked first.
+    A folder that was never indexed itself, and holds ones that were, takes them with it; that is asked first. Captions
+    by hand and votes go with the last picture of their content, and thumbnails.
 
     \b
     Example:
@@ -165,6 +166,8 @@ def forget(
         done = opened.forget(folders)
     gone = f"forgot {many(done.pictures, 'picture')} below {many(done.folders, 'folder')} in {done.seconds:.1f} s"
     out(f"{gone}; {many(done.total, 'picture')} in {shown_library(opened, library)}")
+    if done.captions or done.votes:
+        remark(f"{many(done.captions, 'caption')} by hand and {many(done.votes, 'vote')} went with them")
     for folder, above in done.covered:
         remark(f"{folder} lies below {above}: the next build of that brings it back")
 

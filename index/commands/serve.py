@@ -63,10 +63,11 @@ def serve(
 
 def open_service(place: Place, *, read_only: bool) -> Service:
     """Return what answers for the library at a place, which may not be there yet; a file that is none is refused."""
+    from index.caches.thumbnails import default_folder
     from index.database.database import Database, NoLibraryError
     from index.paths import default_path
     from index.web.service import Service
-    from index.web.thumbnails import Thumbnails, default_folder
+    from index.web.thumbnails import Thumbnails
     from vsearch.model import load
 
     path = (default_path() if place.library is None else place.library).absolute()

@@ -37,7 +37,15 @@ class Connection:
             self._connection = _connect(path, read_only)
 
     def close(self) -> None:
-        """Close the file; what was closed cannot be used again."""
+        """Close the file; what was closed cannot be used again.
+
+        What was written leaves the log first, where no reader is in the way: SQLite does so only where none is left,
+        and whoever moves or copies only the library would lose it.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            if not self.read_only:
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 

@@ -173,6 +173,10 @@ class Reading:
         rows = self._typed(self._rows_at(what, folder), bytes, int, int, int, int)
         return [Dates(self._name(row[0]), *row[1:]) for row in sorted(rows)]
 
+    def contents_under(self, folder: str) -> set[bytes]:
+        """Return the contents (hashes) of the pictures at a path, or below a folder, or of a video."""
+        return {row[0] for row in self._typed(self._rows_at("hash FROM pictures", folder), bytes)}
+
     def _rows_at(self, what: str, place: str) -> list[Any]:
         """Return the rows of "columns FROM table" whose path is this one or lies below it."""
         rows = self._connection.rows(f"SELECT {what} WHERE path = ?", (os.fsencode(place),))

@@ -70,9 +70,18 @@ class Texts:
             after = rows[-1][0]
             count += len(rows)
             with self._connection.writing():
-                insert = "INSERT INTO texts (rowid, caption, keywords, name, picture) VALUES (?, ?, ?, ?, ?)"
-                self._connection.execute_many(insert, [(row[0], *_words(*row[1:])) for row in rows])
+                self._insert(rows)
         return count
+
+    def put(self, id_: int) -> None:
+        """Write the words of one picture, if it has none yet."""
+        there = "SELECT id FROM texts_docsize WHERE id = ?"
+        for row in self._connection.rows(f"{_SOURCE} WHERE p.id = ? AND p.id NOT IN ({there})", (id_, id_)):
+            self._insert([row])
+
+    def _insert(self, rows: Iterable[Sequence[Any]]) -> None:
+        insert = "INSERT INTO texts (rowid, caption, keywords, name, picture) VALUES (?, ?, ?, ?, ?)"
+        self._connection.execute_many(insert, [(row[0], *_words(*row[1:])) for row in rows])
 
     def unread(self) -> list[Unread]:
         """Return the contents in whose pictures no text was looked for yet, the oldest first."""

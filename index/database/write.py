@@ -163,6 +163,8 @@ class Writing:
             self._connection.execute("DELETE FROM pictures WHERE path = ? AND id != ?", (blob, id_))
             sql = "UPDATE pictures SET path = ?, size = ?, mtime_ns = ? WHERE id = ?"
             self._connection.execute(sql, (blob, size, mtime_ns, id_))
+            if (texts := Texts(self._connection)).known():
+                texts.put(id_)  # a new path takes its words away, and `fill` comes late for a picture that is not new
         return True
 
     def renew(self, id_: int, size: int, mtime_ns: int, digest: bytes) -> None:
@@ -233,14 +235,22 @@ class Writing:
             for table in ("pictures", "skipped"):
                 self._connection.execute(f"DELETE FROM {table} WHERE path >= ? AND path < ?", below(folder))
 
-    def drop_forgotten_words(self) -> None:
-        """Write the index of words again without those of pictures that are gone, which SQLite only marks as gone.
+    def drop_orphans(self) -> dict[str, int]:
+        """Forget votes, captions by hand and texts of contents that no picture has any more; return how many of each.
 
-        What was written in them goes, too.
+        The index of words is written again without those of pictures that are gone, which SQLite only marks as gone.
         """
-        if "texts" in self._reading.tables():
-            self._connection.execute("DELETE FROM ocr WHERE hash NOT IN (SELECT hash FROM pictures)")
-            self._connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
+        there, gone = self._reading.tables(), {}
+        with self._connection.writing():
+            for table in BY_CONTENT:
+                where = "WHERE hash NOT IN (SELECT hash FROM pictures)"
+                gone[table] = 0
+                if table in there:
+                    gone[table] = int(self._connection.value(f"SELECT count(*) FROM {table} {where}"))
+                    self._connection.execute(f"DELETE FROM {table} {where}")
+            if "texts" in there:
+                self._connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
+        return gone
 
     def forget_skipped(self) -> None:
         """Let every skipped file be tried again."""

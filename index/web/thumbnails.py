@@ -1,7 +1,8 @@
 """Small copies of pictures, kept in the user's cache folder; any of them, or all, can be deleted at any moment.
 
 A file is named by the content of its picture (BLAKE2b-128) and its size, so it never stands for another picture. When
-the folder grows over its cap, those that were made or shown longest ago go first.
+the folder grows over its cap, those that were made or shown longest ago go first; those of pictures that a library is
+told to forget go at once (`index.forget`).
 """
 
 from __future__ import annotations
@@ -12,21 +13,14 @@ import threading
 import time
 from pathlib import Path
 
+from index.caches.thumbnails import SIZES, thumbnail_path
 from index.database.read import Picture
 from index.page.thumbnail import jpeg, small
 from vsearch.files import PRIVATE, make_private_folder, replacing
 
-SIZES = (240, 480, 960, 1920)  # pixels on the longer side
 CAP = 512 << 20  # bytes of all thumbnails
 _DAY = 86_400.0
 _KEPT = 0.8  # share of the cap that is left when it was reached
-
-
-def default_folder() -> Path:
-    """Return where thumbnails are kept: in the user's cache folder."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("vsearch", appauthor=False) / "thumbnails"
 
 
 def rounded(size: int) -> int:
@@ -62,8 +56,7 @@ class Thumbnails:
 
     def path(self, picture: Picture, size: int) -> Path:
         """Return where a thumbnail is kept."""
-        name = picture.hash.hex()
-        return self.folder / name[:2] / f"{name}-{size}.jpg"
+        return thumbnail_path(self.folder, picture.hash, size)
 
     def _keep(self, path: Path, data: bytes) -> None:
         """Write a thumbnail; where nothing can be written, do without."""

@@ -115,6 +115,15 @@ def test_thumbnails_of_a_nas(tmp_path: Path) -> None:
     assert names(scan([tmp_path / "x/#recycle"]), tmp_path) == {"x/#recycle/b.jpg"}  # unless asked for
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_that_is_named_itself_is_walked_next_to_one_above(tmp_path: Path, first: int) -> None:
+    make(tmp_path, "a.jpg", "raw/b.jpg", "raw/raw/c.jpg")
+    folders = [tmp_path, tmp_path / "raw"]
+    walk = scan([folders[first], folders[1 - first]], excludes=["raw/"])
+    assert names(walk, tmp_path) == {"a.jpg", "raw/b.jpg"}
+    assert not walk.is_excluded(str(tmp_path / "raw/gone.jpg")) and walk.is_excluded(str(tmp_path / "raw/raw/c.jpg"))
+
+
 @pytest.mark.parametrize("content, reason", [(b"a.jpg\n!\n", "'!' is no pattern"), (b"a\n" * 600_000, "longer than"),
                                              (None, "is no file")])  # fmt: skip
 def test_a_file_of_patterns_that_cannot_be_understood(tmp_path: Path, content: bytes | None, reason: str) -> None:

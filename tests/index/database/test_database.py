@@ -56,6 +56,19 @@ def test_odd_names_round_trip(filled: Database, name: str) -> None:
         assert again.read.picture(f"/photos/{name}") == picture
 
 
+def test_a_library_that_is_closed_is_whole_without_its_log(tmp_path: Path) -> None:
+    """Even where a reader had it open: a copy of the file only has every row."""
+    with Database.open(tmp_path / "pics", create=True) as library:
+        library.adopt("model-a", 3)
+    with Database.open(tmp_path / "pics", read_only=True) as reader:
+        assert reader.read.count() == 0
+        with Database.open(tmp_path / "pics") as library:
+            library.write.put(row("/photos/a.jpg", [1.0, 0.0, 0.0]))
+        (tmp_path / "copy").write_bytes((tmp_path / "pics").read_bytes())
+    with Database.open(tmp_path / "copy", read_only=True) as copy:
+        assert copy.read.picture("/photos/a.jpg") is not None
+
+
 def test_vectors_come_back_as_unit_vectors_by_ascending_id(filled: Database) -> None:
     ids, vectors = filled.read.vectors([6, 2, 99])
     assert ids.tolist() == [2, 6]

@@ -127,6 +127,7 @@ def test_words_follow_every_change(told: Database) -> None:
     red = told.read.picture("/photos/Rome 2019/IMG_0042.jpg")
     assert red is not None
     told.write.touch(red.id, "/photos/Oslo/IMG_0043.jpg", 1, 1)
+    assert told.texts.missing() == 0  # at once: a build that is interrupted may never fill its row
     assert said(told, "rome") == [] and whole(told) and said(told, "oslo 0043") == ["IMG_0043.jpg"]
     told.write.touch(red.id, "/photos/Oslo/IMG_0043.jpg", 2, 2)
     assert told.texts.missing() == 0  # another date changes no words

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from index.caches.thumbnails import SIZES
 from index.database.read import Picture
 from index.web import thumbnails
-from index.web.thumbnails import SIZES, Thumbnails, make, rounded
+from index.web.thumbnails import Thumbnails, make, rounded
 from tests.support.pictures import draw
 from vsearch.errors import PictureError
 
