@@ -53,7 +53,7 @@ class Opinions:
 
     def captions(self, contents: Iterable[bytes]) -> dict[bytes, str]:
         """Return the captions that were written by hand for these contents, by content."""
-        if not self.known():
+        if not self.known() or self._connection.value("SELECT 1 FROM written LIMIT 1") is None:
             return {}
         sql = "SELECT caption FROM written WHERE hash = ?"
         found = {content: self._connection.value(sql, (content,)) for content in dict.fromkeys(contents)}
