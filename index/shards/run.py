@@ -124,6 +124,8 @@ def build_shards(
     if todo:
         doers = pool(settings) if pool is not None else Here(Worker(model, store, settings))
         _run(doers, todo, kept, report, show or (lambda state: None))
+    if report.written:
+        store.finish()
     store.sync()
     report.total = store.count()
     report.seconds = time.monotonic() - start
