@@ -37,7 +37,7 @@ _MOST = 16_384  # answers that Milvus gives to one request
 _SPARE = 16  # asked for beyond k, as sums in single precision may order equals otherwise
 _WIDTH = 256  # how many the graph looks at, at least
 _SMALL = 1_024  # rows of a segment that gets no graph
-_STILL = 120.0  # seconds without a change
+_STILL = 300.0  # seconds without a change
 _TEXT = 65_535  # bytes of a VARCHAR
 _FORMAT = "1"
 _GRAPH = {"M": 16, "efConstruction": 200}
@@ -168,7 +168,7 @@ class MilvusStore:
         self.sync()
 
     def _wait(self, name: str, end: float) -> None:
-        """Wait until a graph holds all rows of a collection, or nothing changed for two minutes.
+        """Wait until a graph holds all rows of a collection, or nothing changed for five minutes.
 
         Milvus 2.3 says "Finished" before it has begun, gives small segments no graph, and after merging segments may
         count rows as pending that are gone.

@@ -42,7 +42,9 @@ def as_library_error(url: str, error: Exception) -> LibraryError:
         remedy = "set MILVUS_TOKEN to USER:PASSWORD of one who may use this collection"
         return LibraryError(f"the server of {url} refuses who asks", remedy)
     if any(word in text for word in _FULL):
-        remedy = "free disk or memory where Milvus keeps its data, then run this again: it goes on from here"
+        remedy = (
+            "free disk or memory where Milvus keeps its data, restart it, then run this again: it goes on from here"
+        )
         return LibraryError(f"the Milvus of {url} has no room left ({said})", remedy)
     if getattr(error, "code", None) == 100 or "collection not found" in text:
         return NoStoreError(url)

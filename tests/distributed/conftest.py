@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,9 @@ from tests.support.seaweed import WEED, Seaweed
 MakeStore = Callable[[], Store]
 _NUMBERS = itertools.count()
 MODEL, DIM, WEIGHT = "model-1", 16, 0.4
-QUICK = {  # Milvus' own rounds come sooner than in production (ms); rows without a graph are compared exactly
+QUICK: dict[
+    str, Any
+] = {  # Milvus' own rounds come sooner than in production (ms); rows without a graph are compared exactly
     "queryNode__segcore__interimIndex__enableIndex": "false",
     "proxy__timeTickInterval": 40,
     "queryCoord__checkInterval": 100,

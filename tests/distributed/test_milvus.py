@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -24,13 +27,14 @@ from index.stores.protocol import Row, Where
 from index.stores.trouble import NoStoreError, UnreachableError
 from tests.distributed.conftest import DIM, MODEL, QUICK, WEIGHT, new_url
 from tests.distributed.test_stores import directions, row, rows
-from tests.support.milvus import MilvusProcess
+from tests.support.milvus import MilvusProcess, may_mount
 from tests.support.pictures import FakeDescriber
 from vsearch.errors import LibraryError, VsearchError
 from vsearch.scores import Kind, Scores
 
 pytestmark = pytest.mark.distributed
 ROWS = 20_000
+T = TypeVar("T")
 
 
 class TinyModel(FakeDescriber):
@@ -134,12 +138,35 @@ def test_what_was_acknowledged_outlives_a_kill(
         server.kill()
 
 
+def test_a_full_disk_under_milvus_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, milvus: MilvusProcess
+) -> None:
+    if not may_mount():
+        pytest.skip("no process may have a disk of its own here")
+    server = MilvusProcess(tmp_path, room=300, **QUICK)
+    try:
+        server.start()
+        monkeypatch.setenv("MILVUS_TOKEN", server.set_password("for-this-test"))
+        with closing(open_store(f"milvus://{server.address}/photos", create=True)) as store:
+            store.adopt(MODEL, 512, 0.0)
+            vectors, written = directions(1_000, dim=512), 0
+            with (server.data / "fill").open("wb") as file, contextlib.suppress(OSError):
+                file.write(bytes(shutil.disk_usage(server.data).free - 30_000_000))
+            with pytest.raises(LibraryError, match="has no room left") as raised:
+                while written < 100_000:
+                    store.upsert([row(f"/photos/{written + n}.jpg", vector) for n, vector in enumerate(vectors)])
+                    written += 1_000
+            assert "goes on from here" in raised.value.hint
+    finally:
+        server.kill()
+
+
 def numbered(block: int) -> list[Row]:
     """A hundred pictures of which no other block has one."""
     return [row(f"/photos/{block}/{n}.jpg", vector) for n, vector in enumerate(directions(100, seed=100 + block))]
 
 
-def patiently(ask: Callable[[], list[Row]]) -> list[Row]:
+def patiently(ask: Callable[[], T]) -> T:
     """Ask again for a minute while a store says that it is away: Milvus reads its log after a start."""
     end = time.monotonic() + 60
     while True:

@@ -32,14 +32,18 @@ log-outputs: [{log}]
 class MilvusProcess:
     """A Milvus that can be killed and started again on what it has on disk."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        """Prepare one in a folder; `settings` are those of its milvus.yaml, `a.b.c` written as `a__b__c`."""
+    def __init__(self, folder: Path, room: int | None = None, **settings: Any) -> None:
+        """Prepare one in a folder; `settings` are those of its milvus.yaml, `a.b.c` written as `a__b__c`.
+
+        `room` gives it a disk of its own of so many megabytes, which only it sees: see `data`.
+        """
         from milvus import MilvusServerConfig, _initialize_data_files
 
         names = [name for name in MilvusServerConfig().configurable_items if name.endswith("_port")]
         ports = dict(zip([*names, "peer", "metrics"], _free_ports(len(names) + 2), strict=True))
         self.folder, self.port, self._metrics = folder, ports["proxy_port"], ports["metrics"]
         self.process: subprocess.Popen[bytes] | None = None
+        self._room = room
         config = MilvusServerConfig(data_dir=str(folder), **{name: ports[name] for name in names})
         config.set("authorization_enabled", True)
         for name, value in settings.items():
@@ -78,6 +82,9 @@ class MilvusProcess:
             "LD_LIBRARY_PATH": str(self.folder / "bin"),
         }
         command = [str(self.folder / "bin" / "milvus"), "run", "standalone"]
+        if self._room is not None:
+            mount = f'mount -t tmpfs -o size={self._room}m tmpfs "$0" && exec "$@"'
+            command = ["unshare", "-rm", "sh", "-c", mount, str(self.folder / "data"), *command]
         with log:
             self.process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
         end = time.monotonic() + START
@@ -103,6 +110,12 @@ class MilvusProcess:
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""
         self._end(signal.SIGTERM)
+
+    @property
+    def data(self) -> Path:
+        """The folder of its data, as it sees it."""
+        assert self.process is not None
+        return Path(f"/proc/{self.process.pid}/root{self.folder}/data")
 
     def resident(self) -> int:
         """Bytes of memory that it holds."""
@@ -135,6 +148,15 @@ class MilvusProcess:
                 return b"OK" in answer.read()
         except OSError:
             return False
+
+
+def may_mount() -> bool:
+    """Tell whether a process may have a disk of its own here."""
+    try:
+        ran = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
+    except FileNotFoundError:
+        return False
+    return ran.returncode == 0
 
 
 def _free_ports(count: int) -> list[int]:
