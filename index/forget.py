@@ -37,7 +37,8 @@ def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> For
 
     No build looks into them again unless one of them is named, or lies below a folder that stays. Nothing of them is
     left in the file, its log or its caches, nor in the folder of thumbnails. Votes and captions by hand belong to a
-    content: they go once no picture with it is left, those of pictures that were deleted before, too.
+    content: they go once no picture with it is left, those of pictures that were deleted before, too. What was learned
+    from votes is forgotten: `Library.teach` learns it again from those that stay.
     Raises LibraryError for a folder that the library does not know, or while a build is writing.
     """
     start = time.monotonic()
@@ -59,6 +60,8 @@ def forget(database: Database, folders: Iterable[str | os.PathLike[str]]) -> For
                 database.write.remove_below(folder)
             _forget_places(database, gone, kept)
             orphans = database.write.drop_orphans()
+            if database.taught.count():
+                database.taught.forget()
         for weight in (0.0, 1.0):  # a cache keeps what it has as long as it serves
             discard(arrays_path(database, weight))
             discard(graph_path(database, weight))

@@ -17,6 +17,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from index.export import Exported
     from index.forget import Forgotten
     from index.metadata.tag import Tagged
+    from index.teach.teach import Lesson, Voted
 
 T = TypeVar("T")
 Place = str | os.PathLike[str]
@@ -123,6 +125,7 @@ class Library:
         sort: Sort = "score",
         caption_weight: float | None = None,
         exact: bool | None = None,
+        taught: bool = True,
     ) -> list[Hit]:
         """Return the `k` pictures nearest to words, to pictures, or to both, the best first.
 
@@ -134,7 +137,8 @@ class Library:
         `Filter`. `sort`: "taken" and "oldest" bring these `k` into the order of when they were taken, the latest or the
         earliest first. Dates are those that pictures were taken at, else those of their files, as `by_file_time` has it
         for all. `caption_weight` (0 to 1) says how much captions count, by default what the model says; `exact`
-        compares with every picture, however many there are.
+        compares with every picture, however many there are. `taught` lets count what `teach` learned, in searches by
+        words.
         Raises QueryError if no word is known or there is no such place, VsearchError if the picture cannot be read.
 
         >>> words = library.search("dog -boat", k=3)
@@ -155,6 +159,8 @@ class Library:
             return in_order(self._database, searcher.say(text, k, only), sort, by_file_time=by_file_time)
         plain = image is None and not like and not unlike
         query = words if plain and isinstance(words, Query) else self.query(words, image, like=like, unlike=unlike)
+        if taught and query.kind == "words":
+            query = self._taught(query)
         hits = searcher.search(query, k, only, caption_weight=caption_weight, exact=exact)
         return in_order(self._database, hits, sort, by_file_time=by_file_time)
 
@@ -417,6 +423,66 @@ class Library:
         with self._writable() as database:
             return tag(database, self.model, chosen, wish, progress)
 
+    def vote(self, query: str, photos: Iterable[Place], good: bool | None = True) -> tuple[int, list[str]]:
+        """Keep that photos fit the words of a query, or do not; None takes votes back.
+
+        Return the number of votes, and the photos that are not in the library. Raises QueryError without words.
+
+        >>> library.vote("dog", ["photos/red.png"]), library.vote("dog", ["elsewhere.jpg"], good=False)
+        ((1, []), (0, ['elsewhere.jpg']))
+        """
+        from index.teach.teach import vote
+
+        with self._writable() as database:
+            return vote(database, self._required_model, query, [_expanded(photo) for photo in photos], good)
+
+    def votes(self) -> list[Voted]:
+        """Return all votes, in the order in which they came.
+
+        >>> _ = library.vote("dog", ["photos/red.png"])
+        >>> [(one.query, one.good) for one in library.votes()]
+        [('dog', True)]
+        """
+        from index.teach.teach import votes
+
+        return votes(self._database)
+
+    def teach(self) -> Lesson:
+        """Learn from the votes a correction of queries by words; it is kept only if votes that were held out improve.
+
+        What was learned before is forgotten, whatever comes of it. Raises LibraryError as `search` does.
+
+        >>> lesson = library.teach()
+        >>> lesson.kept, lesson.reason
+        (False, '10 votes are needed')
+        """
+        from index.teach.teach import teach
+
+        model = self._required_model
+        with self._writable() as database:
+            database.write.upgrade(model.embed_captions)
+            return teach(database, model)
+
+    def unteach(self) -> bool:
+        """Forget what was learned from votes; return whether there was anything.
+
+        >>> library.unteach()
+        False
+        """
+        with self._writable() as database:
+            known = bool(database.taught.count())
+            if known:
+                database.taught.forget()
+            return known
+
+    def taught(self) -> int:
+        """Return from how many votes the library has learned.
+
+        >>> library.taught()
+        0
+        """
+        return self._database.taught.count()
+
     # ---- look at it
 
     def duplicates(
@@ -520,6 +586,13 @@ class Library:
             database = Database.open(self.path, read_only=True)
             self._opened = database, Searcher(database, None if self.model is None else self.model.scores)
         return self._opened
+
+    def _taught(self, query: Query) -> Query:
+        """Return a query as what was learned from votes corrects it."""
+        from index.teach.teach import correction
+
+        learned = correction(self._database, query.identity)
+        return query if learned is None else replace(query, vector=learned.apply(query.vector))
 
     @property
     def _required_model(self) -> Model:

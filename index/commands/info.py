@@ -59,6 +59,8 @@ def library_facts(place: StorePlace) -> Iterator[tuple[str, str]]:
         if library.knows_details():
             dated, placed = library.dated_and_placed()
             yield "taken", f"{dated:,} with a date of their own, {placed:,} with a place"
+        if library.taught():
+            yield "taught", f"by {many(library.taught(), 'vote')}; `vsearch teach --undo` forgets it"
     try:
         with opened_with_model(place, read_only=True):
             pass

@@ -103,6 +103,7 @@ class Wanted:
     ] = None
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every picture, whatever their number.")] = False
     text: TextOption = None
+    no_taught: Annotated[bool, typer.Option("--no-taught", help="Without what was learned from votes.")] = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def run_search(
             min_score=wanted.min_score,
             caption_weight=wanted.caption_weight,
             exact=wanted.exact or None,
+            taught=not wanted.no_taught,
             **filters,
         )
         check_folder(wanted.within, found=bool(hits))

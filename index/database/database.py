@@ -16,6 +16,7 @@ from index.database.notes import Notes
 from index.database.opinions import Opinions
 from index.database.read import Reading
 from index.database.schema import FORMAT, READABLE
+from index.database.taught import Taught
 from index.database.texts import Texts
 from index.database.write import Writing
 from vsearch.errors import LibraryError
@@ -37,7 +38,7 @@ class Database:
     """An open library file: `read` asks it, `write` changes it. A context manager that closes it.
 
     `details` holds what is known of pictures next to that, `notes` what their files say, `opinions` what people said
-    about them here, `texts` all their words.
+    about them here, `texts` all their words, `taught` what was learned from votes.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -48,6 +49,7 @@ class Database:
         self.notes = Notes(connection)
         self.opinions = Opinions(connection)
         self.texts = Texts(connection)
+        self.taught = Taught(connection)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False, read_only: bool = False) -> Database:

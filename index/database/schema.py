@@ -39,9 +39,9 @@ DETAILS = (
     "CREATE TABLE ocr (hash BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID",
     TEXTS,
     "CREATE TABLE excludes (pattern TEXT PRIMARY KEY) WITHOUT ROWID",
-    "CREATE TABLE pools (id INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+    "CREATE TABLE taught (id INTEGER PRIMARY KEY, weight REAL NOT NULL, query BLOB NOT NULL, picture BLOB NOT NULL)",
 )
-OF_PICTURES = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}  # table of DETAILS: where the id lies
+OF_PICTURES = {"details": "id", "notes": "id", "texts": "rowid"}  # table of DETAILS: where the id lies
 BY_CONTENT = {"votes": "query, good", "written": "caption", "ocr": "text"}  # tables by content, and their other columns
 # Whatever words are made of takes the row of `texts` away when it changes; `Texts.fill` writes those that are missing.
 REWORD = (

@@ -97,7 +97,7 @@ class Writing:
             if "texts" in there:  # row by row it would take seconds
                 for statement in ("DROP TABLE texts", TEXTS):
                     self._connection.execute(statement)
-            first = [table for table in (*OF_PICTURES, "caption_vectors", "removed") if table in there]
+            first = [table for table in (*OF_PICTURES, "taught", "caption_vectors", "removed") if table in there]
             for table in (*first, "pictures", "removed", "vectors", "skipped", "runs"):  # the trigger fills removed
                 self._connection.execute(f"DELETE FROM {table}")
             self.set_model(identity, dim)

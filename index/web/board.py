@@ -13,16 +13,16 @@ hits as a weight is moved, without asking again. B is the number of parts, D the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.search.query import Query
+from index.search.terms import merged, shown
 from vsearch.errors import QueryError
 from vsearch.scores import Kind
-from vsearch.text.phrase import PhraseSpace, Term, parse
+from vsearch.text.phrase import PhraseSpace, parse
 
 Vector = NDArray[np.float32]
 _NOTHING = 1e-6  # a shorter vector has no direction
@@ -105,16 +105,3 @@ def make_board(
     if picture is not None:
         parts.append(Part(name, "picture", picture_weight, picture))
     return Board(tuple(parts), tuple(unknown)) if parts else None
-
-
-def merged(terms: Sequence[Term]) -> list[Term]:
-    """Return the terms with equal ones joined, their weights added; those that come to nothing are left out."""
-    weights: dict[tuple[str, ...], float] = {}
-    for term in terms:
-        weights[term.words] = weights.get(term.words, 0.0) + term.weight
-    return [Term(words, weight) for words, weight in weights.items() if weight]
-
-
-def shown(term: Term) -> str:
-    """Return a term as it is typed, without its weight."""
-    return term.words[0] if len(term.words) == 1 else '"' + " ".join(term.words) + '"'

@@ -55,7 +55,7 @@ WRITTEN = {"README.md": README, **PAGES}
 GIVEN = {
     "build-index", "reindex", "forget", "search", "similar", "serve", "mcp", "duplicates", "check", "export",
     "caption", "label", "train", "find-lr", "plots", "prepare", "assemble", "evaluate", "info", "config",
-    "tag", "move", "translate", "assemble-translator", "export-onnx",
+    "tag", "move", "vote", "votes", "teach", "translate", "assemble-translator", "export-onnx",
 }  # fmt: skip
 
 

@@ -60,7 +60,6 @@ DAMAGE = {
     "1 details have no picture": "INSERT INTO details (id, width, height) VALUES (99, 1, 1)",
     "1 notes have no picture": "INSERT INTO notes (id, keywords) VALUES (99, '[]')",
     "1 texts have no picture": "INSERT INTO texts (rowid, caption) VALUES (99, 'a dog')",
-    "1 pools have no picture": "INSERT INTO pools VALUES (99, x'00')",
     "1 vectors are not of 13": "UPDATE vectors SET vector = zeroblob(26) WHERE id = 3",
     "2 vectors are not of 13": "UPDATE vectors SET vector = zeroblob(24) WHERE id IN (3, 4)",
     "1 vectors of captions are not of 13": "UPDATE caption_vectors SET vector = zeroblob(26) WHERE id ="

@@ -16,7 +16,7 @@ _DETAILS_3 = (
 
 def as_format(library: Database, number: int) -> None:
     """Take away what came after a format; of its details nothing is left."""
-    gone = ["details", "notes", "ocr", "texts", "excludes", "pools"]
+    gone = ["details", "notes", "ocr", "texts", "excludes", "taught"]
     gone += ["votes", "written"] if number < 3 else []
     gone += ["caption_vectors"] if number < 2 else []
     more = {1: "", 2: " DELETE FROM caption_vectors WHERE id = OLD.id;"}

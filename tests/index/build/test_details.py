@@ -72,18 +72,17 @@ def test_all_that_is_known_of_a_picture_goes_with_it(
     for id_ in (1, 2, 3):
         library.connection.execute("INSERT INTO notes (id, keywords) VALUES (?, '[]')", (id_,))
         library.connection.execute("INSERT INTO texts (rowid, caption) VALUES (?, 'a dog')", (id_,))
-        library.connection.execute("INSERT INTO pools VALUES (?, x'00')", (id_,))
 
     def left() -> list[list[int]]:
-        columns = {"details": "id", "notes": "id", "texts": "rowid", "pools": "id"}
+        columns = {"details": "id", "notes": "id", "texts": "rowid"}
         return [[row[0] for row in library.connection.rows(f"SELECT {c} FROM {t}")] for t, c in columns.items()]
 
     library.write.remove([str(paths[0])])
-    assert left() == [[2, 3]] * 4
+    assert left() == [[2, 3]] * 3
     assert library.connection.rows("SELECT rowid FROM texts WHERE texts MATCH 'Dög'") == [(2,), (3,)]
     library.connection.execute("INSERT INTO notes (id, keywords) VALUES (99, '[]')")
     library.write.clear("model", 13)
-    assert left() == [[]] * 4
+    assert left() == [[]] * 3
 
 
 def test_details_go_with_their_picture(library: Database, describer: FakeDescriber, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a library learns from votes on its own pictures."""
