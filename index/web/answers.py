@@ -189,7 +189,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Number = Annotated[int, Field(ge=1, le=2**63 - 1), BeforeValidator(_whole)]  # of a picture, in a body
+Number = Annotated[int, Field(ge=1, le=2**53 - 1), BeforeValidator(_whole)]  # of a picture; JSON is exact up to there
 
 
 class VoteRow(BaseModel, strict=True):
