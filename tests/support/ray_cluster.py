@@ -52,6 +52,9 @@ class RayCluster:
             self._process.wait(30)
         finally:
             self._process.kill()
+            self._process.wait(10)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _said(self, what: str) -> str:
@@ -65,13 +68,12 @@ class RayCluster:
 def main() -> None:
     from ray.cluster_utils import Cluster
 
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4, "health_check_initial_delay_ms": 0}
     common: dict[str, Any] = {
         "object_store_memory": _MEMORY,
         "include_dashboard": False,
         "node_ip_address": "127.0.0.1",
     }
-    head = {**common, "num_cpus": 0, "_system_config": quick}
+    head = {**common, "num_cpus": 0}
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(**common, num_cpus=1) for _ in range(2)]
     sys.stdout.write(f"address {cluster.address}\n")
