@@ -20,7 +20,7 @@ from index.web.app import make_guarded
 from index.web.guard import allowed_hosts
 from index.web.service import Service
 from vsearch.errors import VsearchError
-from vsearch.files import replacing
+from vsearch.files import make_private_folder, replacing
 
 HOST = "127.0.0.1"
 _BACKLOG = 128
@@ -118,7 +118,7 @@ def _has_screen() -> bool:
 
 
 def _write_private(place: Path, address: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(place.parent)
     text = f'<!doctype html><meta http-equiv="refresh" content="0;url={html.escape(address)}"><title>vsearch</title>'
     with replacing(place, unique=True) as fresh:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -78,10 +78,13 @@ def test_it_is_taken_back(built: Database, describer: FakeDescriber, tmp_path: P
     shutil.copy(tmp_path / "photos" / "001.png", path)  # its copy still shows what the caption is of
     assert give(built, describer, str(path), None) == before["copy.png"]
     give(built, describer, str(path), TEXT)
-    (tmp_path / "photos" / "copy.png").unlink()
+    (tmp_path / "photos" / "copy.png").rename(tmp_path / "photos" / "renamed.png")
     with pytest.raises(VsearchError, match="has changed since the library saw it") as refused:
         give(built, describer, str(path), None)
     assert "build" in refused.value.hint and captions_of(built, path) == TEXT
+    shutil.copy(tmp_path / "photos" / "renamed.png", path)
+    assert give(built, describer, str(path), None) == before["copy.png"]  # another date, the same content
+    give(built, describer, str(path), TEXT)
     path.unlink()
     with pytest.raises(VsearchError, match="no such file") as refused:
         give(built, describer, str(path), None)

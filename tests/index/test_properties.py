@@ -295,7 +295,7 @@ def test_whatever_is_done_in_whatever_order() -> None:
         "report_multiple_bugs": False,
     }
     quiet["phases"] = [Phase.generate]  # a failure is short enough, and shrinking it takes minutes
-    short = settings(max_examples=15, stateful_step_count=20, derandomize=True, **quiet)
+    short = settings(max_examples=40, stateful_step_count=20, derandomize=True, **quiet)
     if not SECONDS:
         run_state_machine_as_test(Tried, settings=short)
         return
