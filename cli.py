@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import ClassVar
 
 with contextlib.suppress(ValueError):  # raised outside the main thread
     _interrupt = signal.getsignal(signal.SIGINT)
     if _interrupt != signal.SIG_IGN:  # as in a background job
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules are imported just ends the process
+
+from typing import ClassVar
 
 import typer
 

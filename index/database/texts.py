@@ -180,7 +180,13 @@ def expression(text: str) -> str:
 def _words(
     path: bytes, caption: str | None, title: str | None, description: str | None, keywords: str | None, seen: str | None
 ) -> tuple[str, str, str, str]:
-    """Return the row of a picture: FIELDS. Its name is that of the file without its ending, and that of its folder."""
+    """Return the row of a picture: FIELDS. Its name is that of the file without its ending, and that of its folder.
+
+    What a damaged library has in place of text is left out; `check` finds it.
+    """
+    caption, title, description, keywords, seen = (
+        given if isinstance(given, str) else None for given in (caption, title, description, keywords, seen)
+    )
     folder, name = os.path.split(path)
     names = [os.path.splitext(name)[0], os.path.basename(folder)]
     told = _joined(text for text in (caption, title, description) if text)

@@ -144,7 +144,7 @@ import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.index.test_faults import build
-resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
 build(Path({str(path)!r}), Path({str(photos)!r}), batch=1)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
