@@ -41,14 +41,16 @@ def test_forget_leaves_nothing(tmp_path: Path, describer: FakeDescriber) -> None
         library.connection.execute(
             "INSERT INTO notes (id, title, keywords) SELECT id, 'titled ' || hex(hash), '[]' FROM pictures"
         )
-        library.connection.execute("INSERT INTO pools SELECT id, 'pooled ' || hex(hash) FROM pictures")
+        library.connection.execute(
+            "INSERT INTO taught (weight, query, picture) SELECT 1, 'learned ' || hex(hash), '' FROM pictures"
+        )
         library.texts.fill()
         ids = library.read.ids_under(str(tmp_path / "private-holiday")).tolist()
         pictures = list(library.read.pictures(ids).values())
         _, vectors = library.read.vectors(ids)
         hexes = [one.hash.hex().upper().encode() for one in pictures]
         secrets = {
-            **{word: [f"{word} ".encode() + one for one in hexes] for word in ("told", "query", "titled", "pooled")},
+            **{word: [f"{word} ".encode() + one for one in hexes] for word in ("told", "query", "titled", "learned")},
             "path": [b"private-holiday"], "word": [b"liday"],
             "seen": [b"seen" + one for one in hexes], "skipped": [b"broken-secret"],
             "caption": [os.fsencode(one.caption or "") for one in pictures],
