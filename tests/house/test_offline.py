@@ -73,7 +73,7 @@ def test_no_command_opens_a_socket_and_what_is_kept_is_private(offline: None, ho
         call("caption", dog, *model, "--heatmap", tmp_path / "heat.png"),
         call("caption", dog, *model, "--set", "a red barn"),
         call("label", dog, *model),
-        call("translate", "ein Hund", "--from", "de"),
+        call("translate", "hund", "--from", "de"),
         call("tag", dog, *model),
         call("duplicates"),
         call("check"),
