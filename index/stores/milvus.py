@@ -37,7 +37,7 @@ _MOST = 16_384  # answers that Milvus gives to one request
 _SPARE = 16  # asked for beyond k, as sums in single precision may order equals otherwise
 _WIDTH = 256  # how many the graph looks at, at least
 _SMALL = 1_024  # rows of a segment that gets no graph
-_STILL = 300.0  # seconds without a change
+_STILL = 180.0  # seconds without a change
 _TEXT = 65_535  # bytes of a VARCHAR
 _FORMAT = "1"
 _GRAPH = {"M": 16, "efConstruction": 200}
@@ -168,17 +168,18 @@ class MilvusStore:
         self.sync()
 
     def _wait(self, name: str, end: float) -> None:
-        """Wait until a graph holds all rows of a collection, or nothing changed for five minutes.
+        """Wait until a graph holds all rows of a collection, or nothing changed for three minutes.
 
         Milvus 2.3 says "Finished" before it has begun, gives small segments no graph, and after merging segments may
         count rows as pending that are gone.
         """
-        done, since = -1, time.monotonic()
+        done, since, wanted = -1, time.monotonic(), self._count(name, "")
         while (now := time.monotonic()) < end and now < since + _STILL:
             state = self._client.describe_index(name, "vector", timeout=_PATIENCE)
-            if state.get("state") == "Finished" and int(state.get("pending_index_rows", 0)) < _SMALL:
+            indexed, pending = int(state.get("indexed_rows", 0)), int(state.get("pending_index_rows", 0))
+            if state.get("state") == "Finished" and (pending < _SMALL or indexed > wanted - _SMALL):
                 return
-            if (indexed := int(state.get("indexed_rows", 0))) != done:
+            if indexed != done:
                 done, since = indexed, now
             time.sleep(0.5)
 
