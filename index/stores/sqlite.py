@@ -34,7 +34,10 @@ class SQLiteStore:
         Raises LibraryError if it is missing, damaged, of another format, or cannot be written.
         """
         place = default_path() if path is None else Path(path)
-        return cls(Database.open(place, create=create, read_only=not create))
+        database = Database.open(place, create=create, read_only=not create)
+        if create:  # a shard is marked as done once its pictures are here: no power cut may lose them
+            database.connection.execute("PRAGMA synchronous = FULL")
+        return cls(database)
 
     @property
     def url(self) -> str:
