@@ -7,6 +7,9 @@ export async function ask(address, options = {}) {
   throw new Error(problem.hint ? `${problem.detail}: ${problem.hint}` : problem.detail);
 }
 
+// What of a search stands in the address.
+export const NAMES = ["q", "like", "like_weight", "in", "from", "to", "camera", "near", "text", "min_score", "sort", "ids"];
+
 export const $ = (id) => document.getElementById(id);
 
 export function make(name, attributes = {}, ...children) {

@@ -29,7 +29,8 @@ export function receive(use) {
     event.preventDefault();
     use(file);
   });
-  const chooser = $("choose");
+  const chooser = $("choose"); // only the search screen has one
+  if (!chooser) return;
   chooser.parentElement.hidden = false;
   chooser.addEventListener("change", () => {
     const file = picked(chooser.files);

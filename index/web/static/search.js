@@ -1,14 +1,14 @@
 // The search screen: what is typed, dropped, weighed and filtered becomes hits, and an address to come back to.
 
-import { $, ask, make } from "./ask.js";
+import { $, NAMES, ask, make } from "./ask.js";
 import { calibrate, coefficients, cosine, typed } from "./board.js";
 import { viewer } from "./dialog.js";
 import { folders } from "./folders.js";
+import { take } from "./handover.js";
 import { keys } from "./keys.js";
 import { receive } from "./receive.js";
 import { read, rescored, tile } from "./tile.js";
 
-const NAMES = ["q", "like", "like_weight", "in", "from", "to", "camera", "near", "text", "min_score", "sort", "ids"];
 const PAUSE = 350; // milliseconds after the last move of a slider
 
 const main = $("main");
@@ -221,13 +221,15 @@ function forget() {
   sent = null;
 }
 
-receive((file) => {
+function given(file) {
   forget();
   sent = { file, weight: 1, address: URL.createObjectURL(file) };
   const wish = current();
   for (const name of ["like", "like_weight", "ids"]) wish.delete(name);
   go(wish, { replace: addressOf(wish) === location.pathname + location.search });
-});
+}
+
+receive(given);
 
 // ---- what each tile can do beyond its link
 
@@ -309,3 +311,4 @@ window.addEventListener("popstate", () => {
 keys(dialog, (wish) => go(wish));
 chips();
 afterwards(current());
+take().then((file) => file && given(file), () => {}); // from another screen

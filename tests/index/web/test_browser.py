@@ -283,6 +283,52 @@ def test_drop_a_picture_and_weigh_it(page: Page, site: tuple[Server, Path]) -> N
     expect(page.locator(".chip")).to_have_count(1)
 
 
+PASTE = """([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  window.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("screen", "act", "wanted"),
+    [
+        ("map", DROP, "/"),
+        ("time?q=dog", DROP, "/?q=dog"),
+        ("library", PASTE, "/"),
+        ("p/3?q=dog&like=2", PASTE, "/?q=dog"),
+    ],
+)
+def test_a_picture_given_to_another_screen(
+    page: Page, site: tuple[Server, Path], screen: str, act: str, wanted: str
+) -> None:
+    """It goes along to the search screen, once: not in the address, and nothing of it stays in the browser."""
+    photo = site[1] / "photos" / "017.jpg"
+    page.goto(site[0].address + screen)
+    page.evaluate(act, ["x.jpg", base64.b64encode(photo.read_bytes()).decode()])
+    expect(page.locator(".chip[data-kind=picture]")).to_be_visible()
+    assert page.url == site[0].address.rstrip("/") + wanted
+    expect(page.locator(".chip")).to_have_count(2 if "q=" in wanted else 1)
+    real = page.context.request.post(
+        f"{site[0].address}api/search",
+        headers={"Origin": site[0].address.rstrip("/")},
+        multipart={
+            "file": {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": photo.read_bytes()},
+            "q": "dog" if "q=" in wanted else "",
+        },
+    )
+    assert ids(page) == [hit["id"] for hit in real.json()["hits"]]
+    left = page.evaluate(
+        "() => new Promise(done => { indexedDB.open('vsearch', 1).onsuccess = event => {"
+        " const store = event.target.result.transaction('pictures').objectStore('pictures');"
+        " store.count().onsuccess = counted => done(counted.target.result); }; })"
+    )
+    assert left == 0 and page.evaluate("sessionStorage.length") == 0
+    page.reload()
+    expect(page.locator(".chip[data-kind=picture]")).to_have_count(0)
+
+
 def test_choose_a_picture_and_one_that_is_none(page: Page, site: tuple[Server, Path], tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no picture")
     page.locator("#choose").set_input_files(tmp_path / "x.png")
