@@ -39,8 +39,13 @@ class Correction:
     def apply(self, query: Vectors) -> Vectors:
         """Return the corrected unit vector (D,) of a query of any length above zero."""
         unit = query / max(float(np.linalg.norm(query)), 1e-12)
-        moved = unit + SCALE * (self.weights * _near(self.queries, unit[None])[:, 0]) @ self.pictures
+        moved = unit + self.step(query)
         return np.asarray(moved / max(float(np.linalg.norm(moved)), 1e-12), np.float32)
+
+    def step(self, query: Vectors) -> NDArray[np.float64]:
+        """Return what is added (D,) to the unit vector of a query of any length above zero."""
+        unit = query / max(float(np.linalg.norm(query)), 1e-12)
+        return np.asarray(SCALE * (self.weights * _near(self.queries, unit[None])[:, 0]) @ self.pictures, np.float64)
 
 
 def fit(queries: Vectors, pictures: Vectors, votes: Votes, names: Sequence[str]) -> Correction:

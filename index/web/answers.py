@@ -15,10 +15,10 @@ class Unknown(BaseModel):
 
 
 class TermRow(BaseModel):
-    """A part of the query: a word or label as it is typed, the picture, or what votes add."""
+    """A part of the query: a word or label as it is typed, the picture, what was learned, or what votes add."""
 
     word: str
-    kind: str = Field(description="word, picture or votes")
+    kind: str = Field(description="word, picture, taught (what was learned from votes) or votes")
     weight: float
 
 

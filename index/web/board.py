@@ -1,13 +1,14 @@
-"""The query as a board of terms, each with a weight: words, a picture, and what votes say.
+"""The query as a board of terms, each with a weight: words, a picture, what was learned from votes, and what votes say.
 
 With p_t the part of a word or label t (see `PhraseSpace.parts`), w_t its weight, I the picture's unit vector, w_I its
-weight, and V what votes add (see `votes.py`), the vector that is looked for is
+weight, T what `Library.teach` learned for this query (see `index.teach.correction`), and V what the votes on this very
+query add (see `votes.py`), the vector that is looked for is
 
-    v = unit(unit(unit(sum of w_t p_t) + w_I I) + V)
+    v = unit(unit(unit(unit(sum of w_t p_t) + w_I I) + T) + V)
 
-so its cosine with a picture x is linear in the parts x . p_t, x . I and x . V, once the three lengths are known; and
-these follow from the products of the parts with each other (`gram`). The server sends both, and the page re-orders its
-hits as a weight is moved, without asking again. B is the number of parts, D the length of a vector.
+so its cosine with a picture x is linear in the parts x . p_t, x . I, x . T and x . V, once the four lengths are known;
+and these follow from the products of the parts with each other (`gram`). The server sends both, and the page re-orders
+its hits as a weight is moved, without asking again. B is the number of parts, D the length of a vector.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vsearch.scores import Kind
 from vsearch.text.phrase import PhraseSpace, parse
 
 Vector = NDArray[np.float32]
+KINDS = ("word", "picture", "taught", "votes")  # in the order in which they are added
 _NOTHING = 1e-6  # a shorter vector has no direction
 
 
@@ -33,14 +35,14 @@ class Part:
     """One part of a query: what it is called, its kind, its weight and its vector (D,)."""
 
     word: str
-    kind: str  # "word", "picture" or "votes"
+    kind: str  # "word", "picture", "taught" or "votes"
     weight: float
     vector: Vector
 
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """The parts of a query, words first, then the picture, then votes; and words that are not in the dictionary."""
+    """The parts of a query, words first, then the picture, what was learned, votes; and words that are not known."""
 
     parts: tuple[Part, ...]
     unknown: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ class Board:
     def coefficients(self) -> NDArray[np.float64]:
         """Return how much of each part is in what is looked for: (B,). Raises QueryError if nothing is left."""
         gram, total = self.gram(), np.zeros(len(self.parts))
-        for kind in ("word", "picture", "votes"):
+        for kind in KINDS:
             own = np.array([part.weight if part.kind == kind else 0.0 for part in self.parts])
             if own.any():
                 total = total + own
@@ -82,6 +84,10 @@ class Board:
         """Return the query of a model for the searcher."""
         vector = self.coefficients() @ self.basis().astype(np.float64)
         return Query(vector.astype(np.float32), self.kind, self.unknown, identity)
+
+    def with_taught(self, vector: Vector | None) -> Board:
+        """Return the same board and what was learned for it, from votes on queries that mean nearly the same."""
+        return self if vector is None else replace(self, parts=(*self.parts, Part("learned", "taught", 1.0, vector)))
 
     def with_votes(self, vector: Vector | None) -> Board:
         """Return the same board and what votes add to it."""

@@ -17,6 +17,7 @@ from index.paths import readable
 from index.search.place import ids_near, parse_near
 from index.search.query import Filter
 from index.search.searcher import Hit, Searcher
+from index.teach.teach import correction
 from index.web.answers import HitRow, SearchAnswer, TermRow, Unknown
 from index.web.board import Board, make_board
 from index.web.folders import real
@@ -98,7 +99,7 @@ def search(
 def board_of(
     service: Service, database: Database, searcher: Searcher, wish: Wish, picture: Vector | None = None
 ) -> Board | None:
-    """Return the board of a query with the votes on it; None if nothing is looked for."""
+    """Return the board of a query with what was learned and the votes on it; None if nothing is looked for."""
     name = "the picture"
     if picture is None and wish.like is not None:
         row(database, wish.like)
@@ -108,7 +109,18 @@ def board_of(
     if wish.q.strip() and space is None:
         raise QueryError("this model knows no words", "search by a picture")
     board = make_board(space, wish.q, picture, wish.like_weight, name)
-    return None if board is None else with_votes(database, searcher, board)
+    return None if board is None else with_votes(database, searcher, _with_taught(service, database, board))
+
+
+def _with_taught(service: Service, database: Database, board: Board) -> Board:
+    """Return a board with what `Library.teach` learned, as `Library.search` has it: in searches by words."""
+    if board.kind != "words":
+        return board
+    identity = service.model.identity
+    learned = service.rankings.get(("taught", database.version()), lambda: correction(database, identity))
+    return (
+        board if learned is None else board.with_taught(learned.step(board.query(identity).vector).astype(np.float32))
+    )
 
 
 def passing(service: Service, database: Database, wish: Wish) -> NDArray[np.int64] | None:

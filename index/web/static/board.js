@@ -1,12 +1,12 @@
 // The query as a board: the same sums as in board.py, so that hits can be ordered again without the server.
 //
-//   v = unit(unit(unit(sum of w_t p_t) + w_I I) + V),   cosine(x) = sum over parts of c_t (x . p_t)
+//   v = unit(unit(unit(unit(sum of w_t p_t) + w_I I) + T) + V),   cosine(x) = sum over parts of c_t (x . p_t)
 //
 // `gram` holds the products of the parts with each other, `hit.parts` those with a picture.
 
 export function coefficients(terms, gram) {
   let total = terms.map(() => 0);
-  for (const kind of ["word", "picture", "votes"]) {
+  for (const kind of ["word", "picture", "taught", "votes"]) {
     const own = terms.map((term) => (term.kind === kind ? term.weight : 0));
     if (!own.some(Boolean)) continue;
     total = total.map((value, at) => value + own[at]);

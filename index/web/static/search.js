@@ -141,7 +141,7 @@ function unknown(wish) {
 // ---- the board: a chip with a slider for each term; hits move at once, the server is asked a moment later
 
 function chips() {
-  const made = answer.terms.filter((term) => term.kind !== "votes").map(chip);
+  const made = answer.terms.filter((term) => term.kind === "word" || term.kind === "picture").map(chip);
   $("chips").replaceChildren(...made);
 }
 

@@ -66,6 +66,44 @@ def test_a_vote_re_ranks_at_once(own: TestClient, tmp_path: Path) -> None:
     assert ranks[last["id"]] - ranks[first["id"]] > last["cosine"] - first["cosine"]
 
 
+def test_what_was_learned_counts_as_on_the_command_line(tmp_path: Path) -> None:
+    """Searches by words are moved as `Library.search` moves them, with a picture, too; those by a picture are not."""
+    photo = build(tmp_path, 24)[5]
+    queries = ("dog", "the 2*dog", "dog boat")
+    with (
+        client_of(make_service(tmp_path)) as client,
+        Library.open(tmp_path / "library", Model(model_folder(), "cpu")) as library,
+    ):
+        ranked = [hit.path for hit in library.search("dog", k=24)]
+        plain = {query: hits(client, query) for query in queries}
+        like = hits(client, "", like=3)
+        library.vote("dog", ranked[:12], good=False)
+        library.vote("dog", ranked[12:])
+        assert library.teach().kept
+        told = client.get("/api/search", params={"q": "dog"}).json()
+        assert [term["kind"] for term in told["terms"]] == ["word", "taught", "votes"]
+        library.vote("dog", ranked, None)  # what was learned stays, and counts without these votes
+        for query in queries:
+            found, real = hits(client, query), library.search(query, k=24)
+            assert [hit["id"] for hit in found] == [hit.id for hit in real] != [hit["id"] for hit in plain[query]]
+            assert np.allclose([hit["cosine"] for hit in found], [hit.cosine for hit in real], atol=2e-5)
+        told = client.get("/api/search", params={"q": "dog", "k": 24}).json()
+        c, gram = np.array([1.0, 0.0]), np.array(told["gram"])
+        for more in ([0.0, 0.0], [0.0, 1.0]):  # what the page computes when a slider moves
+            c = c + more
+            c = c / np.sqrt(c @ gram @ c)
+        assert np.allclose(
+            [c @ hit["parts"] for hit in told["hits"]], [hit["cosine"] for hit in told["hits"]], atol=2e-5
+        )
+        sent = client.post("/api/search", files={"file": photo.read_bytes()}, data={"q": "dog"}).json()["hits"]
+        assert [hit["id"] for hit in sent] == [hit.id for hit in library.search("dog", image=photo, k=24)]
+        assert hits(client, "", like=3) == like
+        page = client.get("/p/3?q=dog").text
+        assert "learned" in page and page.count('class="where"') == 1
+        assert library.unteach()
+        assert {query: hits(client, query) for query in queries} == plain
+
+
 def test_a_vote_is_one_on_the_words_whatever_their_weights(own: TestClient) -> None:
     [one, *_] = hits(own, "dog -boat")
     vote(own, one["id"], "dog -boat", True)
