@@ -50,7 +50,7 @@ def vote(
     """
     key = key_of(model.space, query)
     if not key:
-        raise QueryError("votes are kept for words", "give some, as in `dog`")
+        raise QueryError("votes are kept for words", "give some, as in dog -boat")
     unknown, count = list[str](), 0
     with database.writing():
         for photo in photos:

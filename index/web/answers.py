@@ -22,6 +22,13 @@ class TermRow(BaseModel):
     weight: float
 
 
+class Said(BaseModel):
+    """Where a picture says the text that was asked for, and some words around it."""
+
+    field: str = Field(description="caption (with title and description), keywords, name or picture (text seen in it)")
+    snippet: str
+
+
 class HitRow(BaseModel):
     """A picture found."""
 
@@ -38,6 +45,7 @@ class HitRow(BaseModel):
     parts: list[float] = Field(description="its product with each term; see `gram`")
     vote: bool | None = Field(description="whether it was voted to fit this query")
     v: str = Field(description="the beginning of the content's hash: names the thumbnail")
+    match: Said | None = Field(description="where it says the text that was asked for")
 
 
 class SearchAnswer(BaseModel):

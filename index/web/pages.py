@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, Response
 
 from index import remedies
 from index.database.database import NoLibraryError, OtherModelError
+from index.database.texts import SAID
 from index.page import grid
 from index.paths import readable
 from index.web import pictures, search, static, status, whole
@@ -44,7 +45,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "signed": _signed, "day": _day, "bytes": _bytes}
-    environment.filters |= {"data": _data, "shape": _shape, "spoken": _spoken}
+    environment.filters |= {"data": _data, "shape": _shape, "spoken": _spoken, "told": _told}
     environment.globals["static"] = f"/static/{static.version()}"
     return environment
 
@@ -203,7 +204,7 @@ def address(path: str, wish: Wish, **changed: Any) -> str:
 
 def _data(row: BaseModel) -> str:
     """Return what a script needs to know of an answer, as JSON: all that the page does not say anyway."""
-    return row.model_dump_json(exclude={"hits", "path", "why", "taken", "caption", "width", "height"})
+    return row.model_dump_json(exclude={"hits", "path", "why", "taken", "caption", "width", "height", "match"})
 
 
 def _shape(hit: HitRow) -> str:
@@ -215,6 +216,13 @@ def _spoken(picture: HitRow | PictureAnswer) -> str:
     if not picture.caption:
         return "no caption"
     return picture.caption if picture.by_hand else f"{picture.caption} (machine-made)"
+
+
+def _told(hit: HitRow) -> str:
+    """Return what a tile adds of the text that was asked for: where it is said, unless the caption shows it anyway."""
+    if hit.match is None or hit.match.snippet.strip("…") in (hit.caption or ""):
+        return ""
+    return f"{SAID[hit.match.field]}: {hit.match.snippet}"
 
 
 def _signed(number: float) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.database.database import Database
+from index.database.texts import Match
 from index.paths import readable
 from index.search.place import ids_near, parse_near
 from index.search.query import Filter
 from index.search.searcher import Hit, Searcher
 from index.teach.teach import correction
-from index.web.answers import HitRow, SearchAnswer, TermRow, Unknown
+from index.web.answers import HitRow, Said, SearchAnswer, TermRow, Unknown
 from index.web.board import Board, make_board
 from index.web.folders import real
 from index.web.photos import row
@@ -81,7 +82,7 @@ def search(
         else:
             ranked, total = ranking(service, database, searcher, board, wish, wanted, after + k)
             hits = ranked[after : after + k]
-        rows = hit_rows(service, database, searcher, board, hits, why=why)
+        rows = hit_rows(service, database, searcher, board, hits, why=why, text=wish.text)
         unknown = [] if board is None else [_unknown(service, word) for word in board.unknown]
     more = after + k < min(total, DEEPEST)
     return SearchAnswer(
@@ -252,8 +253,9 @@ def hit_rows(
     hits: Sequence[Hit],
     *,
     why: bool = False,
+    text: str | None = None,
 ) -> list[HitRow]:
-    """Return hits as the API gives them; without a board they have no score."""
+    """Return hits as the API gives them, with where they say `text`; without a board they have no score."""
     ids = [hit.id for hit in hits]
     pictures, details = database.read.pictures(ids), database.details.of(ids)
     votes = [] if board is None or not board.key else database.opinions.votes(board.key)
@@ -261,6 +263,7 @@ def hit_rows(
     by_hand = database.opinions.captions([picture.hash for picture in pictures.values()])
     parts = {} if board is None or not hits else _products(searcher, board, ids)
     reasons = _reasons(service, database, ids) if why and hits else {}
+    said = database.texts.where(text, ids) if text and hits else {}
     rows = []
     for hit in hits:
         picture = pictures.get(hit.id)
@@ -283,9 +286,14 @@ def hit_rows(
                 parts=parts.get(hit.id, []),
                 vote=good.get(picture.hash),
                 v=picture.hash.hex()[:12],
+                match=_said(said.get(hit.id)),
             )
         )
     return rows
+
+
+def _said(match: Match | None) -> Said | None:
+    return None if match is None else Said(field=match.field, snippet=readable(match.snippet))
 
 
 def _products(searcher: Searcher, board: Board, ids: list[int]) -> dict[int, list[float]]:

@@ -12,6 +12,14 @@ function spoken(hit) {
   return hit.by_hand ? hit.caption : `${hit.caption} (machine-made)`;
 }
 
+const SAID = { caption: "caption", keywords: "keywords", name: "name", picture: "in the picture" };
+
+// Where a picture says the text that was asked for, unless the caption shows it anyway.
+function told({ match, caption }) {
+  if (!match || (caption || "").includes(match.snippet.replace(/^…+|…+$/g, ""))) return "";
+  return `${SAID[match.field]}: ${match.snippet}`;
+}
+
 export function tile(hit, href, labelled) {
   const [width, height] = hit.width ? [hit.width, hit.height] : [4, 3];
   const image = make("img", {
@@ -22,6 +30,8 @@ export function tile(hit, href, labelled) {
   if (hit.score !== null) line.append(make("b", { class: "score" }, score(hit, labelled)), " ");
   line.append(make("span", { class: "caption" }, hit.caption || (hit.taken || "").slice(0, 10)));
   const made = make("li", { class: `tile ${shape(width, height)}` }, make("a", { class: "frame", href }, image), line);
+  const said = told(hit);
+  if (said) made.append(make("p", { class: "said" }, said));
   made.hit = hit;
   return made;
 }

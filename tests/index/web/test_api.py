@@ -68,6 +68,7 @@ def test_a_hit_has_its_fields(client: TestClient, place: Path) -> None:
         "parts",
         "vote",
         "v",
+        "match",
     }
     with Image.open(hit["path"]) as image:
         assert (hit["width"], hit["height"]) == image.size

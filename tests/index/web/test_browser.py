@@ -133,6 +133,18 @@ def test_filters(page: Page) -> None:
     assert "from=2024-05-01" in page.url
 
 
+def test_what_a_name_says_is_in_the_tile(page: Page) -> None:
+    """The script makes it as the server does."""
+    page.get_by_text("Filters").click()
+    page.get_by_label("Says").fill("017")
+    page.get_by_label("Says").press("Enter")
+    expect(page.locator("#count")).to_have_text(re.compile("^1 of 1"))
+    made = page.locator(".tile .said").all_text_contents()
+    assert len(made) == 1 and re.fullmatch("name: .*017.*", made[0])
+    page.reload()
+    assert page.locator(".tile .said").all_text_contents() == made
+
+
 def test_folders_are_a_tree(browser: Browser, tmp_path: Path) -> None:
     """Opened one by one with the keyboard or a click; what is in one is asked for only then."""
     for name in ("2023", "2024/autumn", "2024/spring"):

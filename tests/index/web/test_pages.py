@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from index import Library
 from index.database.database import Database
+from index.database.notes import Note
 from tests.support.pictures import draw
 from tests.support.site import build, client_of, make_service
 from tests.support.tiny_model import model_folder
@@ -134,6 +135,33 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
             assert all(script.get("src") for script in found.all("script"))
             assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
         assert EVIL in page(client, "/").text
+
+
+def test_where_a_picture_says_the_text_is_in_its_tile(tmp_path: Path) -> None:
+    """Field and words around it, escaped; not where the caption shows it anyway."""
+    build(tmp_path, 4)
+    with Database.open(tmp_path / "library") as database:
+        database.write.set_caption(4, "a stop sign")
+        first, second, _, third = database.details.catalogue().ids.tolist()
+        database.notes.put([(first, Note(keywords=(f"stop {EVIL}",))), (second, Note(title="A stop at night"))])
+        with database.writing():
+            database.texts.fill()
+    with client_of(make_service(tmp_path)) as client:
+        for query in ("", "dog"):
+            answer = client.get("/api/search", params={"q": query, "text": "stop"}).json()
+            told = {hit["id"]: hit["match"] for hit in answer["hits"]}
+            assert told == {
+                first: {"field": "keywords", "snippet": f"stop {EVIL}"},
+                second: {"field": "caption", "snippet": told[second]["snippet"]},
+                third: {"field": "caption", "snippet": "a stop sign"},
+            }
+            found = page(client, f"/?q={query}&text=stop")
+            assert len(found.all("p", class_="said")) == 2
+            assert f"keywords: stop {EVIL}" in found.text and "A stop at night" in found.text
+            assert "caption: a stop sign" not in found.text
+            assert all(script.get("src") for script in found.all("script"))
+        assert [hit["match"] for hit in client.get("/api/search?q=dog").json()["hits"]] == [None] * 4
+        assert not page(client, "/?q=dog").all("p", class_="said")
 
 
 def test_one_picture(client: TestClient) -> None:
