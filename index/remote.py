@@ -87,12 +87,14 @@ class RemoteLibrary(Library):
         exact: bool | None = None,
         like: Any = (),
         unlike: Any = (),
+        taught: bool = True,
         **other: Any,
     ) -> list[Hit]:
         """Return the `k` pictures nearest to words, to pictures, or to both, as `Library.search` does.
 
-        Dates are those of files. `caption_weight` is 0 or the one that the store was made with; filters that need what
-        a store does not keep (cameras, places, dates in photos) raise LibraryError.
+        Whatever `taught` says, a store has learned nothing from votes. Dates are those of files. `caption_weight` is 0
+        or the one that the store was made with; filters that need what a store does not keep (cameras, places, dates
+        in photos) raise LibraryError.
         """
         self._refuse(other)
         plain = image is None and not like and not unlike
@@ -212,6 +214,10 @@ class RemoteLibrary(Library):
     def count(self, within: Place | None = None) -> int:
         """Return the number of pictures, or of those below a folder or in a tar."""
         return self.store.count(Where(_place(within)))
+
+    def taught(self) -> int:
+        """Return 0: a store has learned nothing from votes."""
+        return 0
 
     def knows_details(self) -> bool:
         """Return False: a store keeps no sizes, cameras and places."""

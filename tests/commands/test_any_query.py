@@ -34,6 +34,6 @@ def test_any_query(place: Path, query: str, how: str) -> None:
     done = call("search", *options, *typed)
     assert done.exit_code in (0, 1, 2)
     if done.exit_code:
-        assert "rror: " in done.stderr and "Traceback" not in done.output
+        assert "error: " in done.stderr.lower() and "Traceback" not in done.output
     else:
         assert done.stdout_bytes.startswith(b"[")

@@ -34,7 +34,13 @@ def watching(photos: Path) -> Iterator[Process]:
     """A watch of the photos whose first build is done."""
     pytest.importorskip("watchfiles", reason="needs the extra watch")
     command = [sys.executable, str(tiny_model.ROOT / "cli.py"), "build-index", str(photos), "--watch", *where(photos)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever runs the tests may ignore it
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert re.match(r"4 added in .* 4 pictures in ", process.stdout.readline())
         assert process.stderr.readline() == "watching 1 folder; Ctrl-C ends it\n"

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.build.build import build_index
-from index.database.database import Database
 from index.shards import s3
 from index.stores import open_store
 from index.stores.protocol import Row, Store
@@ -25,7 +23,6 @@ from tests.support.ray_cluster import LOOPBACK, ROOT, RayCluster
 from tests.support.seaweed import Seaweed
 from tests.support.tars import photo, write_tar
 from tests.support.tiny_model import int8_folder
-from vsearch.model import load
 
 pytestmark = pytest.mark.distributed
 TARS, PHOTOS = 40, 50
@@ -125,10 +122,14 @@ def rows(store: Store) -> Iterator[Row]:
 
 
 def assert_as_embedded(found: dict[str, Row], photos: Path, tmp_path: Path) -> None:
-    """Vectors, captions and hashes are those of `build-index FOLDER`."""
-    with Database.open(tmp_path / "embedded.library", create=True) as database:
-        build_index(database, [photos], load(int8_folder()), batch=PHOTOS)
-    with closing(open_store(tmp_path / "embedded.library")) as embedded:
+    """Vectors, captions and hashes are those of `build-index FOLDER`, by one thread, as Ray's workers have: two sum in
+    another order."""
+    library = tmp_path / "embedded.library"
+    command = [sys.executable, str(ROOT / "cli.py"), "build-index", str(photos), "--library", str(library)]
+    command += ["--model", str(int8_folder()), "--batch", str(PHOTOS)]
+    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **single})
+    with closing(open_store(library)) as embedded:
         for row in rows(embedded):
             tar, name = row.path.split("/")[-2:]
             mine = found[f"{SOURCE}{tar}#{name}"]
