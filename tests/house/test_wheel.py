@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Sequence
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,8 +65,9 @@ def source_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(source_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the source distribution as a release does."""
     folder = tmp_path_factory.mktemp("unpacked")
+    safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.2 has none
     with tarfile.open(source_archive) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **safely)
     (unpacked,) = folder.iterdir()
     return build("wheel", unpacked, tmp_path_factory.mktemp("dist") / "wheel")
 
