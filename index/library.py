@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from index.database.database import Database, NoLibraryError
 from index.model import Model, Photo, Weighted
@@ -152,12 +152,13 @@ class Library:
         (['red.png'], 1)
         """
         searcher = self._searcher
-        place = None if near is None else as_near(near)
-        shot = (since, until, min_score, None, by_file_time, camera, place)
-        only = Filter(_expanded(within), *shot, text, _listed(keywords), rating)
-        if text is not None and words is None and image is None and not like and not unlike:
-            return in_order(self._database, searcher.say(text, k, only), sort, by_file_time=by_file_time)
+        only = _only(
+            within, near, keywords, since=since, until=until, min_score=min_score, by_file_time=by_file_time,
+            camera=camera, text=text, rating=rating,
+        )  # fmt: skip
         plain = image is None and not like and not unlike
+        if text is not None and words is None and plain:
+            return in_order(self._database, searcher.say(text, k, only), sort, by_file_time=by_file_time)
         query = words if plain and isinstance(words, Query) else self.query(words, image, like=like, unlike=unlike)
         if taught and query.kind == "words":
             query = self._taught(query)
@@ -207,9 +208,10 @@ class Library:
         """
         from index.search.similar import similar
 
-        place = None if near is None else as_near(near)
-        shot = (since, until, min_score, None, by_file_time, camera, place)
-        only = Filter(_expanded(within), *shot, None, _listed(keywords), rating)
+        only = _only(
+            within, near, keywords, since=since, until=until, min_score=min_score, by_file_time=by_file_time,
+            camera=camera, rating=rating,
+        )  # fmt: skip
         hits = similar(self._searcher, self._required_model, _expanded(photo), k, only)
         return in_order(self._database, hits, sort, by_file_time=by_file_time)
 
@@ -589,6 +591,8 @@ class Library:
 
     def _taught(self, query: Query) -> Query:
         """Return a query as what was learned from votes corrects it."""
+        if not self._database.taught.count():  # nothing is imported for what most libraries do not have
+            return query
         from index.teach.teach import correction
 
         learned = correction(self._database, query.identity)
@@ -610,6 +614,12 @@ def _photos(given: Iterable[Weighted]) -> list[Weighted]:
     """Return photos, each with its weight if it has one; a path is one photo, not the letters of its name."""
     listed = [given] if isinstance(given, str | os.PathLike) else given
     return [(_expanded(one[0]), one[1]) if isinstance(one, tuple) else _expanded(one) for one in listed]
+
+
+def _only(within: Place | None, near: Sequence[float] | None, keywords: Iterable[str], **filters: Any) -> Filter:
+    """Return a filter of what `search` and `similar` are given."""
+    place = None if near is None else as_near(near)
+    return Filter(within=_expanded(within), near=place, keywords=_listed(keywords), **filters)
 
 
 def _listed(keywords: Iterable[str]) -> tuple[str, ...]:

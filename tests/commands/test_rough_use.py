@@ -20,7 +20,7 @@ import typer.main
 import cli
 from index.search.query import nanoseconds
 from tests.support import tiny_model
-from tests.support.commands import call
+from tests.support.commands import call, interruptible
 from vsearch.commands.group import load
 
 CLI = [sys.executable, str(tiny_model.ROOT / "cli.py")]
@@ -176,13 +176,7 @@ def test_an_interrupt_at_any_moment_shows_no_traceback(made: Path) -> None:
     ended = 0
     for n in range(12):
         command = [*CLI, *(search(made / "library") if n % 2 else ["caption", str(made / "photos" / "red.png")])]
-        with subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever runs the tests may ignore it
-        ) as process:
+        with interruptible(command) as process:
             time.sleep(0.06 + rng.random() * 0.8)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny_model
-from tests.support.commands import call
+from tests.support.commands import call, interruptible
 from tests.support.pictures import draw
 
 Process = subprocess.Popen[str]
@@ -34,13 +34,7 @@ def watching(photos: Path) -> Iterator[Process]:
     """A watch of the photos whose first build is done."""
     pytest.importorskip("watchfiles", reason="needs the extra watch")
     command = [sys.executable, str(tiny_model.ROOT / "cli.py"), "build-index", str(photos), "--watch", *where(photos)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever runs the tests may ignore it
-    ) as process:
+    with interruptible(command) as process:
         assert process.stdout is not None and process.stderr is not None
         assert re.match(r"4 added in .* 4 pictures in ", process.stdout.readline())
         assert process.stderr.readline() == "watching 1 folder; Ctrl-C ends it\n"

@@ -16,11 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vsearch.captions.hypothesis import Found, Step
+from vsearch.captions.hypothesis import COMPACT_BELOW, Found, Step
 from vsearch.captions.hypothesis import Hypothesis as Hypothesis
 from vsearch.text.vocab import END, PAD, START, UNK
-
-COMPACT_BELOW = 0.75  # share of pictures still searched under which the finished ones leave the batch
 
 
 class Carried(Protocol):

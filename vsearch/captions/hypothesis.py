@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from vsearch.text.vocab import END
 
+COMPACT_BELOW = 0.75  # share of pictures still searched under which the finished ones leave the batch
+
 
 @dataclass(frozen=True)
 class Hypothesis:

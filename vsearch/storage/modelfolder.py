@@ -55,9 +55,8 @@ def read_config(folder: Path) -> ModelConfig:
     path = folder / CONFIG
     missing = ModelError(f"no {CONFIG} in {folder}", "name the folder of a model that vsearch saved")
     table = read_json(path, ModelError, "copy or download the model again", missing=missing, limit=MODEL_JSON)
-    if isinstance(table, dict) and table.get("format", PLAIN) not in (PLAIN, CODED):
-        known = f"{PLAIN} and {CODED}"
-        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
+    if isinstance(table, dict):
+        check_format(path, table)
     if isinstance(table, dict) and table.get("kind") == "translator":
         raise ModelError(f"{folder} holds a translator, no model of pictures", "name it by `Translator.load` instead")
     try:
@@ -196,6 +195,13 @@ def _copy_words(words: Path, folder: Path, config: ModelConfig) -> WordsConfig:
         with replacing(target) as fresh:
             shutil.copyfile(words, fresh)
     return WordsConfig(target.name, sha256(target), config.devise.dim)
+
+
+def check_format(path: Path, table: Mapping[str, Any]) -> None:
+    """Raise ModelError if the config `table` of a model or translator, read from `path`, is of a newer format."""
+    if table.get("format", PLAIN) not in (PLAIN, CODED):
+        known = f"{PLAIN} and {CODED}"
+        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
 
 
 def check_folder(folder: Path) -> None:

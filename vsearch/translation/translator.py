@@ -212,9 +212,7 @@ def read_config(folder: Path) -> TranslatorConfig:
     table = read_json(path, ModelError, "copy or make the model again", missing=missing, limit=MODEL_JSON)
     if not isinstance(table, dict) or table.get("kind") != TranslatorConfig.kind:
         raise ModelError(f"{folder} holds no translator", "name one that `training.assemble.translator` wrote")
-    if table.get("format", PLAIN) not in (PLAIN, CODED):
-        known = f"{PLAIN} and {CODED}"
-        raise ModelError(f"{path} has format {table['format']!r}, this vsearch reads {known}", "update vsearch")
+    modelfolder.check_format(path, table)
     try:
         return from_dict(TranslatorConfig, table)
     except ConfigError as error:

@@ -14,12 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch.captions.hypothesis import Found, Hypothesis, Step
+from vsearch.captions.hypothesis import COMPACT_BELOW, Found, Hypothesis, Step
 from vsearch.networks.fast.numpy_decoder import Floats, Ints, NumpyDecoder, NumpyState
 from vsearch.text.vocab import END, PAD, START, UNK
-
-COMPACT_BELOW = 0.75  # share of pictures still searched under which the finished ones leave the batch
-
 
 Rerank = Callable[[list[list[Hypothesis]], Floats], list[list[Hypothesis]]]  # captions and vectors (B, D) of pictures
 
